@@ -1,0 +1,136 @@
+"""Checkpoints: the card that says what one was made of, and networks rebuilt from it."""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+import lightning
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from busi.data.cohort import Cohort
+from busi.models.encoders import Normalized
+from busi.types import InputError
+
+Card = dict[str, Any]
+"""Plain values only, so that a checkpoint loads as data.
+
+``stage``, ``config`` (YAML), ``data`` and ``split`` (fingerprints), ``fold``, ``train`` and ``val``
+(pixel hashes of the pictures that were trained and validated on), ``parent`` (card of the
+segmentation checkpoint, or None).
+"""
+
+NETWORK_PACKAGES = ("busi", "segmentation_models_pytorch", "timm", "torch")
+
+
+def make_card(cfg: DictConfig, cohort: Cohort, parent: Card | None) -> Card:
+    """Say what a run's checkpoint is made of."""
+    hashes = {
+        split: [cohort.contents[i].pixel_hash for i in cohort.indices(split)] for split in ("train", "val")
+    }
+    return {
+        "stage": cfg.stage,
+        "config": OmegaConf.to_yaml(cfg, resolve=True),
+        "data": cohort.data_fingerprint,
+        "split": cohort.split_fingerprint,
+        "fold": cfg.data.fold,
+        **hashes,
+        "parent": parent,
+    }
+
+
+class CardCallback(lightning.Callback):
+    """Writes the card into every checkpoint."""
+
+    def __init__(self, card: Card) -> None:
+        self.card = card
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the card."""
+        del trainer, pl_module
+        checkpoint["busi"] = self.card
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint file as data.
+
+    Attributes:
+        path: The file.
+        card: What it was made of.
+        weights: State of the whole Lightning module.
+        epoch: After which it was written, counted from 0.
+    """
+
+    path: Path
+    card: Card
+    weights: dict[str, Tensor]
+    epoch: int
+
+    @property
+    def config(self) -> DictConfig:
+        """The composed config of the run that wrote it."""
+        return OmegaConf.create(self.card["config"])  # type: ignore[return-value]
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """State of one part of the module, e.g. ``network.``."""
+        return {name[len(prefix) :]: x for name, x in self.weights.items() if name.startswith(prefix)}
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Load a checkpoint as data: nothing in it is executed.
+
+    Raises:
+        InputError: If the file is missing, damaged, or was not written by this project.
+    """
+    if not path.is_file():
+        raise InputError(f"no checkpoint at {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError) as error:
+        raise InputError(
+            f"{path} is damaged or no checkpoint ({type(error).__name__}): give another"
+        ) from error
+    if not isinstance(content, dict) or "busi" not in content:
+        raise InputError(f"{path} is not a checkpoint of busi: give one that `python -m busi.train` wrote")
+    return Checkpoint(path, content["busi"], content["state_dict"], content["epoch"])
+
+
+def build_network(model: DictConfig) -> Normalized:
+    """Build a network with random weights from the config group ``model``.
+
+    Only networks can be built, so that a config inside a checkpoint cannot call anything else.
+
+    Raises:
+        InputError: If a target is no network of a known package.
+    """
+    _check_targets(model.network)
+    return Normalized(hydra.utils.instantiate(model.network))
+
+
+def load_network(checkpoint: Checkpoint) -> Normalized:
+    """Rebuild a trained network from its checkpoint alone, in evaluation mode."""
+    network = build_network(checkpoint.config.model)
+    network.load_state_dict(checkpoint.part("network."))
+    return network.eval()
+
+
+def _check_targets(node: Any) -> None:
+    for key, value in node.items():
+        if key == "_target_":
+            target = hydra.utils.get_object(value)
+            if not (
+                isinstance(target, type)
+                and issubclass(target, nn.Module)
+                and target.__module__.split(".")[0] in NETWORK_PACKAGES
+            ):
+                raise InputError(
+                    f"model.network._target_={value} is no network of {', '.join(NETWORK_PACKAGES)}"
+                )
+        elif isinstance(value, DictConfig):
+            _check_targets(value)

@@ -1,0 +1,1 @@
+"""From files to batches: records, groups, folds, geometry, cache, data module."""

@@ -1,0 +1,181 @@
+"""The data of one run: a cohort, its arrays and its loaders."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+from jaxtyping import Int, UInt8
+from torch.utils.data import DataLoader
+
+from busi.augment import Augmentation
+from busi.data.cache import load_squares
+from busi.data.cohort import Cohort, build_cohort
+from busi.data.dataset import BUSIDataset, EpochSampler
+from busi.data.records import Reading
+from busi.types import CLASSES, Batch, InputError
+
+log = logging.getLogger(__name__)
+
+
+class BUSIDataModule(lightning.LightningDataModule):
+    """Breast-ultrasound pictures, split without leaks.
+
+    Args:
+        name: What the data is called in messages and commands.
+        root: Where the data is; `read` says what that means.
+        read: Lists the records found at `root`.
+        augmentation: Applied to training samples.
+        image_size: Side of the square that the network sees, in pixels; a multiple of 32.
+        batch_size: Pictures a batch.
+        num_workers: Loader processes; 0 loads in the main one.
+        fold: The test fold; the next one (mod `num_folds`) validates, the rest train.
+        num_folds: Number of folds.
+        split_seed: Seed of the assignment to folds.
+        seed: Seed of the order of samples and of their augmentation.
+        conflicts: What happens to copies of one picture under different labels: ``drop``, ``keep``
+            or ``error``.
+        exclude: CSV file with the column ``id``: more pictures to leave out.
+        on_bad: ``error`` stops at unusable files, ``skip`` goes on without them.
+        need_masks: Leave out pictures that nobody annotated.
+        balance: ``sampler`` draws each class equally often in training; ``none`` and ``weights`` (which
+            the loss applies) draw every picture once.
+        subset: Keep this many pictures of each class in each split; None keeps all.
+        cache_dir: Where decoded data is kept.
+
+    Raises:
+        InputError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        root: str,
+        read: Callable[[Path], Reading],
+        augmentation: Augmentation,
+        image_size: int,
+        batch_size: int,
+        num_workers: int,
+        fold: int,
+        num_folds: int,
+        split_seed: int,
+        seed: int,
+        conflicts: str,
+        exclude: str | None,
+        on_bad: str,
+        need_masks: bool,
+        balance: str,
+        subset: int | None,
+        cache_dir: str,
+    ) -> None:
+        super().__init__()
+        if num_folds < 3:
+            raise InputError(f"data.num_folds={num_folds}: at least 3 are needed, to train, choose and test")
+        if not 0 <= fold < num_folds:
+            raise InputError(
+                f"data.fold={fold}: give a fold from 0 to {num_folds - 1} (data.num_folds={num_folds})"
+            )
+        if image_size < 32 or image_size % 32:
+            raise InputError(f"image_size={image_size}: give a multiple of 32, at least 32")
+        if batch_size < 1:
+            raise InputError(f"data.batch_size={batch_size}: give at least 1")
+        for name, value, options in (
+            ("data.conflicts", conflicts, ("drop", "keep", "error")),
+            ("data.on_bad", on_bad, ("error", "skip")),
+            ("data.balance", balance, ("none", "sampler", "weights")),
+        ):
+            if value not in options:
+                raise InputError(f"{name}={value}: give one of {', '.join(options)}")
+        self.name = name
+        self.root, self.read, self.augmentation = Path(root).expanduser(), read, augmentation
+        self.image_size, self.batch_size, self.num_workers = image_size, batch_size, num_workers
+        self.seed, self.balance = seed, balance
+        self.cache_dir = Path(cache_dir).expanduser()
+        self.cohort_options: dict[str, Any] = {
+            "fold": fold,
+            "num_folds": num_folds,
+            "split_seed": split_seed,
+            "conflicts": conflicts,
+            "exclude": Path(exclude).expanduser() if exclude else None,
+            "on_bad": on_bad,
+            "need_masks": need_masks,
+            "subset": subset,
+        }
+        self.guides: UInt8[np.ndarray, "n s s"] | None = None
+        self._cohort: Cohort | None = None
+
+    def prepare_data(self) -> None:
+        """Decode, check and scale everything once, into the cache."""
+        _ = self.squares
+
+    @property
+    def cohort(self) -> Cohort:
+        """The pictures and their parts; read on first use."""
+        if self._cohort is None:
+            reading = self.read(self.root)
+            self._cohort = build_cohort(reading, cache_dir=self.cache_dir, **self.cohort_options)
+            log.info("%s", describe(self._cohort))
+        return self._cohort
+
+    @property
+    def squares(self) -> UInt8[np.ndarray, "n 2 s s"]:
+        """Letterboxed pictures and annotations of the whole cohort."""
+        contents = self.cohort.contents
+        pixels, masks = [c.pixel_hash for c in contents], [c.mask_hash for c in contents]
+        return load_squares(self.cohort.records, pixels, masks, self.image_size, self.cache_dir)
+
+    def class_counts(self) -> Int[np.ndarray, " 3"]:
+        """Training pictures of each class."""
+        labels = self.cohort.labels()[self.cohort.indices("train")]
+        return np.bincount(labels, minlength=len(CLASSES))
+
+    def dataset(self, indices: Int[np.ndarray, " m"], augment: bool = False) -> BUSIDataset:
+        """Samples of these positions of the cohort, augmented when drawn with a seed if asked for."""
+        return BUSIDataset(
+            squares=self.squares,
+            guides=self.guides,
+            indices=indices,
+            ids=[record.id for record in self.cohort.records],
+            labels=self.cohort.labels(),
+            groups=self.cohort.groups,
+            augmentation=self.augmentation if augment else None,
+        )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Augmented training samples; the last incomplete batch is left out."""
+        indices = self.cohort.indices("train")
+        # Networks with a pooled branch cannot train on a batch of one.
+        dataset, batch_size = self.dataset(indices, augment=True), min(self.batch_size, len(indices))
+        weights = None
+        if self.balance == "sampler":
+            weights = 1 / self.class_counts()[self.cohort.labels()[indices]]
+        sampler = EpochSampler(len(indices), self.seed, weights)
+        return self._loader(dataset, batch_size=batch_size, sampler=sampler, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Clean validation samples."""
+        return self.clean_dataloader(self.cohort.indices("val"))
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Clean test samples."""
+        return self.clean_dataloader(self.cohort.indices("test"))
+
+    def clean_dataloader(self, indices: Int[np.ndarray, " m"]) -> DataLoader[Batch]:
+        """Clean samples of these positions of the cohort, in their order."""
+        return self._loader(self.dataset(indices), batch_size=self.batch_size)
+
+    def _loader(self, dataset: BUSIDataset, **options: Any) -> DataLoader[Batch]:
+        return DataLoader(
+            dataset, num_workers=self.num_workers, persistent_workers=self.num_workers > 0, **options
+        )
+
+
+def describe(cohort: Cohort) -> str:
+    """One line that says how many pictures there are and where they went."""
+    parts = [f"{len(cohort.indices(split))} {split}" for split in ("train", "val", "test")]
+    reasons = [problem.kind for problem in cohort.unusable] + [reason for reason in cohort.reasons if reason]
+    parts += [f"{reasons.count(reason)} dropped ({reason})" for reason in sorted(set(reasons))]
+    return f"{len(cohort.records)} pictures in {cohort.groups.max() + 1} groups: {', '.join(parts)}"

@@ -1,0 +1,96 @@
+"""One sample of a split, and the order in which an epoch draws samples."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch.utils.data import Dataset, Sampler
+
+from busi.augment import Augmentation
+from busi.types import Batch
+
+Draw = tuple[int, int]
+"""Which sample, and the seed of its augmentation."""
+
+
+class BUSIDataset(Dataset[Batch]):
+    """Samples of letterboxed pictures, annotations and guides.
+
+    Args:
+        squares: Pictures and annotations, as `busi.data.cache.load_squares` gives them.
+        guides: 8-bit guides of the same pictures, or None for blank ones.
+        indices: The rows that make up this data set.
+        ids: Name of each row of `squares`.
+        labels: Label of each row of `squares`.
+        groups: Group of each row of `squares`.
+        augmentation: Applied when a sample is drawn with a seed; None for clean pictures.
+    """
+
+    def __init__(
+        self,
+        squares: UInt8[np.ndarray, "n 2 s s"],
+        guides: UInt8[np.ndarray, "n s s"] | None,
+        indices: Int[np.ndarray, " m"],
+        ids: list[str],
+        labels: Int[np.ndarray, " n"],
+        groups: Int[np.ndarray, " n"],
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        self.squares, self.guides, self.indices = squares, guides, indices
+        self.ids, self.labels, self.groups = ids, labels, groups
+        self.augmentation = augmentation
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, draw: Draw | int) -> Batch:
+        """Return one sample, without the batch dimension; a bare index gives it unaugmented."""
+        position, seed = draw if isinstance(draw, tuple) else (draw, None)
+        row = self.indices[position]
+        image, mask = self.squares[row]
+        guide = np.zeros_like(image) if self.guides is None else self.guides[row]
+        sample = np.stack([image, mask, guide])
+        if self.augmentation is not None and seed is not None:
+            sample = self.augmentation(sample, seed)
+        image, mask, guide = torch.from_numpy(sample).float()[:, None]
+        return {
+            "image": image / 255,
+            "mask": mask,
+            "guide": guide / 255,
+            "label": torch.tensor(self.labels[row]),
+            "group": torch.tensor(self.groups[row]),
+            "id": self.ids[row],
+        }
+
+
+class EpochSampler(Sampler[Draw]):
+    """Draws an epoch's samples from (seed, epoch) alone, so that a resumed run draws the same.
+
+    Lightning calls `set_epoch` at the start of every epoch.
+
+    Args:
+        num_samples: Size of the data set, and of an epoch.
+        seed: Of the run.
+        weights: Relative chance of each sample, drawn with replacement; None draws each one once.
+    """
+
+    def __init__(self, num_samples: int, seed: int, weights: Float[np.ndarray, " n"] | None = None) -> None:
+        self.num_samples, self.seed, self.epoch = num_samples, seed, 0
+        self.chances = None if weights is None else weights / weights.sum()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration draws."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def __iter__(self) -> Iterator[Draw]:
+        generator = np.random.default_rng([self.seed, self.epoch])
+        if self.chances is None:
+            order = generator.permutation(self.num_samples)
+        else:
+            order = generator.choice(self.num_samples, self.num_samples, p=self.chances)
+        seeds = generator.integers(2**31, size=self.num_samples)
+        yield from zip(order.tolist(), seeds.tolist(), strict=True)

@@ -1,0 +1,276 @@
+"""Near-duplicate pictures: the same frame exported twice, cropped, rescaled, or marked.
+
+A picture is described by upright SIFT features and by a thumbnail of its detail. Approximate
+nearest neighbours of both propose pairs; a pair is accepted if its features agree on one scale and
+shift, and if what lies under that alignment agrees in detail nearly everywhere. The second witness
+is needed because burnt-in text and rulers give many features in agreement; detail, because the
+depth shading that all scans share correlates plainly at 0.9.
+"""
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib import resources
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32, Int64, UInt8
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from busi.data.records import pixel_hash
+
+VERSION = 1
+"""Raised whenever `find_duplicates` may answer differently; part of the key of cached answers."""
+
+SIDE = 240  # pictures are compared at SIDE * SIDE pixels, so that copies of another size look alike
+FEATURES = 300  # per picture, strongest first; all serve the check of a pair
+INDEXED = 120  # of them, those that propose pairs
+NEIGHBOURS = 8  # per feature: what bounds the number of pairs, however many pictures share a logo
+VOTES = 3  # features in agreement that propose a pair
+INLIERS = 8  # features in agreement that keep it
+MAX_SCALE = 3.0  # between two pictures after both were brought to SIDE * SIDE
+MAX_TURN = 4.0  # degrees; turned or mirrored copies are other data, not exports of one frame
+MIN_OVERLAP = 0.25  # of the smaller picture
+DETAIL = 0.28  # correlation of detail in the overlap: other frames stay below 0.25, most copies are above 0.9
+MEDIAN_DETAIL = 0.12  # median over small windows of the same
+CHUNK = 32
+
+Picture = UInt8[np.ndarray, "_ _"]
+
+
+class Description(NamedTuple):
+    """What is kept of a picture: about 100 kB, so that pictures need not stay in memory."""
+
+    small: UInt8[np.ndarray, "h w"]
+    points: Float32[np.ndarray, "n 2"]  # x, y in pixels of `small`
+    sizes: Float32[np.ndarray, " n"]  # diameters in pixels of `small`
+    features: UInt8[np.ndarray, "n 128"]
+    thumbnail: Float32[np.ndarray, " 256"]  # of unit length, or zero if the picture is constant
+
+
+def find_duplicates(
+    images: Sequence[Picture], progress: Callable[[Iterable[int]], Iterable[int]] | None = None
+) -> list[tuple[int, int]]:
+    """Find the pairs of pictures that show the same frame.
+
+    Time and memory grow in proportion to the number of pictures (times its logarithm in the index).
+    The answer depends on the pictures only, not on their order or on the timing of threads.
+
+    Args:
+        images: 8-bit gray pictures of any sizes. Each is asked for once, from one of a few threads,
+            so the sequence may read files lazily.
+        progress: Wraps a ``range`` over chunks of pictures, as ``tqdm`` does.
+
+    Returns:
+        Pairs of indices ``(i, j)`` with ``i < j``, sorted. A constant picture shows nothing and has
+        no pair. Of more than `NEIGHBOURS` copies of one frame some pairs may be missing: `cluster`
+        joins them.
+
+    Source: features as in Lowe, "Distinctive image features from scale-invariant keypoints", IJCV
+    60 (2004), rooted as in Arandjelović and Zisserman, "Three things everyone should know to
+    improve object retrieval", CVPR 2012.
+    """
+    chunks: Iterable[int] = range(0, len(images), CHUNK)
+    found: list[tuple[str, int, Description]] = []
+    with ThreadPoolExecutor() as pool:
+        for start in progress(chunks) if progress else chunks:
+            indices = range(start, min(start + CHUNK, len(images)))
+            found += pool.map(partial(_read, images), indices)
+        # Sorted by content: an approximate index answers differently for another order.
+        found.sort(key=lambda item: item[:2])
+        pictures = [description for _, _, description in found]
+        pairs = sorted(_propose_by_features(pictures) | _propose_by_thumbnails(pictures))
+        same = pool.map(lambda pair: same_frame(pictures[pair[0]], pictures[pair[1]]), pairs)
+        index = [i for _, i, _ in found]
+        kept = [(index[a], index[b]) for (a, b), yes in zip(pairs, same, strict=True) if yes]
+    return sorted((min(pair), max(pair)) for pair in kept)
+
+
+def cluster(num_images: int, pairs: Iterable[tuple[int, int]]) -> Int64[np.ndarray, " n"]:
+    """Join pairs to groups: the connected components of the graph they form.
+
+    Args:
+        num_images: Number of pictures.
+        pairs: Index pairs below `num_images`, in any order; may be empty.
+
+    Returns:
+        Group number of each picture, counted from 0 in the order of first appearance.
+
+    Raises:
+        ValueError: If an index is negative or not below `num_images`.
+    """
+    edges = np.array(list(pairs), np.int64).reshape(-1, 2)
+    if edges.size and not (edges.min() >= 0 and edges.max() < num_images):
+        raise ValueError(f"pairs name pictures outside 0..{num_images - 1}")
+    if num_images == 0:
+        return np.zeros(0, np.int64)
+    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(num_images, num_images))
+    labels = connected_components(graph, directed=False)[1]
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first)).astype(np.int64)[inverse]
+
+
+def published_groups() -> dict[str, int]:
+    """Groups of the 780 pictures of BUSI, by pixel fingerprint (`busi.data.records.pixel_hash`).
+
+    Frozen from `cluster(780, find_duplicates(...))`, so that splits outlive changes of the method
+    and of the libraries below it.
+    """
+    text = resources.files("busi.data").joinpath("busi_groups.csv").read_text(encoding="utf-8")
+    return {row["pixel_hash"]: int(row["group"]) for row in csv.DictReader(text.splitlines())}
+
+
+def same_frame(one: Description, other: Description) -> bool:
+    """Whether two pictures show one frame: features agree on an alignment, detail agrees under it."""
+    for transform in (_fit(one, other), _stretch(one, other)):
+        if transform is not None:
+            overall, median = _agreement(one.small, other.small, transform)
+            if overall >= DETAIL and median >= MEDIAN_DETAIL:
+                return True
+    return False
+
+
+def describe(gray: Picture) -> Description:
+    """Describe a picture for comparison. A constant one has no features and a zero thumbnail."""
+    height, width = gray.shape
+    scale = SIDE / np.sqrt(height * width)
+    size = (max(8, round(width * scale)), max(8, round(height * scale)))
+    small = cv2.resize(gray, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    thumbnail = cv2.resize(_detail(small), (16, 16), interpolation=cv2.INTER_AREA).ravel()
+    thumbnail = thumbnail - thumbnail.mean()
+    thumbnail /= max(float(np.linalg.norm(thumbnail)), 1e-6)
+    # A low threshold, as shadows hold the faint structure that tells frames apart.
+    sift = cv2.SIFT_create(2 * FEATURES, 3, 0.01, 10, 1.6, cv2.CV_8U)
+    # Upright features match better, and no copy is turned. Detection repeats a point per direction.
+    upright = {(point.pt, point.size): point for point in sift.detect(small, None)}
+    strongest = sorted(upright.values(), key=lambda point: (-point.response, point.pt, point.size))[:FEATURES]
+    for point in strongest:
+        point.angle = 0.0
+    points, features = sift.compute(small, strongest) if strongest else ((), None)
+    return Description(
+        small,
+        np.array([point.pt for point in points], np.float32).reshape(-1, 2),
+        np.array([point.size for point in points], np.float32),
+        np.zeros((0, 128), np.uint8) if features is None else features.astype(np.uint8),
+        thumbnail.astype(np.float32),
+    )
+
+
+def _read(images: Sequence[Picture], index: int) -> tuple[str, int, Description]:
+    gray = images[index]
+    return pixel_hash(gray), index, describe(gray)
+
+
+def _root(features: UInt8[np.ndarray, "n 128"]) -> Float32[np.ndarray, "n 128"]:
+    """Unit vectors whose distance is the Hellinger distance of the histograms."""
+    wide = features.astype(np.float32)
+    return np.sqrt(wide / np.maximum(wide.sum(axis=1, keepdims=True), 1e-6))
+
+
+def _detail(gray: Picture) -> Float32[np.ndarray, "h w"]:
+    """Structure of about 2 to 12 pixels, divided by the contrast around it: no depth shading, no gain."""
+    fine = gray.astype(np.float32)
+    coarse = cv2.GaussianBlur(fine, (0, 0), 5.0)
+    spread = np.sqrt(cv2.GaussianBlur((fine - coarse) ** 2, (0, 0), 8.0))
+    # 4 gray levels: quantisation noise in black areas is no structure.
+    detail: Float32[np.ndarray, "h w"] = (cv2.GaussianBlur(fine, (0, 0), 0.8) - coarse) / (spread + 4.0)
+    return detail
+
+
+def _neighbours(
+    vectors: Float32[np.ndarray, "n d"], k: int, checks: int
+) -> tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"], Float32[np.ndarray, " m"]]:
+    """Approximate nearest neighbours as pairs (row, neighbour) with their squared distances."""
+    k = min(k, len(vectors))
+    cv2.setRNGSeed(0)  # the trees split at random
+    index = cv2.flann_Index(vectors, {"algorithm": 1, "trees": 4})
+    rows, distances = index.knnSearch(vectors, k, params={"checks": checks})
+    return np.repeat(np.arange(len(vectors)), k), rows.ravel().astype(np.int64), distances.ravel()
+
+
+def _propose_by_features(pictures: Sequence[Description]) -> set[tuple[int, int]]:
+    """Pairs of which `VOTES` neighbouring features agree roughly on one scale and shift."""
+    counts = [min(INDEXED, len(picture.features)) for picture in pictures]
+    if sum(counts) < 2:
+        return set()
+    owner = np.repeat(np.arange(len(pictures)), counts)
+    points = np.concatenate([picture.points[:INDEXED] for picture in pictures])
+    sizes = np.log2(np.concatenate([picture.sizes[:INDEXED] for picture in pictures]))
+    features = _root(np.concatenate([picture.features[:INDEXED] for picture in pictures]))
+    a, b, distance = _neighbours(features, NEIGHBOURS, checks=32)
+    use = (owner[a] != owner[b]) & (distance < 0.5)
+    a, b = a[use], b[use]
+    swap = owner[a] > owner[b]
+    a, b = np.unique(np.stack([np.where(swap, b, a), np.where(swap, a, b)]), axis=1)
+    found: set[tuple[int, int]] = set()
+    for offset in (0.0, 0.5):  # two grids, so that an edge of one lies within a cell of the other
+        octave = np.floor((sizes[b] - sizes[a]) / 0.7 + offset)
+        scale = 2 ** ((octave - offset + 0.5) * 0.7)
+        shift = np.floor((points[b] - points[a] * scale[:, None]) / (0.15 * SIDE) + offset)
+        cells = np.column_stack([owner[a], owner[b], octave, shift]).astype(np.int64)
+        cells, votes = np.unique(cells, axis=0, return_counts=True)
+        found.update((int(i), int(j)) for i, j in cells[votes >= VOTES, :2])
+    return found
+
+
+def _propose_by_thumbnails(pictures: Sequence[Description]) -> set[tuple[int, int]]:
+    """Pairs alike in the thumbnails of their detail: for pictures too smooth for features."""
+    used = [i for i, picture in enumerate(pictures) if picture.thumbnail.any()]
+    if len(used) < 2:
+        return set()
+    a, b, distance = _neighbours(np.stack([pictures[i].thumbnail for i in used]), NEIGHBOURS, checks=64)
+    near = (a != b) & (distance < 1.2)  # a correlation of 0.4
+    return {(used[min(i, j)], used[max(i, j)]) for i, j in zip(a[near], b[near], strict=True)}
+
+
+def _fit(one: Description, other: Description) -> Float[np.ndarray, "2 3"] | None:
+    """The scale and shift that takes `other` to `one`, or None if features do not agree on one."""
+    if min(len(one.features), len(other.features)) < INLIERS:
+        return None
+    similarity = _root(one.features) @ _root(other.features).T
+    forth, back = similarity.argmax(axis=1), similarity.argmax(axis=0)
+    mutual = np.flatnonzero(back[forth] == np.arange(len(forth)))
+    if len(mutual) < INLIERS:
+        return None
+    cv2.setRNGSeed(0)
+    transform, inliers = cv2.estimateAffinePartial2D(
+        other.points[forth[mutual]], one.points[mutual], method=cv2.RANSAC, ransacReprojThreshold=3.0
+    )
+    if transform is None or inliers.sum() < INLIERS:
+        return None
+    scale = float(np.hypot(transform[0, 0], transform[1, 0]))
+    turn = abs(float(np.degrees(np.arctan2(transform[1, 0], transform[0, 0]))))
+    plausible = 1 / MAX_SCALE < scale < MAX_SCALE and turn < MAX_TURN
+    return transform if plausible else None
+
+
+def _stretch(one: Description, other: Description) -> Float[np.ndarray, "2 3"]:
+    """The transform that lays the whole of `other` on the whole of `one`."""
+    (height, width), (rows, columns) = one.small.shape, other.small.shape
+    return np.array([[width / columns, 0.0, 0.0], [0.0, height / rows, 0.0]])
+
+
+def _agreement(one: Picture, other: Picture, transform: Float[np.ndarray, "2 3"]) -> tuple[float, float]:
+    """Correlation of detail between `one` and `other` taken to its frame.
+
+    Returns:
+        Over the whole overlap, and the median over small windows in it: text covers less than half of
+        a picture. Both in [-1, 1]; zeros if the overlap is small or has no structure.
+    """
+    size = one.shape[::-1]
+    moved = cv2.warpAffine(other, transform, size, borderMode=cv2.BORDER_REPLICATE)
+    inside = cv2.warpAffine(np.full_like(other, 255), transform, size) == 255
+    area = other.size * abs(float(np.linalg.det(transform[:, :2])))
+    if inside.sum() < MIN_OVERLAP * min(one.size, area):
+        return 0.0, 0.0
+    x, y = (np.where(inside, _detail(picture), np.float32(0)) for picture in (one, moved))
+    xy, xx, yy = x * y, x * x, y * y
+    overall = float(xy.sum() / np.sqrt(xx.sum() * yy.sum() + 1e-6))
+    xy, xx, yy = (cv2.GaussianBlur(product, (0, 0), 7.0) for product in (xy, xx, yy))
+    structured = inside & (xx + yy > 0.02)  # black borders agree in any two pictures
+    if not structured.any():
+        return 0.0, 0.0
+    return overall, float(np.median(xy[structured] / np.sqrt(xx[structured] * yy[structured] + 1e-6)))

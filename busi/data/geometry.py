@@ -1,0 +1,70 @@
+"""The one mapping between a picture and the square that a network sees, and the way back."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+
+class Box(NamedTuple):
+    """Where a picture lies inside its square, in pixels of the square."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def fit_box(height: int, width: int, size: int) -> Box:
+    """Place a picture of `height` x `width` pixels, aspect kept, in the middle of a square.
+
+    Args:
+        height: Of the picture, in pixels, at least 1.
+        width: Of the picture, in pixels, at least 1.
+        size: Side of the square in pixels.
+    """
+    scale = size / max(height, width)
+    inner_height = max(1, round(height * scale))
+    inner_width = max(1, round(width * scale))
+    return Box((size - inner_height) // 2, (size - inner_width) // 2, inner_height, inner_width)
+
+
+def letterbox(picture: UInt8[np.ndarray, "h w"], size: int) -> UInt8[np.ndarray, "{size} {size}"]:
+    """Scale a gray picture into a square, aspect kept, black outside.
+
+    Training, prediction and export all call this function: resizing differs between libraries by
+    more than rounding. Pillow's bilinear filter widens when it shrinks, so nothing aliases.
+    """
+    top, left, height, width = fit_box(picture.shape[0], picture.shape[1], size)
+    square = np.zeros((size, size), np.uint8)
+    inner = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
+    square[top : top + height, left : left + width] = np.asarray(inner)
+    return square
+
+
+def letterbox_mask(mask: UInt8[np.ndarray, "h w"], size: int) -> UInt8[np.ndarray, "{size} {size}"]:
+    """Scale a {0, 1} mask into the square of `letterbox`; a pixel half covered counts as covered."""
+    return (letterbox(mask * np.uint8(255), size) >= 128).astype(np.uint8)
+
+
+def unletterbox(
+    probs: Float32[np.ndarray, "s s"], height: int, width: int
+) -> Float32[np.ndarray, "{height} {width}"]:
+    """Bring a probability map back to the picture's own size, padding removed.
+
+    Args:
+        probs: Map over the square, [0, 1].
+        height: Of the original picture, in pixels.
+        width: Of the original picture, in pixels.
+    """
+    top, left, inner_height, inner_width = fit_box(height, width, probs.shape[0])
+    inner = np.ascontiguousarray(probs[top : top + inner_height, left : left + inner_width])
+    original = Image.fromarray(inner).resize((width, height), Image.Resampling.BILINEAR)
+    array: Float32[np.ndarray, "h w"] = np.asarray(original, np.float32)
+    return array
+
+
+def quantize(probs: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    """Probabilities as 8-bit values: 128 and above are those of at least one half."""
+    return np.floor(probs * np.float32(255) + np.float32(0.5)).astype(np.uint8)

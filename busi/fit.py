@@ -1,0 +1,66 @@
+"""One run, from a composed config to a finished run folder; knows nothing of Hydra's globals."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from busi.checkpoints import CardCallback, Checkpoint, build_network, make_card, read_checkpoint
+from busi.data.datamodule import BUSIDataModule
+from busi.models.encoders import load_encoder_weights
+from busi.modules.base import StageModule
+from busi.runs import Run, start_run
+from busi.scoring import Metrics
+from busi.types import InputError
+
+
+def fit(cfg: DictConfig, folder: Path) -> Run:
+    """Train, choose the best epoch on the validation fold, and score.
+
+    Args:
+        cfg: Composed from ``conf/``.
+        folder: The run folder; must not hold a run.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        InputError: If something that the user gave is wrong.
+    """
+    began = time.monotonic()
+    cfg = OmegaConf.merge(cfg, {"run_dir": str(folder)})  # type: ignore[assignment]
+    check(cfg)
+    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
+    data: BUSIDataModule = instantiate(cfg.data)
+    # What can be wrong with the input is found here, before anything is written.
+    extras: dict[str, Any] = instantiate(cfg.prepare)(cfg, data) if "prepare" in cfg else {}
+    parent: Checkpoint | None = extras.pop("parent", None)
+    network = build_network(cfg.model)
+    load_encoder_weights(network, cfg.encoder, cfg.encoder_weights)
+    module: StageModule = instantiate(cfg.module, network=network, **extras)
+    data.prepare_data()
+    trainer: lightning.Trainer = instantiate(cfg.trainer)
+    callbacks: list[lightning.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks.insert(0, CardCallback(make_card(cfg, data.cohort, parent.card if parent else None)))
+
+    run = start_run(folder, cfg, data.cohort, {"seg_ckpt": str(parent.path.resolve())} if parent else {})
+    trainer.fit(module, datamodule=data)
+    best = read_checkpoint(run.best_checkpoint)
+    module.load_state_dict(best.weights)
+    device = trainer.strategy.root_device
+    metrics: Metrics = instantiate(cfg.score)(cfg, module.to(device), data, folder)
+    seconds = round(time.monotonic() - began, 1)
+    monitored = float(trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr]
+    return run.finish(metrics, epoch=best.epoch, monitored=monitored, seconds=seconds, device=str(device))
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise `InputError` for combinations that cannot work, before anything is built."""
+    if cfg.model.stage != cfg.stage:
+        raise InputError(
+            f"this model is for stage={cfg.model.stage}, not stage={cfg.stage}: "
+            "`python -m busi.train --help` lists the models, `stage=seg` and `stage=cls` choose fitting ones"
+        )

@@ -1,0 +1,155 @@
+"""Guides: the mask that a classifier is given, made once for each clean picture before training."""
+
+import logging
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+from omegaconf import DictConfig
+from rich.progress import track
+
+from busi.checkpoints import Checkpoint, load_network, read_checkpoint
+from busi.data.cohort import Cohort
+from busi.data.datamodule import BUSIDataModule
+from busi.data.geometry import letterbox, quantize, unletterbox
+from busi.data.records import read_gray
+from busi.guard import check_leaks, check_same_data
+from busi.models.encoders import Normalized
+from busi.modules.classification import balanced_weights, prior_correction
+from busi.runs import Run, find_runs, open_run
+from busi.types import InputError
+
+log = logging.getLogger(__name__)
+
+
+def prepare_classification(cfg: DictConfig, data: BUSIDataModule) -> dict[str, Any]:
+    """Give the data module its guides, and return what else `ClsModule` and the run need.
+
+    Returns:
+        ``segmenter`` (or None), ``class_weights`` and ``logit_correction`` for the module, and
+        ``parent``, the segmentation checkpoint (or None).
+
+    Raises:
+        InputError: If ``guide`` is unknown, or the checkpoint is missing, ambiguous, foreign or leaks.
+    """
+    parent, segmenter, cohort = None, None, data.cohort
+    if cfg.guide == "predicted":
+        parent = find_parent(cfg, cohort)
+        check_same_data(parent, cohort, cfg.allow_other_data)
+        check_leaks(parent, cohort, seg_command(cfg))
+        segmenter = load_network(parent)
+        data.guides = predict_guides(segmenter, parent.config.image_size, data)
+    elif cfg.guide == "annotated":
+        if missing := [
+            cohort.records[i].id
+            for i in cohort.indices("train", "val", "test")
+            if not cohort.records[i].annotated
+        ]:
+            raise InputError(
+                f"guide=annotated needs a mask for every lesion, {len(missing)} have none (e.g. "
+                f"{', '.join(missing[:3])}): leave them out with data.need_masks=true"
+            )
+        log.warning("guide=annotated gives the label away: an upper bound, not a result")
+        data.guides = data.squares[:, 1] * np.uint8(255)
+    elif cfg.guide != "blank":
+        raise InputError(f"guide={cfg.guide}: give predicted, annotated or blank")
+    counts, balance = data.class_counts().tolist(), cfg.data.balance
+    if 0 in counts and balance != "none":
+        raise InputError("a class has no training picture: add some, or use data.balance=none")
+    return {
+        "parent": parent,
+        "segmenter": segmenter,
+        "class_weights": balanced_weights(counts) if balance == "weights" else [1.0] * len(counts),
+        "logit_correction": [0.0] * len(counts) if balance == "none" else prior_correction(counts),
+    }
+
+
+def find_parent(cfg: DictConfig, cohort: Cohort) -> Checkpoint:
+    """Find the segmentation checkpoint that ``seg_ckpt`` means: a run folder, a file, or ``auto``.
+
+    ``auto`` is the newest finished run on the same data, split and fold; debug runs count for debug
+    runs alone.
+    """
+    if cfg.seg_ckpt != "auto":
+        path = Path(cfg.seg_ckpt).expanduser()
+        if not path.exists():
+            raise InputError(f"seg_ckpt={path} does not exist: give a run folder, a .ckpt file, or auto")
+        return read_checkpoint(open_finished(path).best_checkpoint if path.is_dir() else path)
+    wanted = {
+        "data": cohort.data_fingerprint,
+        "split": cohort.split_fingerprint,
+        "fold": cfg.data.fold,
+        "debug": cfg.debug,
+    }
+    runs = find_runs(Path(cfg.output_dir), "seg")
+    fitting = [run for run in runs if all(run.provenance[key] == value for key, value in wanted.items())]
+    if not fitting:
+        others = f" ({len(runs)} finished runs there are of other data, splits or folds)" if runs else ""
+        raise InputError(
+            "seg_ckpt=auto found no finished segmentation run on this data, split and fold in "
+            f"{cfg.output_dir}{others}. Make one with: {seg_command(cfg)}; or go without: guide=blank"
+        )
+    if len({run.provenance["settings"] for run in fitting}) > 1 and not cfg.debug:
+        listed = ", ".join(f"{run.folder} ({run.provenance['settings']})" for run in fitting)
+        raise InputError(
+            f"seg_ckpt=auto found runs with different settings: {listed}. Choose with seg_ckpt=FOLDER"
+        )
+    log.info("seg_ckpt=auto: %s", fitting[0].folder)
+    return read_checkpoint(fitting[0].best_checkpoint)
+
+
+def open_finished(folder: Path) -> Run:
+    """Open a run folder, or raise `InputError` if its run did not come to its end."""
+    run = open_run(folder)
+    if not run.finished:
+        raise InputError(f"{folder} is not finished: let it end, or name one of its .ckpt files")
+    return run
+
+
+def seg_command(cfg: DictConfig) -> str:
+    """The command that makes a segmentation checkpoint fit for this classifier."""
+    parts = ["python -m busi.train stage=seg", f"data={cfg.data.name}", f"image_size={cfg.image_size}"]
+    parts += [f"data.{key}={cfg.data[key]}" for key in ("fold", "num_folds", "split_seed")]
+    return " ".join([*parts, "trainer=debug"] if cfg.debug else parts)
+
+
+def predict_guides(network: Normalized, image_size: int, data: BUSIDataModule) -> UInt8[np.ndarray, "n s s"]:
+    """Predict the guide of every clean picture of a cohort, 8-bit, in the squares of the data module.
+
+    Args:
+        network: Of the segmentation model, in evaluation mode.
+        image_size: Side of the square that it was trained on.
+        data: The classifier's data.
+    """
+    records = data.cohort.records
+    guides = np.empty((len(records), data.image_size, data.image_size), np.uint8)
+    pictures = (read_gray(record.image) for record in records)
+    maps = predict_maps(network, pictures, image_size, data.batch_size)
+    for i, probs in enumerate(track(maps, "predicting guides", total=len(records), transient=True)):
+        guides[i] = letterbox(quantize(probs), data.image_size)
+    return guides
+
+
+@torch.inference_mode()
+def predict_maps(
+    network: torch.nn.Module, pictures: Iterator[UInt8[np.ndarray, "_ _"]], image_size: int, batch_size: int
+) -> Iterator[Float32[np.ndarray, "_ _"]]:
+    """Predict the lesion probability of pictures at their own sizes, one batch at a time.
+
+    Args:
+        network: Picture (b, 1, s, s) in [0, 1] -> logits, in evaluation mode.
+        pictures: Gray, any sizes.
+        image_size: Side of the square that the network sees, in pixels.
+        batch_size: Pictures a batch.
+    """
+    device = next(network.parameters()).device
+    while batch := list(islice(pictures, batch_size)):
+        squares = np.stack([letterbox(picture, image_size) for picture in batch])
+        image = torch.from_numpy(squares)[:, None].float().to(device) / 255
+        probs = network(image.contiguous(memory_format=torch.channels_last)).float().sigmoid()
+        for picture, square in zip(batch, probs[:, 0].cpu().numpy(), strict=True):
+            yield unletterbox(square, *picture.shape)

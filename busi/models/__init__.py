@@ -1,0 +1,1 @@
+"""Networks that smp and timm do not have, and the pretrained weights of encoders."""

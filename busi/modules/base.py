@@ -1,0 +1,69 @@
+"""What both stages share: the loop over a batch, logging, the optimiser."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import MetricCollection
+
+from busi.types import Batch
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeScheduler = Callable[[Optimizer], torch.optim.lr_scheduler.LRScheduler]
+
+
+class StageModule(lightning.LightningModule):
+    """A network that is trained on batches and measured on them at network size.
+
+    Args:
+        network: The trained network.
+        loss: Called with what `step` computes.
+        optimizer: Makes the optimiser of the parameters that need a gradient.
+        scheduler: Makes the learning-rate schedule, stepped once an epoch.
+        metrics: Cloned for training and validation, logged as ``train/...`` and ``val/...``.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: nn.Module,
+        optimizer: MakeOptimizer,
+        scheduler: MakeScheduler,
+        metrics: MetricCollection,
+    ) -> None:
+        super().__init__()
+        # Convolutions on the CPU and tensor cores are faster with the channels last in memory.
+        self.network = network.to(memory_format=torch.channels_last)
+        self.loss = loss
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.train_metrics = metrics.clone(prefix="train/")
+        self.val_metrics = metrics.clone(prefix="val/")
+
+    @abstractmethod
+    def step(self, batch: Batch, metrics: MetricCollection) -> Float[Tensor, ""]:
+        """Update `metrics` with a batch and return its loss."""
+
+    def training_step(self, batch: Batch, _: int) -> Float[Tensor, ""]:
+        """Loss of a training batch."""
+        return self._logged_step(batch, "train", self.train_metrics)
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Measure a validation batch."""
+        self._logged_step(batch, "val", self.val_metrics)
+
+    def configure_optimizers(self) -> Any:
+        """Optimiser and schedule of the parameters that are trained."""
+        optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        return [optimizer], [self.make_scheduler(optimizer)]
+
+    def _logged_step(self, batch: Batch, split: str, metrics: MetricCollection) -> Float[Tensor, ""]:
+        loss = self.step(batch, metrics)
+        size = len(batch["label"])
+        self.log(f"{split}/loss", loss, on_step=False, on_epoch=True, batch_size=size, prog_bar=True)
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=size, prog_bar=split == "val")
+        return loss

@@ -1,0 +1,48 @@
+"""Where a number comes from: code, packages, machine, command."""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+PACKAGES = (
+    "torch", "lightning", "hydra-core", "omegaconf", "segmentation-models-pytorch", "timm", "torchmetrics",
+    "albumentations", "opencv-python-headless", "pillow", "numpy", "scipy", "scikit-learn",
+)  # fmt: skip
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout that this package is in, ``-dirty`` if files differ; None outside of one."""
+    folder = Path(__file__).resolve().parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def describe_environment() -> dict[str, object]:
+    """Code, packages and machine of this process, as plain values."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "command": shlex.join([Path(sys.executable).name, "-m", "busi.train", *sys.argv[1:]]),
+        "busi": version("busi"),
+        "git_commit": git_commit(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "system": platform.platform(),
+        "num_cpus": os.cpu_count(),
+        "gpu": gpu,
+    }

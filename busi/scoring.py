@@ -1,0 +1,192 @@
+"""From a trained network to the predictions, metrics and pictures of its run folder."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from omegaconf import DictConfig
+from PIL import Image
+from rich.progress import track
+from scipy.special import softmax
+from sklearn.metrics import confusion_matrix
+
+from busi.data.cohort import Cohort
+from busi.data.datamodule import BUSIDataModule
+from busi.data.geometry import quantize
+from busi.data.records import file_name, read_gray, read_mask
+from busi.guides import predict_maps
+from busi.metrics import dice, hd95, iou, segmentation_metrics
+from busi.modules.classification import ClsModule
+from busi.modules.segmentation import SegModule
+from busi.paths import write_whole
+from busi.pictures import Overlay, draw_confusion, draw_overlays
+from busi.runs import write_table
+from busi.statistics import bootstrap_metrics, classification_metrics, operating_points
+from busi.types import CLASSES
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, object]
+Columns = Mapping[str, Shaped[np.ndarray, " n"]]
+Metrics = dict[str, float | None]
+Case = tuple[Row, int, Bool[np.ndarray, "_ _"]]
+"""A row of predictions, the position of its picture in the cohort, and its predicted mask."""
+JUDGED = ("val", "test")
+UPPER_BOUND = {"annotated": " (upper bound: the mask gives the label away)"}
+
+
+def score_segmentation(cfg: DictConfig, module: SegModule, data: BUSIDataModule, folder: Path) -> Metrics:
+    """Predict every picture that was not trained on, at its original size, and measure.
+
+    Writes ``maps/<id>.png`` (probabilities, 8-bit), ``predictions.csv`` and ``pictures/test_overlays.png``.
+
+    Returns:
+        ``val/...`` and ``test/...`` numbers, each of the test fold with ``_low`` and ``_high``, its
+        95 % interval.
+    """
+    cohort = data.cohort
+    held_out = cohort.indices("val", "test", "dropped")
+    records = [cohort.records[i] for i in held_out]
+    pictures = (read_gray(record.image) for record in records)
+    maps = predict_maps(module.network.eval(), pictures, data.image_size, data.batch_size)
+    rows, test_cases = [], []
+    for i, probs in zip(held_out, track(maps, "predicting masks", len(records), transient=True), strict=True):
+        record, pred = cohort.records[i], probs >= module.threshold
+        name = f"{file_name(record.id)}.png"
+        write_whole(folder / "maps" / name, partial(Image.fromarray(quantize(probs)).save, format="PNG"))
+        if cohort.splits[i] not in JUDGED:
+            continue
+        mask = read_mask(record, *pred.shape).astype(bool)
+        row = describe(cohort, i) | {
+            "dice": dice(pred, mask),
+            "iou": iou(pred, mask),
+            "hd95": hd95(pred, mask),
+            "area": int(mask.sum()),
+            "pred_area": int(pred.sum()),
+        }
+        rows.append(row)
+        if cohort.splits[i] == "test":
+            test_cases.append((row, i, pred))
+    write_table(folder / "predictions.csv", rows)
+    fold = f"Test pictures of fold {cfg.data.fold}"
+    draw_overlays(
+        [_overlay(cohort, *case) for case in spread(test_cases)],
+        f"{fold}: of each class from the best Dice to the worst",
+        folder / "pictures" / "test_overlays.png",
+    )
+    return summarize(rows, segmentation_metrics)
+
+
+def score_classification(cfg: DictConfig, module: ClsModule, data: BUSIDataModule, folder: Path) -> Metrics:
+    """Classify validation and test pictures and measure.
+
+    Writes ``predictions.csv`` and ``pictures/test_confusion.png``.
+
+    Returns:
+        As `score_segmentation`, and the operating points: thresholds from the validation fold,
+        achieved values on the test fold.
+    """
+    cohort = data.cohort
+    judged = cohort.indices(*JUDGED)
+    logits = predict_logits(module, data, judged)
+    probs = softmax(logits, axis=1)
+    rows = [
+        describe(cohort, i)
+        | {"pred": CLASSES[p.argmax()]}
+        | {f"logit_{name}": float(x) for name, x in zip(CLASSES, z, strict=True)}
+        | {f"prob_{name}": float(x) for name, x in zip(CLASSES, p, strict=True)}
+        for i, z, p in zip(judged, logits, probs, strict=True)
+    ]
+    write_table(folder / "predictions.csv", rows)
+    labels, splits = cohort.labels()[judged], np.array(cohort.splits)[judged]
+    val, test = splits == "val", splits == "test"
+    draw_confusion(
+        confusion_matrix(labels[test], probs[test].argmax(axis=1), labels=range(len(CLASSES))),
+        f"Test pictures of fold {cfg.data.fold}, guide={cfg.guide}{UPPER_BOUND.get(cfg.guide, '')}",
+        folder / "pictures" / "test_confusion.png",
+    )
+    points = operating_points(labels[val], probs[val], labels[test], probs[test])
+    return summarize(rows, _classification_metrics) | {f"test/{name}": x for name, x in points.items()}
+
+
+@torch.inference_mode()
+def predict_logits(
+    module: ClsModule, data: BUSIDataModule, indices: Shaped[np.ndarray, " m"]
+) -> Float[np.ndarray, "m 3"]:
+    """Logits of clean pictures, in double precision so that probabilities sum to one."""
+    module.eval()
+    batches = []
+    for batch in track(data.clean_dataloader(indices), "classifying", transient=True):
+        image, guide = batch["image"].to(module.device), batch["guide"].to(module.device)
+        batches.append(module(image, guide).double().cpu().numpy())
+    return np.concatenate(batches)
+
+
+def describe(cohort: Cohort, i: int) -> Row:
+    """The columns that every table of predictions begins with."""
+    record = cohort.records[i]
+    return {
+        "id": record.id,
+        "label": CLASSES[record.label],
+        "group": int(cohort.groups[i]),
+        "fold": int(cohort.folds[i]),
+        "split": cohort.splits[i],
+    }
+
+
+def summarize(rows: Sequence[Row], measure: Callable[[Columns], Metrics]) -> Metrics:
+    """Measure validation and test rows, and bootstrap the groups of the test fold.
+
+    Args:
+        rows: Of ``predictions.csv``.
+        measure: Metrics of columns; ``row`` among them tells the repeats of a bootstrap draw.
+
+    Returns:
+        ``val/<name>``, ``test/<name>``, and ``test/<name>_low`` and ``_high``, the 95 % interval, which
+        leaves out the variance of training again. None where undefined.
+    """
+    metrics: Metrics = {}
+    for split in JUDGED:
+        table = [row for row in rows if row["split"] == split]
+        columns = {name: np.array([row[name] for row in table]) for name in table[0]}
+        columns |= {"label": np.array([CLASSES.index(name) for name in columns["label"]])}
+        columns |= {"row": np.arange(len(table))}
+        metrics |= {f"{split}/{name}": x for name, x in measure(columns).items()}
+
+    def draw(picked: Int[np.ndarray, " m"]) -> Metrics:
+        return measure({name: column[picked] for name, column in columns.items()})
+
+    log.info("Bootstrapping the test fold: 2,000 draws of %d groups", len(np.unique(columns["group"])))
+    for name, limits in bootstrap_metrics(columns["group"], draw).items():
+        for side, limit in zip(("low", "high"), limits, strict=True):
+            metrics[f"test/{name}_{side}"] = float(limit) if np.isfinite(limit) else None
+    return metrics
+
+
+def spread(cases: Sequence[Case], num_cases: int = 4) -> list[Case]:
+    """Of each class, `num_cases` cases evenly spaced from the best Dice to the worst."""
+    chosen: list[Case] = []
+    for name in CLASSES[::-1]:
+        ranked = sorted((case for case in cases if case[0]["label"] == name), key=_dice_of, reverse=True)
+        places = np.linspace(0, len(ranked) - 1, min(num_cases, len(ranked))).round().astype(int)
+        chosen += [ranked[place] for place in places]
+    return chosen
+
+
+def _dice_of(case: Case) -> float:
+    return float(case[0]["dice"])  # type: ignore[arg-type]
+
+
+def _overlay(cohort: Cohort, row: Row, i: int, pred: Bool[np.ndarray, "_ _"]) -> Overlay:
+    picture = read_gray(cohort.records[i].image)
+    mask = read_mask(cohort.records[i], *picture.shape).astype(bool)
+    return Overlay(f"{row['id']}   Dice {row['dice']:.2f}", picture, mask, pred)
+
+
+def _classification_metrics(columns: Columns) -> Metrics:
+    probs = np.stack([columns[f"prob_{name}"] for name in CLASSES], axis=1)
+    return classification_metrics(columns["label"], probs, columns["row"])
