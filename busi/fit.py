@@ -1,5 +1,6 @@
 """One run, from a composed config to a finished run folder; knows nothing of Hydra's globals."""
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from busi.runs import Run, start_run
 from busi.scoring import Metrics
 from busi.types import InputError
 
+log = logging.getLogger(__name__)
+
 
 def fit(cfg: DictConfig, folder: Path) -> Run:
     """Train, choose the best epoch on the validation fold, and score.
@@ -31,7 +34,7 @@ def fit(cfg: DictConfig, folder: Path) -> Run:
         InputError: If something that the user gave is wrong.
     """
     began = time.monotonic()
-    cfg = OmegaConf.merge(cfg, {"run_dir": str(folder)})  # type: ignore[assignment]
+    cfg = resolve(cfg, folder)
     check(cfg)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     data: BUSIDataModule = instantiate(cfg.data)
@@ -42,9 +45,10 @@ def fit(cfg: DictConfig, folder: Path) -> Run:
     load_encoder_weights(network, cfg.encoder, cfg.encoder_weights)
     module: StageModule = instantiate(cfg.module, network=network, **extras)
     data.prepare_data()
-    trainer: lightning.Trainer = instantiate(cfg.trainer)
-    callbacks: list[lightning.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    callbacks.insert(0, CardCallback(make_card(cfg, data.cohort, parent.card if parent else None)))
+    callbacks = [CardCallback(make_card(cfg, data.cohort, parent.card if parent else None))]
+    callbacks += [instantiate(node) for node in cfg.callbacks.values()]
+    loggers = [instantiate(node) for node in cfg.logger.values()]
+    trainer: lightning.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
 
     run = start_run(folder, cfg, data.cohort, {"seg_ckpt": str(parent.path.resolve())} if parent else {})
     trainer.fit(module, datamodule=data)
@@ -54,7 +58,24 @@ def fit(cfg: DictConfig, folder: Path) -> Run:
     metrics: Metrics = instantiate(cfg.score)(cfg, module.to(device), data, folder)
     seconds = round(time.monotonic() - began, 1)
     monitored = float(trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr]
-    return run.finish(metrics, epoch=best.epoch, monitored=monitored, seconds=seconds, device=str(device))
+    run = run.finish(metrics, epoch=best.epoch, monitored=monitored, seconds=seconds, device=str(device))
+    log_summary(run, metrics)
+    return run
+
+
+def log_summary(run: Run, metrics: Metrics) -> None:
+    """Log the test metrics with their intervals, and where everything is."""
+    for name, value in metrics.items():
+        low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
+        if name.startswith("test/") and value is not None and low is not None and high is not None:
+            log.info("%-26s %7.3f   95 %% interval %.3f to %.3f", name, value, low, high)
+    log.info("Finished in %.0f s: %s", run.provenance["seconds"], run.folder)
+
+
+def resolve(cfg: DictConfig, folder: Path) -> DictConfig:
+    """Fill in the run folder and replace every interpolation by its value."""
+    merged = OmegaConf.merge(cfg, {"run_dir": str(folder)})
+    return OmegaConf.create(OmegaConf.to_container(merged, resolve=True))  # type: ignore[return-value]
 
 
 def check(cfg: DictConfig) -> None:

@@ -23,7 +23,6 @@ NOT_SETTINGS = (
     "cache_dir",
     "logger",
     "callbacks",
-    "default_root_dir",
     "seg_ckpt",
     "prepare",
     "score",
@@ -127,19 +126,22 @@ def settings_fingerprint(cfg: DictConfig) -> str:
     """Fingerprint of all that shapes a result, 16 hexadecimal digits; paths and display are left out."""
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     kept = {key: value for key, value in plain.items() if key not in NOT_SETTINGS}
-    # Callbacks and loggers stand in the trainer's config, their paths and looks with them.
-    kept["trainer"] = {key: value for key, value in plain["trainer"].items() if key not in NOT_SETTINGS}
+    kept["trainer"] = {key: value for key, value in plain["trainer"].items() if key != "default_root_dir"}
     kept["data"] = {key: value for key, value in plain["data"].items() if key not in NOT_DATA_SETTINGS}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def write_table(path: Path, rows: Sequence[dict[str, object]]) -> Path:
-    """Write rows with the same keys as CSV, whole or not at all; floats in full precision."""
+    """Write rows with the same keys as CSV, whole or not at all.
+
+    Floats are written in full precision, undefined ones as empty fields.
+    """
 
     def write(part: Path) -> None:
         with part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
-            writer.writerows(rows)
+            # Only NaN differs from itself.
+            writer.writerows({key: x if x == x else "" for key, x in row.items()} for row in rows)
 
     return write_whole(path, write)

@@ -49,7 +49,7 @@ def score_segmentation(cfg: DictConfig, module: SegModule, data: BUSIDataModule,
         95 % interval.
     """
     cohort = data.cohort
-    held_out = cohort.indices("val", "test", "dropped")
+    held_out = [i for i in cohort.indices(*JUDGED, "dropped") if cohort.reasons[i] != "subset"]
     records = [cohort.records[i] for i in held_out]
     pictures = (read_gray(record.image) for record in records)
     maps = predict_maps(module.network.eval(), pictures, data.image_size, data.batch_size)

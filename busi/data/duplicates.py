@@ -9,9 +9,8 @@ depth shading that all scans share correlates plainly at 0.9.
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from importlib import resources
+from operator import itemgetter
 from typing import NamedTuple
 
 import cv2
@@ -25,7 +24,7 @@ from busi.data.records import pixel_hash
 VERSION = 1
 """Raised whenever `find_duplicates` may answer differently; part of the key of cached answers."""
 
-SIDE = 240  # pictures are compared at SIDE * SIDE pixels, so that copies of another size look alike
+SIDE = 208  # pictures are compared at SIDE * SIDE pixels, so that copies of another size look alike
 FEATURES = 300  # per picture, strongest first; all serve the check of a pair
 INDEXED = 120  # of them, those that propose pairs
 NEIGHBOURS = 8  # per feature: what bounds the number of pairs, however many pictures share a logo
@@ -34,9 +33,11 @@ INLIERS = 8  # features in agreement that keep it
 MAX_SCALE = 3.0  # between two pictures after both were brought to SIDE * SIDE
 MAX_TURN = 4.0  # degrees; turned or mirrored copies are other data, not exports of one frame
 MIN_OVERLAP = 0.25  # of the smaller picture
-DETAIL = 0.28  # correlation of detail in the overlap: other frames stay below 0.25, most copies are above 0.9
+DETAIL = (
+    0.29  # correlation of detail in the overlap: other lesions stay below 0.25, most copies are above 0.9
+)
 MEDIAN_DETAIL = 0.12  # median over small windows of the same
-CHUNK = 32
+MIN_ALIKE = 0.4  # correlation of the thumbnails of two pictures without features in agreement
 
 Picture = UInt8[np.ndarray, "_ _"]
 
@@ -57,12 +58,12 @@ def find_duplicates(
     """Find the pairs of pictures that show the same frame.
 
     Time and memory grow in proportion to the number of pictures (times its logarithm in the index).
-    The answer depends on the pictures only, not on their order or on the timing of threads.
+    The answer depends on the pictures only, not on their order.
 
     Args:
-        images: 8-bit gray pictures of any sizes. Each is asked for once, from one of a few threads,
-            so the sequence may read files lazily.
-        progress: Wraps a ``range`` over chunks of pictures, as ``tqdm`` does.
+        images: 8-bit gray pictures of any sizes. Each is asked for once and then forgotten, so the
+            sequence may read files lazily.
+        progress: Wraps the ``range`` over the pictures, as ``tqdm`` does.
 
     Returns:
         Pairs of indices ``(i, j)`` with ``i < j``, sorted. A constant picture shows nothing and has
@@ -73,20 +74,18 @@ def find_duplicates(
     60 (2004), rooted as in Arandjelović and Zisserman, "Three things everyone should know to
     improve object retrieval", CVPR 2012.
     """
-    chunks: Iterable[int] = range(0, len(images), CHUNK)
-    found: list[tuple[str, int, Description]] = []
-    with ThreadPoolExecutor() as pool:
-        for start in progress(chunks) if progress else chunks:
-            indices = range(start, min(start + CHUNK, len(images)))
-            found += pool.map(partial(_read, images), indices)
-        # Sorted by content: an approximate index answers differently for another order.
-        found.sort(key=lambda item: item[:2])
-        pictures = [description for _, _, description in found]
-        pairs = sorted(_propose_by_features(pictures) | _propose_by_thumbnails(pictures))
-        same = pool.map(lambda pair: same_frame(pictures[pair[0]], pictures[pair[1]]), pairs)
-        index = [i for _, i, _ in found]
-        kept = [(index[a], index[b]) for (a, b), yes in zip(pairs, same, strict=True) if yes]
-    return sorted((min(pair), max(pair)) for pair in kept)
+    indices = range(len(images))
+    described: list[tuple[str, int, Description]] = []
+    for i in progress(indices) if progress else indices:
+        gray = images[i]
+        described.append((pixel_hash(gray), i, describe(gray)))
+    # Sorted by content: an approximate index answers differently for another order.
+    described.sort(key=itemgetter(0, 1))
+    order = [i for _, i, _ in described]
+    pictures = [description for _, _, description in described]
+    proposed = sorted(_propose_by_features(pictures) | _propose_by_thumbnails(pictures))
+    same = [(order[a], order[b]) for a, b in proposed if same_frame(pictures[a], pictures[b])]
+    return sorted((min(pair), max(pair)) for pair in same)
 
 
 def cluster(num_images: int, pairs: Iterable[tuple[int, int]]) -> Int64[np.ndarray, " n"]:
@@ -125,12 +124,13 @@ def published_groups() -> dict[str, int]:
 
 def same_frame(one: Description, other: Description) -> bool:
     """Whether two pictures show one frame: features agree on an alignment, detail agrees under it."""
-    for transform in (_fit(one, other), _stretch(one, other)):
-        if transform is not None:
-            overall, median = _agreement(one.small, other.small, transform)
-            if overall >= DETAIL and median >= MEDIAN_DETAIL:
-                return True
-    return False
+    transform = _fit(one, other)
+    if transform is None:  # smooth pictures have too few features, yet may be alike as they are
+        if float(one.thumbnail @ other.thumbnail) < MIN_ALIKE:
+            return False
+        transform = _stretch(one, other)
+    overall, median = _agreement(one.small, other.small, transform)
+    return overall >= DETAIL and median >= MEDIAN_DETAIL
 
 
 def describe(gray: Picture) -> Description:
@@ -143,7 +143,7 @@ def describe(gray: Picture) -> Description:
     thumbnail = thumbnail - thumbnail.mean()
     thumbnail /= max(float(np.linalg.norm(thumbnail)), 1e-6)
     # A low threshold, as shadows hold the faint structure that tells frames apart.
-    sift = cv2.SIFT_create(2 * FEATURES, 3, 0.01, 10, 1.6, cv2.CV_8U)
+    sift = cv2.SIFT.create(2 * FEATURES, 3, 0.01, 10, 1.6, cv2.CV_8U)
     # Upright features match better, and no copy is turned. Detection repeats a point per direction.
     upright = {(point.pt, point.size): point for point in sift.detect(small, None)}
     strongest = sorted(upright.values(), key=lambda point: (-point.response, point.pt, point.size))[:FEATURES]
@@ -159,15 +159,11 @@ def describe(gray: Picture) -> Description:
     )
 
 
-def _read(images: Sequence[Picture], index: int) -> tuple[str, int, Description]:
-    gray = images[index]
-    return pixel_hash(gray), index, describe(gray)
-
-
 def _root(features: UInt8[np.ndarray, "n 128"]) -> Float32[np.ndarray, "n 128"]:
     """Unit vectors whose distance is the Hellinger distance of the histograms."""
     wide = features.astype(np.float32)
-    return np.sqrt(wide / np.maximum(wide.sum(axis=1, keepdims=True), 1e-6))
+    rooted: Float32[np.ndarray, "n 128"] = np.sqrt(wide / np.maximum(wide.sum(axis=1, keepdims=True), 1e-6))
+    return rooted
 
 
 def _detail(gray: Picture) -> Float32[np.ndarray, "h w"]:
@@ -176,8 +172,7 @@ def _detail(gray: Picture) -> Float32[np.ndarray, "h w"]:
     coarse = cv2.GaussianBlur(fine, (0, 0), 5.0)
     spread = np.sqrt(cv2.GaussianBlur((fine - coarse) ** 2, (0, 0), 8.0))
     # 4 gray levels: quantisation noise in black areas is no structure.
-    detail: Float32[np.ndarray, "h w"] = (cv2.GaussianBlur(fine, (0, 0), 0.8) - coarse) / (spread + 4.0)
-    return detail
+    return np.asarray((cv2.GaussianBlur(fine, (0, 0), 0.8) - coarse) / (spread + 4.0), np.float32)
 
 
 def _neighbours(
@@ -186,7 +181,7 @@ def _neighbours(
     """Approximate nearest neighbours as pairs (row, neighbour) with their squared distances."""
     k = min(k, len(vectors))
     cv2.setRNGSeed(0)  # the trees split at random
-    index = cv2.flann_Index(vectors, {"algorithm": 1, "trees": 4})
+    index = cv2.flann.Index(vectors, {"algorithm": 1, "trees": 4})
     rows, distances = index.knnSearch(vectors, k, params={"checks": checks})
     return np.repeat(np.arange(len(vectors)), k), rows.ravel().astype(np.int64), distances.ravel()
 
@@ -222,7 +217,7 @@ def _propose_by_thumbnails(pictures: Sequence[Description]) -> set[tuple[int, in
     if len(used) < 2:
         return set()
     a, b, distance = _neighbours(np.stack([pictures[i].thumbnail for i in used]), NEIGHBOURS, checks=64)
-    near = (a != b) & (distance < 1.2)  # a correlation of 0.4
+    near = (a != b) & (distance < 2 - 2 * MIN_ALIKE)
     return {(used[min(i, j)], used[max(i, j)]) for i, j in zip(a[near], b[near], strict=True)}
 
 
@@ -235,7 +230,6 @@ def _fit(one: Description, other: Description) -> Float[np.ndarray, "2 3"] | Non
     mutual = np.flatnonzero(back[forth] == np.arange(len(forth)))
     if len(mutual) < INLIERS:
         return None
-    cv2.setRNGSeed(0)
     transform, inliers = cv2.estimateAffinePartial2D(
         other.points[forth[mutual]], one.points[mutual], method=cv2.RANSAC, ransacReprojThreshold=3.0
     )

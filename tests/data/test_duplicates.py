@@ -1,0 +1,228 @@
+"""Near-duplicates: made exports are found, made strangers are not, and the frozen table is what it was."""
+
+import csv
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from jaxtyping import UInt8
+
+from busi.data.duplicates import cluster, find_duplicates, published_groups
+from busi.data.records import pixel_hash, read_gray
+
+Picture = UInt8[np.ndarray, "_ _"]
+
+CONFLICTS = (  # the clusters of BUSI whose members carry different labels
+    {"benign (42)", "benign (131)", "malignant (51)"},
+    {"benign (85)", "benign (164)", "malignant (52)"},
+    {"benign (333)", "malignant (77)", "malignant (78)"},
+    {"benign (399)", "malignant (93)"},
+    {"benign (406)", "malignant (94)"},
+    {"benign (433)", "malignant (145)"},
+    {"benign (269)", "normal (1)"},
+    {"benign (437)", "normal (34)"},
+)
+
+
+def scan(seed: int, height: int = 420, width: int = 500) -> Picture:
+    """Speckle with tissue, a dark blob and the depth shading that all scans share."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    tissue = cv2.resize(
+        rng.normal(size=(42, 30)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+    )
+    speckle = cv2.GaussianBlur(rng.rayleigh(size=(height, width)).astype(np.float32), (0, 0), 1.5)
+    center = rng.uniform(0.3, 0.7, 2) * (width, height)
+    blob = 1 - 0.7 * np.exp(-((((x - center[0]) / 60) ** 2 + ((y - center[1]) / 45) ** 2) ** 2))
+    echo = (70 + 35 * tissue) * speckle * blob * np.exp(-1.6 * y / height) * 1.4
+    return echo.clip(0, 255).astype(np.uint8)
+
+
+def mark(picture: Picture) -> Picture:
+    """Burn in a label, a ruler, a logo and a pair of callipers, the same in every picture."""
+    marked = picture.copy()
+    height, width = picture.shape
+    cv2.putText(marked, "RT BREAST 10:00", (width // 3, height - 30), cv2.FONT_HERSHEY_SIMPLEX, 0.7, 255, 2)
+    cv2.putText(marked, "LOGIQ E9", (5, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.6, 230, 2)
+    for y in range(20, height, 20):
+        cv2.line(marked, (width - (16 if y % 100 == 0 else 8), y), (width - 1, y), 220, 1)
+    for point in ((width // 3, height // 2), (2 * width // 3, height // 2)):
+        cv2.drawMarker(marked, point, 255, cv2.MARKER_CROSS, 16, 1)
+    return marked
+
+
+def resized(picture: Picture, factor: float) -> Picture:
+    return np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def gained(picture: Picture) -> Picture:
+    return (255 * (picture / 255.0) ** 0.7 * 0.9).astype(np.uint8)
+
+
+def all_pairs(groups: Iterable[int]) -> set[tuple[int, int]]:
+    numbers = list(groups)
+    return {(i, j) for i, a in enumerate(numbers) for j, b in enumerate(numbers) if i < j and a == b}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda picture: picture, id="same"),
+        pytest.param(lambda picture: picture[40:390, 60:470], id="crop"),
+        pytest.param(lambda picture: picture[60:360, 110:410], id="tight crop"),
+        pytest.param(lambda picture: resized(picture, 0.6), id="smaller"),
+        pytest.param(lambda picture: resized(picture, 1.5), id="larger"),
+        pytest.param(gained, id="gain"),
+        pytest.param(mark, id="marks"),
+        pytest.param(lambda picture: mark(gained(resized(picture, 0.8)[20:, 25:])), id="everything"),
+    ],
+)
+def test_exports_of_one_frame_are_found_among_others(change):
+    pictures = [scan(0), *(scan(seed) for seed in range(2, 10)), change(scan(0))]
+    assert find_duplicates(pictures) == [(0, 9)]
+
+
+@pytest.mark.parametrize(
+    "change", [np.fliplr, np.flipud, np.rot90], ids=["mirrored", "upside down", "turned"]
+)
+def test_mirrored_and_turned_pictures_are_other_pictures(change):
+    assert find_duplicates([scan(0), np.ascontiguousarray(change(scan(0)))]) == []
+
+
+def test_equal_marks_and_shading_do_not_make_two_pictures_one():
+    assert find_duplicates([mark(scan(seed)) for seed in range(12)]) == []
+
+
+def test_many_copies_come_out_as_one_group():
+    pictures = [np.ascontiguousarray(scan(0)[top:, top:]) for top in range(0, 60, 5)] + [scan(1), scan(2)]
+    groups = cluster(len(pictures), find_duplicates(pictures))
+    assert groups.tolist() == [0] * 12 + [1, 2]
+
+
+def test_order_does_not_matter():
+    pictures = [scan(seed) for seed in range(5)] + [mark(scan(1)), scan(3)[30:, 30:], scan(3)[:, :450]]
+    expected = set(find_duplicates(pictures))
+    assert {(1, 5), (3, 6), (3, 7)} <= expected
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(len(pictures))
+        pairs = find_duplicates([pictures[i] for i in order])
+        assert pairs == sorted(pairs)
+        assert {(min(order[i], order[j]), max(order[i], order[j])) for i, j in pairs} == expected
+
+
+def test_constant_and_tiny_pictures():
+    tiny = scan(0)[100:132, 100:132]
+    constant = [np.full((64, 64), 7, np.uint8), np.full((64, 64), 7, np.uint8), np.zeros((1, 1), np.uint8)]
+    other = np.random.default_rng(0).integers(0, 255, (32, 32), np.uint8)
+    strip = np.random.default_rng(1).integers(0, 255, (3, 900), np.uint8)
+    assert find_duplicates([*constant, tiny, other, tiny.copy(), strip]) == [(3, 5)]
+
+
+@pytest.mark.parametrize("num_images", [0, 1, 2])
+def test_few_pictures(num_images):
+    assert find_duplicates([scan(seed) for seed in range(num_images)]) == []
+
+
+def test_smooth_pictures_are_compared_too():
+    y, x = np.mgrid[:80, :100]
+    wave = (128 + 90 * np.sin(x / 9.0) * np.cos(y / 7.0)).astype(np.uint8)
+    slope = (2 * x).astype(np.uint8)
+    assert find_duplicates([wave, slope, wave.copy()]) == [(0, 2)]
+
+
+class Lazy(Sequence[Picture]):
+    """Makes a picture when asked for it."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index):
+        self.asked.append(index)
+        return scan(index % 3)
+
+
+def test_pictures_may_be_lazy_and_progress_sees_each():
+    seen = []
+
+    def progress(indices: Iterable[int]) -> Iterable[int]:
+        for index in indices:
+            seen.append(index)
+            yield index
+
+    lazy = Lazy()
+    assert find_duplicates(lazy, progress) == [(0, 3)]
+    assert seen == [0, 1, 2, 3]
+    assert len(lazy.asked) <= 5  # four, and one by the type checker
+
+
+def test_cluster_is_the_transitive_closure():
+    assert cluster(6, [(4, 2), (0, 5), (5, 2)]).tolist() == [0, 1, 0, 2, 0, 0]
+    assert cluster(3, []).tolist() == [0, 1, 2]
+    assert cluster(0, []).shape == (0,)
+
+
+def test_cluster_agrees_with_a_loop_and_numbers_by_first_appearance():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        pairs = [(int(i), int(j)) for i, j in rng.integers(0, 30, (15, 2))]
+        groups = cluster(30, pairs)
+        sets = [{i} for i in range(30)]
+        for i, j in pairs:
+            joined = sets[i] | sets[j]
+            for k in joined:
+                sets[k] = joined
+        assert all_pairs(groups) == {(i, j) for i in range(30) for j in sets[i] if i < j}
+        _, first = np.unique(groups, return_index=True)
+        assert (np.diff(first) > 0).all()
+        assert set(groups) == set(range(len(first)))
+        assert (cluster(30, [pair[::-1] for pair in reversed(pairs)]) == groups).all()
+
+
+@pytest.mark.parametrize("pair", [(0, 3), (-1, 0)])
+def test_cluster_refuses_pictures_that_do_not_exist(pair):
+    with pytest.raises(ValueError, match="outside"):
+        cluster(3, [pair])
+
+
+def frozen_rows() -> list[dict[str, str]]:
+    text = resources.files("busi.data").joinpath("busi_groups.csv").read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+def test_frozen_table_covers_busi():
+    rows = frozen_rows()
+    assert len(rows) == len({row["id"] for row in rows}) == 780
+    assert Counter(row["id"].split()[0] for row in rows) == {"benign": 437, "malignant": 210, "normal": 133}
+    assert len(published_groups()) >= 779  # one pair of files is identical
+    groups = [int(row["group"]) for row in rows]
+    assert list(dict.fromkeys(groups)) == list(range(max(groups) + 1))
+
+
+def test_frozen_table_has_the_known_conflicts_and_no_other():
+    members = defaultdict(set)
+    for row in frozen_rows():
+        members[row["group"]].add(row["id"])
+    conflicts = [ids for ids in members.values() if len({name.split()[0] for name in ids}) > 1]
+    assert sorted(map(sorted, conflicts)) == sorted(map(sorted, CONFLICTS))
+    assert 780 - sum(map(len, conflicts)) == 761
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_frozen_table_is_what_the_method_finds():
+    if "BUSI_ROOT" not in os.environ:
+        pytest.skip("BUSI_ROOT is not set: the BUSI files are needed")
+    rows = frozen_rows()
+    root = Path(os.environ["BUSI_ROOT"])
+    pictures = [read_gray(root / row["id"].split()[0] / f"{row['id']}.png") for row in rows]
+    assert [pixel_hash(picture) for picture in pictures] == [row["pixel_hash"] for row in rows]
+    groups = cluster(len(pictures), find_duplicates(pictures))
+    assert groups.tolist() == [int(row["group"]) for row in rows]
