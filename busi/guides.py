@@ -17,6 +17,7 @@ from busi.data.cohort import Cohort
 from busi.data.datamodule import BUSIDataModule
 from busi.data.geometry import letterbox, quantize, unletterbox
 from busi.data.records import read_gray
+from busi.data.splits import SPLITS
 from busi.guard import check_leaks, check_same_data
 from busi.models.encoders import Normalized
 from busi.modules.classification import balanced_weights, prior_correction
@@ -45,9 +46,7 @@ def prepare_classification(cfg: DictConfig, data: BUSIDataModule) -> dict[str, A
         data.guides = predict_guides(segmenter, parent.config.image_size, data)
     elif cfg.guide == "annotated":
         if missing := [
-            cohort.records[i].id
-            for i in cohort.indices("train", "val", "test")
-            if not cohort.records[i].annotated
+            cohort.records[i].id for i in cohort.indices(*SPLITS) if not cohort.records[i].annotated
         ]:
             raise InputError(
                 f"guide=annotated needs a mask for every lesion, {len(missing)} have none (e.g. "
@@ -118,18 +117,18 @@ def seg_command(cfg: DictConfig) -> str:
 
 
 def predict_guides(network: Normalized, image_size: int, data: BUSIDataModule) -> UInt8[np.ndarray, "n s s"]:
-    """Predict the guide of every clean picture of a cohort, 8-bit, in the squares of the data module.
+    """Predict the guide of every picture that is used, clean, 8-bit, in the squares of the data module.
 
     Args:
         network: Of the segmentation model, in evaluation mode.
         image_size: Side of the square that it was trained on.
         data: The classifier's data.
     """
-    records = data.cohort.records
-    guides = np.empty((len(records), data.image_size, data.image_size), np.uint8)
-    pictures = (read_gray(record.image) for record in records)
+    records, used = data.cohort.records, data.cohort.indices(*SPLITS)
+    guides = np.zeros((len(records), data.image_size, data.image_size), np.uint8)
+    pictures = (read_gray(records[i].image) for i in used)
     maps = predict_maps(network, pictures, image_size, data.batch_size)
-    for i, probs in enumerate(track(maps, "predicting guides", total=len(records), transient=True)):
+    for i, probs in zip(used, track(maps, "predicting guides", len(used), transient=True), strict=True):
         guides[i] = letterbox(quantize(probs), data.image_size)
     return guides
 

@@ -1,10 +1,9 @@
 """Near-duplicate pictures: the same frame exported twice, cropped, rescaled, or marked.
 
-A picture is described by upright SIFT features and by a thumbnail of its detail. Approximate
-nearest neighbours of both propose pairs; a pair is accepted if its features agree on one scale and
-shift, and if what lies under that alignment agrees in detail nearly everywhere. The second witness
-is needed because burnt-in text and rulers give many features in agreement; detail, because the
-depth shading that all scans share correlates plainly at 0.9.
+Approximate nearest neighbours of upright SIFT features and of a thumbnail propose pairs. A pair is
+accepted if its features agree on one scale and shift, and if detail agrees under that alignment. The
+second witness is needed because burnt-in text and rulers give many features in agreement; detail,
+because the depth shading that all scans share correlates plainly at 0.9.
 """
 
 import csv
@@ -21,8 +20,7 @@ from scipy.sparse.csgraph import connected_components
 
 from busi.data.records import pixel_hash
 
-VERSION = 1
-"""Raised whenever `find_duplicates` may answer differently; part of the key of cached answers."""
+VERSION = 1  # part of the key of cached answers: raised whenever `find_duplicates` may answer differently
 
 SIDE = 208  # pictures are compared at SIDE * SIDE pixels, so that copies of another size look alike
 FEATURES = 300  # per picture, strongest first; all serve the check of a pair
@@ -33,9 +31,7 @@ INLIERS = 8  # features in agreement that keep it
 MAX_SCALE = 3.0  # between two pictures after both were brought to SIDE * SIDE
 MAX_TURN = 4.0  # degrees; turned or mirrored copies are other data, not exports of one frame
 MIN_OVERLAP = 0.25  # of the smaller picture
-DETAIL = (
-    0.29  # correlation of detail in the overlap: other lesions stay below 0.25, most copies are above 0.9
-)
+DETAIL = 0.29  # correlation of detail in the overlap: most copies reach 0.9, strangers stay below 0.24
 MEDIAN_DETAIL = 0.12  # median over small windows of the same
 MIN_ALIKE = 0.4  # correlation of the thumbnails of two pictures without features in agreement
 
@@ -66,17 +62,13 @@ def find_duplicates(
         progress: Wraps the ``range`` over the pictures, as ``tqdm`` does.
 
     Returns:
-        Pairs of indices ``(i, j)`` with ``i < j``, sorted. A constant picture shows nothing and has
-        no pair. Of more than `NEIGHBOURS` copies of one frame some pairs may be missing: `cluster`
-        joins them.
+        Pairs of indices ``(i, j)`` with ``i < j``, sorted. A constant picture shows nothing: it has no
+        pair. Of many copies of one frame some pairs may be missing; `cluster` joins them.
 
-    Source: features as in Lowe, "Distinctive image features from scale-invariant keypoints", IJCV
-    60 (2004), rooted as in Arandjelović and Zisserman, "Three things everyone should know to
-    improve object retrieval", CVPR 2012.
+    Source: features of Lowe, IJCV 60 (2004), rooted as by Arandjelović and Zisserman, CVPR 2012.
     """
-    indices = range(len(images))
     described: list[tuple[str, int, Description]] = []
-    for i in progress(indices) if progress else indices:
+    for i in (progress or iter)(range(len(images))):
         gray = images[i]
         described.append((pixel_hash(gray), i, describe(gray)))
     # Sorted by content: an approximate index answers differently for another order.
@@ -135,13 +127,11 @@ def same_frame(one: Description, other: Description) -> bool:
 
 def describe(gray: Picture) -> Description:
     """Describe a picture for comparison. A constant one has no features and a zero thumbnail."""
-    height, width = gray.shape
-    scale = SIDE / np.sqrt(height * width)
-    size = (max(8, round(width * scale)), max(8, round(height * scale)))
+    scale = SIDE / np.sqrt(gray.size)
+    size = [max(8, round(length * scale)) for length in gray.shape[::-1]]  # width, height
     small = cv2.resize(gray, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     thumbnail = cv2.resize(_detail(small), (16, 16), interpolation=cv2.INTER_AREA).ravel()
-    thumbnail = thumbnail - thumbnail.mean()
-    thumbnail /= max(float(np.linalg.norm(thumbnail)), 1e-6)
+    thumbnail -= thumbnail.mean()
     # A low threshold, as shadows hold the faint structure that tells frames apart.
     sift = cv2.SIFT.create(2 * FEATURES, 3, 0.01, 10, 1.6, cv2.CV_8U)
     # Upright features match better, and no copy is turned. Detection repeats a point per direction.
@@ -149,21 +139,20 @@ def describe(gray: Picture) -> Description:
     strongest = sorted(upright.values(), key=lambda point: (-point.response, point.pt, point.size))[:FEATURES]
     for point in strongest:
         point.angle = 0.0
-    points, features = sift.compute(small, strongest) if strongest else ((), None)
+    points, features = sift.compute(small, strongest) if strongest else ([], None)
     return Description(
         small,
         np.array([point.pt for point in points], np.float32).reshape(-1, 2),
         np.array([point.size for point in points], np.float32),
         np.zeros((0, 128), np.uint8) if features is None else features.astype(np.uint8),
-        thumbnail.astype(np.float32),
+        np.asarray(thumbnail / max(float(np.linalg.norm(thumbnail)), 1e-6), np.float32),
     )
 
 
 def _root(features: UInt8[np.ndarray, "n 128"]) -> Float32[np.ndarray, "n 128"]:
     """Unit vectors whose distance is the Hellinger distance of the histograms."""
     wide = features.astype(np.float32)
-    rooted: Float32[np.ndarray, "n 128"] = np.sqrt(wide / np.maximum(wide.sum(axis=1, keepdims=True), 1e-6))
-    return rooted
+    return np.asarray(np.sqrt(wide / np.maximum(wide.sum(axis=1, keepdims=True), 1e-6)), np.float32)
 
 
 def _detail(gray: Picture) -> Float32[np.ndarray, "h w"]:
@@ -182,14 +171,16 @@ def _neighbours(
     k = min(k, len(vectors))
     cv2.setRNGSeed(0)  # the trees split at random
     index = cv2.flann.Index(vectors, {"algorithm": 1, "trees": 4})
-    rows, distances = index.knnSearch(vectors, k, params={"checks": checks})
-    return np.repeat(np.arange(len(vectors)), k), rows.ravel().astype(np.int64), distances.ravel()
+    found, distances = index.knnSearch(vectors, k, params={"checks": checks})
+    hit = found.ravel() >= 0  # the search may give up before it has k
+    rows = np.repeat(np.arange(len(vectors)), k)
+    return rows[hit], found.ravel()[hit].astype(np.int64), distances.ravel()[hit]
 
 
 def _propose_by_features(pictures: Sequence[Description]) -> set[tuple[int, int]]:
     """Pairs of which `VOTES` neighbouring features agree roughly on one scale and shift."""
     counts = [min(INDEXED, len(picture.features)) for picture in pictures]
-    if sum(counts) < 2:
+    if not any(counts):
         return set()
     owner = np.repeat(np.arange(len(pictures)), counts)
     points = np.concatenate([picture.points[:INDEXED] for picture in pictures])
@@ -197,9 +188,7 @@ def _propose_by_features(pictures: Sequence[Description]) -> set[tuple[int, int]
     features = _root(np.concatenate([picture.features[:INDEXED] for picture in pictures]))
     a, b, distance = _neighbours(features, NEIGHBOURS, checks=32)
     use = (owner[a] != owner[b]) & (distance < 0.5)
-    a, b = a[use], b[use]
-    swap = owner[a] > owner[b]
-    a, b = np.unique(np.stack([np.where(swap, b, a), np.where(swap, a, b)]), axis=1)
+    a, b = np.unique(np.sort([a[use], b[use]], axis=0), axis=1)  # rows are in the order of their owners
     found: set[tuple[int, int]] = set()
     for offset in (0.0, 0.5):  # two grids, so that an edge of one lies within a cell of the other
         octave = np.floor((sizes[b] - sizes[a]) / 0.7 + offset)
@@ -251,8 +240,8 @@ def _agreement(one: Picture, other: Picture, transform: Float[np.ndarray, "2 3"]
     """Correlation of detail between `one` and `other` taken to its frame.
 
     Returns:
-        Over the whole overlap, and the median over small windows in it: text covers less than half of
-        a picture. Both in [-1, 1]; zeros if the overlap is small or has no structure.
+        Over the overlap, and the median over small windows in it (text covers less than half of them).
+        Both in [-1, 1]; zeros if the overlap is small or has no structure.
     """
     size = one.shape[::-1]
     moved = cv2.warpAffine(other, transform, size, borderMode=cv2.BORDER_REPLICATE)

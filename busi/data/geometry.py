@@ -61,8 +61,7 @@ def unletterbox(
     top, left, inner_height, inner_width = fit_box(height, width, probs.shape[0])
     inner = np.ascontiguousarray(probs[top : top + inner_height, left : left + inner_width])
     original = Image.fromarray(inner).resize((width, height), Image.Resampling.BILINEAR)
-    array: Float32[np.ndarray, "h w"] = np.asarray(original, np.float32)
-    return array
+    return np.array(original).astype(np.float32)
 
 
 def quantize(probs: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:

@@ -1,0 +1,51 @@
+# What a user types; `make help` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := $(shell date +%Y-%m-%d_%H-%M-%S)
+DEMO := data=phantom image_size=128 trainer.max_epochs=12
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo check test test-slow lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+install: .venv/installed ## make .venv with the locked dependencies and this package
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "busi needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": try make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install ## train both stages on made data (minutes on two cores)
+	$(BIN)/python -m busi.train stage=seg $(DEMO) hydra.run.dir=outputs/seg/$(STAMP)-demo
+	$(BIN)/python -m busi.train stage=cls $(DEMO) hydra.run.dir=outputs/cls/$(STAMP)-demo seg_ckpt=outputs/seg/$(STAMP)-demo
+	@echo
+	@echo 'Made data, so these numbers mean nothing medically. Two run folders:'
+	@echo '  outputs/seg/$(STAMP)-demo   masks: metrics.json, pictures/test_overlays.png'
+	@echo '  outputs/cls/$(STAMP)-demo   diagnosis: metrics.json, pictures/test_confusion.png'
+	@echo 'Next, on real data:'
+	@echo '  source .venv/bin/activate'
+	@echo '  export BUSI_ROOT=/path/to/Dataset_BUSI_with_GT'
+	@echo '  python -m busi.train stage=seg'
+	@echo '  python -m busi.train stage=cls'
+
+check: ## lint, types and tests, in the environment that is there
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow"
+
+test: install check ## install, then check
+
+test-slow: install ## tests that need minutes
+	$(BIN)/python -m pytest -m slow
+
+lock: ## write requirements.lock anew from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --no-header --no-emit-index-url --quiet --output-file requirements.lock
+
+clean: ## remove the environment and caches, not outputs
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,63 @@
+"""Made data and composed configs that many tests share."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+import pytest
+from omegaconf import DictConfig
+
+from busi.paths import conf_dir
+
+SMALL = (
+    "data=phantom",
+    "data.read.num_benign=25",
+    "data.read.num_malignant=20",
+    "data.read.num_normal=15",
+    "data.read.height=96",
+    "image_size=32",
+    "trainer=cpu",
+    "trainer.max_epochs=1",
+    "trainer.enable_progress_bar=false",
+    "trainer.enable_model_summary=false",
+    "encoder_weights=none",
+)
+"""Overrides of a run that takes seconds."""
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for the whole session: made data is made once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def compose(cache: Path, tmp_path: Path) -> Callable[..., DictConfig]:
+    """Compose a config whose paths lie in temporary folders."""
+
+    def composed(*overrides: str) -> DictConfig:
+        paths = [f"cache_dir={cache}", f"output_dir={tmp_path}/outputs"]
+        with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+            return hydra.compose("train", overrides=[*paths, *overrides])
+
+    return composed
+
+
+@pytest.fixture
+def train(cache: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``python -m busi.train`` in an empty folder."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "busi.train", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "BUSI_CACHE": str(cache), "COLUMNS": "160", **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run

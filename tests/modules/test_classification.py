@@ -1,0 +1,86 @@
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from sklearn.utils.class_weight import compute_class_weight
+from torch import nn
+
+from busi.losses import CrossEntropyLoss
+from busi.modules.classification import ClsModule, balanced_weights, prior_correction
+
+
+class Pixels(nn.Module):
+    """Logits from the means of picture and guide, with a batch norm that would move in training mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.linear = nn.BatchNorm2d(2), nn.Linear(2, 3)
+
+    def forward(self, image: torch.Tensor, guide: torch.Tensor) -> torch.Tensor:
+        return self.linear(self.norm(torch.cat([image, guide], dim=1)).mean(dim=(2, 3)))  # type: ignore[no-any-return]
+
+
+def module(segmenter: nn.Module | None = None, correction: tuple[float, ...] = (0.0, 0.0, 0.0)) -> ClsModule:
+    return ClsModule(
+        network=Pixels(),
+        loss=CrossEntropyLoss(),
+        optimizer=partial(torch.optim.SGD, lr=0.1),
+        scheduler=partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0),
+        segmenter=segmenter,
+        class_weights=[1.0, 1.0, 1.0],
+        logit_correction=correction,
+    )
+
+
+def test_prior_correction_turns_balanced_posteriors_into_those_of_the_data() -> None:
+    """Bayes' rule on a one-dimensional problem whose posteriors are known."""
+    counts = [100, 300, 50]
+    scores = torch.distributions.Normal(torch.tensor([-1.0, 0.0, 2.0]), 1.0)
+    x = torch.linspace(-3, 3, 7)[:, None]
+    likelihood = scores.log_prob(x)  # type: ignore[no-untyped-call]
+    balanced_logits = likelihood
+    prior = torch.tensor(counts) / sum(counts)
+    expected = (likelihood.exp() * prior) / (likelihood.exp() * prior).sum(dim=1, keepdim=True)
+    corrected = (balanced_logits + torch.tensor(prior_correction(counts))).softmax(dim=1)
+    torch.testing.assert_close(corrected, expected)
+
+
+def test_prior_correction_of_equal_counts_is_nothing() -> None:
+    assert prior_correction([7, 7, 7]) == pytest.approx([0, 0, 0])
+
+
+def test_weights_are_those_of_sklearn() -> None:
+    labels = [0] * 5 + [1] * 20 + [2] * 8
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    assert balanced_weights([5, 20, 8]) == pytest.approx(expected.tolist())
+
+
+def test_absent_class_has_no_weight_and_no_correction() -> None:
+    assert balanced_weights([0, 10, 10]) == [0, 1, 1]
+    assert prior_correction([0, 10, 10]) == [0, 0, 0]
+
+
+def test_segmenter_stays_frozen_in_evaluation_mode() -> None:
+    segmenter = nn.Sequential(nn.Conv2d(1, 1, 3), nn.BatchNorm2d(1))
+    classifier = module(segmenter).train()
+    assert classifier.network.training
+    assert not any(part.training for part in segmenter.modules())
+    assert not any(parameter.requires_grad for parameter in segmenter.parameters())
+    (optimizer,), _ = classifier.configure_optimizers()
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert trained == {id(p) for p in classifier.network.parameters()}
+
+
+def test_correction_moves_predictions_and_not_the_loss() -> None:
+    plain, moved = module(), module(correction=(1.0, 0.0, -1.0))
+    moved.network.load_state_dict(plain.network.state_dict())
+    batch = {
+        "image": torch.rand(4, 1, 8, 8),
+        "guide": torch.rand(4, 1, 8, 8),
+        "label": torch.tensor([0, 1, 2, 1]),
+    }
+    losses = [x.eval().step(batch, x.val_metrics) for x in (plain, moved)]  # type: ignore[arg-type]
+    torch.testing.assert_close(losses[0], losses[1])
+    difference = moved(batch["image"], batch["guide"]) - plain(batch["image"], batch["guide"])
+    torch.testing.assert_close(difference, torch.tensor([[1.0, 0.0, -1.0]]).expand(4, 3))

@@ -1,0 +1,72 @@
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from busi.checkpoints import build_network, load_network, read_checkpoint
+from busi.types import InputError
+
+
+class Evil:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return (Path.touch, (self.trace,))
+
+
+def test_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
+    trace, path = tmp_path / "trace", tmp_path / "evil.ckpt"
+    torch.save({"busi": Evil(trace), "state_dict": {}, "epoch": 0}, path)
+    with pytest.raises(InputError, match="damaged or no checkpoint"):
+        read_checkpoint(path)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", pickle.dumps({"a": 1})])
+def test_damaged_checkpoint_is_an_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="damaged or no checkpoint"):
+        read_checkpoint(path)
+
+
+def test_foreign_checkpoint_is_an_error(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "x.ckpt")
+    with pytest.raises(InputError, match="not a checkpoint of busi"):
+        read_checkpoint(tmp_path / "x.ckpt")
+
+
+def test_missing_checkpoint_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no checkpoint at"):
+        read_checkpoint(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize(
+    "target", ["os.system", "busi.provenance.subprocess.run", "torch.hub.load", "torch.nn.functional.relu"]
+)
+def test_config_in_a_checkpoint_can_only_build_networks(target: str) -> None:
+    with pytest.raises(InputError, match="is no network of"):
+        build_network(OmegaConf.create({"network": {"_target_": target}}))
+
+
+def test_network_is_rebuilt_from_its_checkpoint_alone(
+    tmp_path: Path, compose: Callable[..., DictConfig]
+) -> None:
+    cfg = compose("image_size=32", "model.network.decoder_channels=[8,8,8,8,8]")
+    network = build_network(cfg.model).eval()
+    network.mean.fill_(0.3)
+    card = {"config": OmegaConf.to_yaml(OmegaConf.create({"model": cfg.model, "encoder": cfg.encoder}))}
+    weights = {f"network.{name}": x for name, x in network.state_dict().items()}
+    torch.save(
+        {"busi": card, "state_dict": weights | {"other": torch.ones(1)}, "epoch": 3}, tmp_path / "x.ckpt"
+    )
+    rebuilt = load_network(read_checkpoint(tmp_path / "x.ckpt"))
+    image = torch.rand(1, 1, 32, 32)
+    assert not rebuilt.training
+    assert torch.equal(rebuilt(image), network(image))

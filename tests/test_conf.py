@@ -1,0 +1,130 @@
+"""Every option of every group composes, builds, and trains a step with the stage that it belongs to."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from busi.checkpoints import build_network
+from busi.fit import check, resolve
+from busi.modules.base import StageModule
+from busi.paths import conf_dir
+from busi.types import Batch, InputError
+
+OPTIONS = sorted(
+    (path.parent.name, path.stem) for path in conf_dir().glob("*/*.yaml") if path.parent.name != "experiment"
+)
+STAGES = [name for group, name in OPTIONS if group == "stage"]
+TINY = ("image_size=32", "encoder_weights=none", "trainer.max_epochs=2", "data.root=unused")
+
+
+def stage_of(compose: Callable[..., DictConfig], group: str, name: str) -> str:
+    """The stage whose config an option is for: its own word, or the stage that has such a key by default."""
+    if group == "stage":
+        return name
+    if group == "model":
+        return str(compose(f"model={name}").model.stage)
+    if group == "loss":
+        return next((s for s in STAGES if compose(f"stage={s}").loss == compose(f"loss={name}").loss), "seg")
+    return "seg"
+
+
+def batch() -> Batch:
+    return {
+        "image": torch.rand(4, 1, 32, 32),
+        "mask": (torch.rand(4, 1, 32, 32) > 0.5).float(),
+        "guide": torch.rand(4, 1, 32, 32),
+        "label": torch.tensor([0, 1, 2, 1]),
+        "group": torch.arange(4),
+        "id": list("abcd"),
+    }
+
+
+def build(cfg: DictConfig) -> StageModule:
+    extras = (
+        {}
+        if cfg.stage == "seg"
+        else {"segmenter": None, "class_weights": [1.0] * 3, "logit_correction": [0.0] * 3}
+    )
+    module: StageModule = instantiate(cfg.module, network=build_network(cfg.model), **extras)
+    return module
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS)
+def test_option_builds_and_takes_a_step(
+    compose: Callable[..., DictConfig], tmp_path: Path, group: str, name: str
+) -> None:
+    cfg = resolve(compose(f"stage={stage_of(compose, group, name)}", *TINY, f"{group}={name}"), tmp_path)
+    check(cfg)
+    instantiate(cfg.data)
+    for node in (*cfg.callbacks.values(), *cfg.logger.values()):
+        instantiate(node)
+    if cfg.trainer.accelerator != "gpu":
+        assert isinstance(instantiate(cfg.trainer, logger=False), lightning.Trainer)
+    module = build(cfg)
+    (optimizer,), (scheduler,) = module.configure_optimizers()
+    before = [p.detach().clone() for p in module.network.parameters()]
+    module.step(batch(), module.train_metrics).backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    scheduler.step()
+    after = list(module.network.parameters())
+    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert all(torch.isfinite(p).all() for p in after)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_monitor_is_a_metric_that_the_stage_logs(compose: Callable[..., DictConfig], stage: str) -> None:
+    cfg = compose(f"stage={stage}", *TINY, "run_dir=x")
+    assert cfg.monitor in {*build(cfg).val_metrics.keys(), "val/loss"}
+    assert cfg.callbacks.checkpoint.monitor == cfg.monitor
+
+
+@pytest.mark.parametrize(("stage", "model"), [("seg", "guide_early"), ("cls", "unet")])
+def test_model_of_the_other_stage_is_one_error(
+    compose: Callable[..., DictConfig], stage: str, model: str
+) -> None:
+    with pytest.raises(InputError, match=f"not stage={stage}"):
+        check(compose(f"stage={stage}", f"model={model}"))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stages_take_the_same_split(compose: Callable[..., DictConfig], stage: str) -> None:
+    keys = ("num_folds", "fold", "split_seed", "conflicts", "exclude", "on_bad")
+    assert {k: compose(f"stage={stage}").data[k] for k in keys} == {
+        k: compose("stage=seg").data[k] for k in keys
+    }
+
+
+def test_command_line_beats_stage_and_stage_beats_root(compose: Callable[..., DictConfig]) -> None:
+    assert compose("stage=cls").data.balance == "sampler"
+    assert compose("stage=cls", "data.balance=weights").data.balance == "weights"
+    assert compose("stage=cls", "data=csv").data.balance == "sampler"
+    assert compose("trainer=debug", "trainer.max_epochs=3").trainer.max_epochs == 3
+
+
+@pytest.mark.parametrize("name", ["light", "strong"])
+def test_transforms_can_be_named_away(compose: Callable[..., DictConfig], name: str) -> None:
+    cfg = compose(f"augmentation={name}", "augmentation.flip.p=0", "~augmentation.gain")
+    assert cfg.augmentation.flip.p == 0
+    assert "gain" not in cfg.augmentation
+    assert len(instantiate(cfg.augmentation).compose) == len(cfg.augmentation) - 1
+
+
+def test_resolved_config_has_no_interpolation_left(
+    compose: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    assert "${" not in OmegaConf.to_yaml(resolve(compose("data.root=x"), tmp_path))
+
+
+def test_root_is_the_option_then_the_environment_then_the_default(
+    compose: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BUSI_ROOT", raising=False)
+    assert compose().data.root == "data/Dataset_BUSI_with_GT"
+    monkeypatch.setenv("BUSI_ROOT", "from/environment")
+    assert compose().data.root == "from/environment"
+    assert compose("data.root=given").data.root == "given"
