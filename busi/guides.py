@@ -133,7 +133,6 @@ def predict_guides(network: Normalized, image_size: int, data: BUSIDataModule) -
     return guides
 
 
-@torch.inference_mode()
 def predict_maps(
     network: torch.nn.Module, pictures: Iterator[UInt8[np.ndarray, "_ _"]], image_size: int, batch_size: int
 ) -> Iterator[Float32[np.ndarray, "_ _"]]:
@@ -149,6 +148,8 @@ def predict_maps(
     while batch := list(islice(pictures, batch_size)):
         squares = np.stack([letterbox(picture, image_size) for picture in batch])
         image = torch.from_numpy(squares)[:, None].float().to(device) / 255
-        probs = network(image.contiguous(memory_format=torch.channels_last)).float().sigmoid()
+        # Not a decorator: one on a generator would not reach what is yielded.
+        with torch.inference_mode():
+            probs = network(image.contiguous(memory_format=torch.channels_last)).float().sigmoid()
         for picture, square in zip(batch, probs[:, 0].cpu().numpy(), strict=True):
             yield unletterbox(square, *picture.shape)

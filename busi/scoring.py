@@ -49,7 +49,7 @@ def score_segmentation(cfg: DictConfig, module: SegModule, data: BUSIDataModule,
         95 % interval.
     """
     cohort = data.cohort
-    held_out = [i for i in cohort.indices(*JUDGED, "dropped") if cohort.reasons[i] != "subset"]
+    held_out = [i for i in cohort.indices(*JUDGED, "dropped").tolist() if cohort.reasons[i] != "subset"]
     records = [cohort.records[i] for i in held_out]
     pictures = (read_gray(record.image) for record in records)
     maps = predict_maps(module.network.eval(), pictures, data.image_size, data.batch_size)
@@ -99,7 +99,7 @@ def score_classification(cfg: DictConfig, module: ClsModule, data: BUSIDataModul
         | {"pred": CLASSES[p.argmax()]}
         | {f"logit_{name}": float(x) for name, x in zip(CLASSES, z, strict=True)}
         | {f"prob_{name}": float(x) for name, x in zip(CLASSES, p, strict=True)}
-        for i, z, p in zip(judged, logits, probs, strict=True)
+        for i, z, p in zip(judged.tolist(), logits, probs, strict=True)
     ]
     write_table(folder / "predictions.csv", rows)
     labels, splits = cohort.labels()[judged], np.array(cohort.splits)[judged]

@@ -61,9 +61,10 @@ def unletterbox(
     top, left, inner_height, inner_width = fit_box(height, width, probs.shape[0])
     inner = np.ascontiguousarray(probs[top : top + inner_height, left : left + inner_width])
     original = Image.fromarray(inner).resize((width, height), Image.Resampling.BILINEAR)
-    return np.array(original).astype(np.float32)
+    return np.array(original, np.float32)
 
 
 def quantize(probs: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     """Probabilities as 8-bit values: 128 and above are those of at least one half."""
-    return np.floor(probs * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    levels: UInt8[np.ndarray, "h w"] = np.floor(probs * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    return levels

@@ -63,7 +63,9 @@ def make_phantom(folder: Path, counts: tuple[int, int, int], height: int, seed: 
     conflict. See `read_phantom` for the arguments; `counts` are in the order of `CLASSES`.
     """
     if min(counts) < 10 or height < 64:
-        raise InputError(f"data=phantom needs at least 10 pictures a class and 64 pixels of height, got {counts}, {height}")
+        raise InputError(
+            f"data=phantom needs at least 10 pictures a class and 64 pixels of height, got {counts}, {height}"
+        )
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +126,7 @@ def draw_tissue(rng: Rng, height: int, width: int) -> Float[np.ndarray, "{height
     # Lobules of fat within the gland look a little like lesions.
     lobules = make_noise(rng, height, width, height / 9) + 0.6 * make_noise(rng, height, width, height / 30)
     echo -= 7.0 * np.clip(lobules - 1.3, 0, 1)
-    septa = np.abs(make_noise(rng, height, width, height / 16) + 0.35 * make_noise(rng, height, width, 3))
+    septa = np.abs(make_noise(rng, height, width, height / 16) + 0.35 * make_noise(rng, height, width, 3.0))
     echo += 9.0 * np.exp(-((septa / 0.07) ** 2)) * (level > 0.05)
     for edge in (fat_end, gland_end):
         echo += 9.0 * np.exp(-(((level - edge) / 0.012) ** 2))
@@ -143,7 +145,7 @@ def draw_outline(
     atypical = rng.random() < 0.125
     malignant = (label == MALIGNANT) != atypical
     area = height**2 * scale * (rng.uniform(0.025, 0.14) if label == MALIGNANT else rng.uniform(0.012, 0.09))
-    aspect = rng.uniform(0.75, 1.2) if label == MALIGNANT else rng.uniform(1.25, 2.1)
+    aspect = rng.uniform(0.6, 1.05) if label == MALIGNANT else rng.uniform(1.25, 2.1)
     angle = np.linspace(0, 2 * np.pi, 361)[:-1]
     radius = np.ones_like(angle)
     for frequency in range(2, 18 if malignant else 4):
@@ -151,7 +153,9 @@ def draw_outline(
         radius += size * rng.normal() * np.cos(frequency * angle + rng.uniform(0, 6.3))
     radius = np.clip(radius, 0.45, 1.8) * np.sqrt(area / np.pi)
     center = np.array([side * width, rng.uniform(0.38, 0.55) * height])
-    points = center + np.stack([radius * np.cos(angle) * aspect**0.5, radius * np.sin(angle) / aspect**0.5], 1)
+    points = center + np.stack(
+        [radius * np.cos(angle) * aspect**0.5, radius * np.sin(angle) / aspect**0.5], 1
+    )
     canvas = np.zeros((height, width), np.uint8)
     cv2.fillPoly(canvas, [points.round().astype(np.int32)], (1,))
     return canvas.astype(bool)
@@ -167,10 +171,11 @@ def put_lesion(
     inside = 2.5 * make_noise(rng, height, width, height / 40) - dark - echo * 0.4 - 7.0
     behind = (np.cumsum(mask, axis=0) > 0) & ~mask
     strength = np.cumsum(mask, axis=0)[-1] / max(1, mask.sum(axis=0).max())
-    fade = np.exp(-np.linspace(0, 2.0, height))[:, None]
-    change = -rng.uniform(6, 14) if label == MALIGNANT else rng.uniform(3, 8)
+    fade = np.exp(-np.linspace(0, 0.8, height))[:, None]
+    change = -rng.uniform(10, 20) if label == MALIGNANT else rng.uniform(4, 10)
     shade = cv2.GaussianBlur(behind * strength[None] * fade, (0, 0), height / 50)
-    return echo + soft * inside + change * shade * (1 - soft)
+    changed: Float[np.ndarray, "h w"] = echo + soft * inside + change * shade * (1 - soft)
+    return changed
 
 
 def make_speckle(echo: Float[np.ndarray, "h w"], rng: Rng) -> UInt8[np.ndarray, "h w"]:
@@ -181,11 +186,12 @@ def make_speckle(echo: Float[np.ndarray, "h w"], rng: Rng) -> UInt8[np.ndarray, 
     in ultrasound B-scans", IEEE Trans. Sonics Ultrason. 30, 1983).
     """
     field = rng.normal(size=(2, *echo.shape))
-    spread = [cv2.GaussianBlur(part, (0, 0), sigmaX=1.3, sigmaY=0.7) for part in field]
+    spread = [cv2.GaussianBlur(part, (0, 0), sigmaX=1.7, sigmaY=0.8) for part in field]
     envelope = np.hypot(*spread)
     decibel = echo + 20 * np.log10(envelope / envelope.mean() + 1e-3)
     gray = np.clip((decibel + 48) / 50, 0, 1) * 255
-    return cv2.GaussianBlur(gray, (0, 0), 0.5).round().astype(np.uint8)
+    shown: UInt8[np.ndarray, "h w"] = cv2.GaussianBlur(gray, (0, 0), 0.5).round().astype(np.uint8)
+    return shown
 
 
 def draw_callipers(
@@ -198,7 +204,7 @@ def draw_callipers(
     left, right = int(columns.min()), int(columns.max())
     for column in (left, right):
         cv2.drawMarker(marked, (column, row), (235,), cv2.MARKER_CROSS, 9, 1)
-    marked[row, left : right : 4] = 235
+    marked[row, left:right:4] = 235
     return marked
 
 
@@ -206,11 +212,16 @@ def make_copy(sample: Sample, rng: Rng) -> Sample:
     """The same frame exported again: cropped, scaled, with another gain and perhaps callipers."""
     height, width = sample.picture.shape
     top, left = (int(rng.integers(0, max(1, size // 14))) for size in (height, width))
-    crop = np.s_[top : height - int(rng.integers(0, height // 14)), left : width - int(rng.integers(0, width // 14))]
+    crop = np.s_[
+        top : height - int(rng.integers(0, height // 14)), left : width - int(rng.integers(0, width // 14))
+    ]
     scale = rng.uniform(0.85, 1.2)
     picture = cv2.resize(sample.picture[crop], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     size = (picture.shape[1], picture.shape[0])
-    masks = [cv2.resize(mask[crop].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for mask in sample.masks]
+    masks = [
+        cv2.resize(mask[crop].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        for mask in sample.masks
+    ]
     gained = np.clip(picture * rng.uniform(0.85, 1.15) + rng.uniform(-8, 8), 0, 255).astype(np.uint8)
     if masks and rng.random() < 0.5:
         gained = draw_callipers(gained, masks[0])
@@ -220,7 +231,8 @@ def make_copy(sample: Sample, rng: Rng) -> Sample:
 def make_noise(rng: Rng, height: int, width: int, size: float) -> Float[np.ndarray, "{height} {width}"]:
     """Smooth noise of mean 0 and deviation 1, with blobs of about `size` pixels, wider than tall."""
     noise = cv2.GaussianBlur(rng.normal(size=(height, width)), (0, 0), sigmaX=1.6 * size, sigmaY=0.6 * size)
-    return (noise - noise.mean()) / noise.std()
+    scaled: Float[np.ndarray, "h w"] = (noise - noise.mean()) / noise.std()
+    return scaled
 
 
 def _write(folder: Path, stem: str, sample: Sample) -> None:

@@ -1,0 +1,55 @@
+"""Small data sets, written as real files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from jaxtyping import UInt8
+from PIL import Image
+
+from busi.types import CLASSES
+
+Picture = UInt8[np.ndarray, "h w"]
+PER_CLASS = 12
+
+
+def draw(seed: int, height: int = 72, width: int = 80) -> Picture:
+    """A picture with structure of its own, so that two seeds are no near-duplicates."""
+    noise = np.random.default_rng(seed).normal(size=(height, width))
+    smooth = cv2.GaussianBlur(noise, (0, 0), 2)
+    return (255 * (smooth - smooth.min()) / np.ptp(smooth)).astype(np.uint8)
+
+
+def save(path: Path, picture: Picture, mode: str = "L") -> Path:
+    Image.fromarray(picture).convert(mode).save(path)
+    return path
+
+
+def lesion(height: int = 72, width: int = 80) -> Picture:
+    mask = np.zeros((height, width), np.uint8)
+    mask[20:50, 20:60] = 255
+    return mask
+
+
+@pytest.fixture
+def write_busi(tmp_path: Path) -> Callable[[], Path]:
+    """Write a folder in the BUSI layout: twelve pictures of each class."""
+
+    def write() -> Path:
+        root = tmp_path / "busi"
+        for label, name in enumerate(CLASSES):
+            (root / name).mkdir(parents=True)
+            for number in range(1, PER_CLASS + 1):
+                save(root / name / f"{name} ({number}).png", draw(100 * label + number))
+                mask = lesion() * np.uint8(label > 0)
+                save(root / name / f"{name} ({number})_mask.png", mask, "1")
+        return root
+
+    return write
+
+
+@pytest.fixture
+def root(write_busi: Callable[[], Path]) -> Path:
+    return write_busi()

@@ -1,0 +1,128 @@
+"""The real command, in a process of its own, as a user types it."""
+
+import csv
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SMALL
+
+Train = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def newest(folder: Path) -> Path:
+    return max(folder.iterdir(), key=lambda path: path.stat().st_mtime)
+
+
+def test_two_commands_make_two_runs(train: Train, tmp_path: Path) -> None:
+    for stage in ("seg", "cls"):
+        done = train(f"stage={stage}", *SMALL)
+        assert done.returncode == 0, done.stderr
+        run = newest(tmp_path / "outputs" / stage)
+        assert json.loads((run / "provenance.json").read_text())["finished"]
+        assert "Finished in" in done.stdout
+        assert str(run) in done.stdout
+    assert "seg_ckpt=auto: outputs/seg/" in done.stdout
+
+
+def test_debug_tries_both_stages_and_is_not_taken_for_a_result(train: Train, tmp_path: Path) -> None:
+    options = [option for option in SMALL if not option.startswith("trainer")]
+    for stage in ("seg", "cls"):
+        done = train(f"stage={stage}", *options, "trainer=debug", "encoder_weights=packaged")
+        assert done.returncode == 0, done.stderr
+        run = newest(tmp_path / "outputs" / stage)
+        assert json.loads((run / "provenance.json").read_text())["debug"]
+        with (run / "split.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        for split in ("train", "val", "test"):
+            assert {row["label"] for row in rows if row["split"] == split} == {
+                "normal",
+                "benign",
+                "malignant",
+            }
+    done = train("stage=cls", *SMALL)
+    assert done.returncode == 1
+    assert "found no finished segmentation run" in done.stderr
+
+
+def test_sweep_runs_each_combination_in_its_own_folder(train: Train, tmp_path: Path) -> None:
+    done = train("-m", "stage=seg", "seed=0,1", *SMALL)
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
+    seeds = [json.loads((sweep / job / "provenance.json").read_text())["command"] for job in ("0", "1")]
+    assert len(seeds) == 2
+    assert all((sweep / job / "metrics.json").is_file() for job in ("0", "1"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["data.root=nowhere"], "no data at nowhere. Give the folder with data.root="),
+        (["stage=cls", "model=unet"], "this model is for stage=seg, not stage=cls"),
+        (["data.fold=5"], "data.fold=5: give a fold from 0 to 4"),
+        (["data=csv"], "data.root"),
+        (["data=phantom", "trainer.max_epochs=many"], "max_epochs"),
+    ],
+)
+def test_wrong_input_is_one_line_and_no_traceback(train: Train, arguments: list[str], words: str) -> None:
+    done = train(*arguments)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert words in line
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_a_bug_shows_its_traceback(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import busi.provenance\n"
+        "def broken(): raise ZeroDivisionError('a bug')\n"
+        "busi.provenance.describe_environment = broken\n"
+    )
+    done = train("stage=seg", *SMALL, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "ZeroDivisionError: a bug" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--help"], 0, "python -m busi.train stage=seg"),
+        (["--cfg", "job", "stage=cls"], 0, "guide: predicted"),
+        (["stage=seg", "epochs=3"], 1, "Could not override 'epochs'"),
+        (["stage=segment"], 1, "Could not find 'stage/segment'"),
+    ],
+)
+def test_questions_about_the_config_import_no_torch(
+    train: Train, tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
+    (tmp_path / "torch.py").write_text("raise RuntimeError('torch was imported')")
+    done = train(*arguments, PYTHONPATH=str(tmp_path))
+    assert done.returncode == code
+    assert words in done.stdout + done.stderr
+
+
+def test_no_data_names_the_ways_to_get_it(train: Train) -> None:
+    environment = {name: "" for name in ("BUSI_ROOT",) if name in os.environ}
+    done = train("data.root=data/Dataset_BUSI_with_GT", **environment)
+    for words in ("data.root=/path/to", "BUSI_ROOT", "kaggle.com", "data=phantom"):
+        assert words in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_both_stages_on_the_real_data(train: Train, tmp_path: Path) -> None:
+    if "BUSI_ROOT" not in os.environ:
+        pytest.skip("BUSI_ROOT is not set: the real data is not here")
+    for stage in ("seg", "cls"):
+        done = train(f"stage={stage}", "image_size=64", "trainer=cpu", "trainer.max_epochs=1")
+        assert done.returncode == 0, done.stderr
+    metrics = json.loads((newest(tmp_path / "outputs" / "seg") / "metrics.json").read_text())
+    assert 0.05 < metrics["test/dice"] < 0.87
+    with (newest(tmp_path / "outputs" / "cls") / "split.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 780
+    assert sum(row["reason"] == "conflict" for row in rows) == 19
