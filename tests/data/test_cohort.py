@@ -1,0 +1,247 @@
+import csv
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from busi.data.catalogue import read_contents
+from busi.data.cohort import Cohort, build_cohort
+from busi.data.records import Reading, read_busi, read_csv
+from busi.types import InputError
+from tests.data.conftest import PER_CLASS, draw, lesion, save
+
+Build = Callable[..., Cohort]
+
+
+@pytest.fixture
+def build(cache: Path) -> Build:
+    def built(reading: Reading, **changes: Any) -> Cohort:
+        options: dict[str, Any] = {
+            "cache_dir": cache,
+            "fold": 0,
+            "num_folds": 5,
+            "split_seed": 0,
+            "conflicts": "drop",
+            "exclude": None,
+            "on_bad": "error",
+            "need_masks": False,
+            "subset": None,
+        }
+        return build_cohort(reading, **(options | changes))
+
+    return built
+
+
+def reasons(cohort: Cohort) -> dict[str, str]:
+    return {str(row["id"]): str(row["reason"]) for row in cohort.rows() if row["reason"]}
+
+
+def copy_into(root: Path, name: str) -> None:
+    """Put a copy of ``benign (1)`` into another class, a label conflict."""
+    save(root / "malignant" / f"{name}.png", draw(101))
+    save(root / "malignant" / f"{name}_mask.png", lesion())
+
+
+def test_label_conflict_is_dropped_kept_or_an_error(root: Path, build: Build) -> None:
+    copy_into(root, "copy")
+    assert reasons(build(read_busi(root))) == {"benign (1)": "conflict", "copy": "conflict"}
+    assert reasons(build(read_busi(root), conflicts="keep")) == {}
+    with pytest.raises(
+        InputError, match=r"2 pictures in 1 clusters .*benign \(1\), copy.*data.conflicts=drop"
+    ):
+        build(read_busi(root), conflicts="error")
+
+
+def test_excluding_the_wrong_copy_resolves_a_conflict(root: Path, build: Build, tmp_path: Path) -> None:
+    copy_into(root, "copy")
+    (tmp_path / "out.csv").write_text("id,why\ncopy,mislabelled\n")
+    assert reasons(build(read_busi(root), exclude=tmp_path / "out.csv")) == {"copy": "excluded"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "does not exist: give a CSV file with the column id"),
+        ("name\nx\n", "has no column id"),
+        ("id\nbenign (1)\nx\n", "names 1 unknown pictures: x"),
+    ],
+)
+def test_unusable_list_of_exclusions_is_an_error(
+    root: Path, build: Build, tmp_path: Path, text: str | None, words: str
+) -> None:
+    if text is not None:
+        (tmp_path / "out.csv").write_text(text)
+    with pytest.raises(InputError, match=words):
+        build(read_busi(root), exclude=tmp_path / "out.csv")
+
+
+def break_files(root: Path) -> None:
+    """Twelve masks of another size, and one of each other problem."""
+    for number in range(1, 13):
+        save(root / "benign" / f"benign ({number})_mask.png", lesion(70, 80))
+    (root / "malignant" / "malignant (1)_mask.png").unlink()
+    save(root / "malignant" / "malignant (2)_mask.png", draw(0))
+    save(root / "malignant" / "malignant (3)_mask.png", lesion() * np.uint8(0))
+    path = root / "malignant" / "malignant (4).png"
+    path.write_bytes(path.read_bytes()[:300])
+    (root / "normal" / "normal (1).png").write_text("no picture")
+    for number in range(20, 30):
+        save(root / "benign" / f"benign ({number}).png", draw(500 + number))
+        save(root / "benign" / f"benign ({number})_mask.png", lesion())
+
+
+def test_bad_files_are_one_error_that_counts_and_lists_ten(root: Path, build: Build) -> None:
+    break_files(root)
+    with pytest.raises(InputError) as caught:
+        build(read_busi(root))
+    text = str(caught.value)
+    for words in (
+        "12 x mask of another size than its picture: benign (1)_mask.png",
+        "benign (10)_mask.png and 2 more",
+        "1 x lesion without a mask: malignant (1).png",
+        "1 x mask with more than two values: malignant (2)_mask.png",
+        "1 x lesion with an empty mask: malignant (3)_mask.png",
+        "2 x unreadable or truncated file: normal (1).png, malignant (4).png",
+        "data.on_bad=skip",
+    ):
+        assert words in text
+    assert "\n" not in text
+
+
+def test_bad_files_can_be_skipped_and_are_recorded(root: Path, build: Build) -> None:
+    break_files(root)
+    cohort = build(read_busi(root), on_bad="skip")
+    assert len(cohort.records) == 3 * PER_CLASS + 10 - 17
+    rows = [row for row in cohort.rows() if row["split"] == "dropped"]
+    assert len(rows) == 17
+    assert {row["reason"] for row in rows} >= {"lesion without a mask", "unreadable or truncated file"}
+
+
+def test_contents_are_remembered_until_a_byte_changes(root: Path, tmp_path: Path) -> None:
+    reading = read_busi(root)
+    first = read_contents(reading, tmp_path / "cache")
+    (remembered,) = (tmp_path / "cache" / "contents").iterdir()
+    stamp = remembered.stat().st_mtime_ns
+    assert read_contents(reading, tmp_path / "cache") == first
+    assert remembered.stat().st_mtime_ns == stamp
+    save(root / "benign" / "benign (1).png", draw(999))
+    changed = read_contents(reading, tmp_path / "cache")[1]
+    different = [i for i, (a, b) in enumerate(zip(first[1], changed, strict=True)) if a != b]
+    assert [reading[0][i].id for i in different] == ["benign (1)"]
+
+
+@pytest.mark.parametrize("split_seed", range(3))
+def test_copies_never_cross_a_fold(root: Path, build: Build, split_seed: int) -> None:
+    for number in range(1, 7):
+        picture = draw(100 + number)
+        save(root / "benign" / f"again ({number}).png", np.clip(picture * 0.9 + 9, 0, 255).astype(np.uint8))
+        save(root / "benign" / f"again ({number})_mask.png", lesion())
+    cohort = build(read_busi(root), split_seed=split_seed)
+    folds = {record.id: fold for record, fold in zip(cohort.records, cohort.folds.tolist(), strict=True)}
+    assert all(folds[f"again ({number})"] == folds[f"benign ({number})"] for number in range(1, 7))
+
+
+def test_fingerprints_are_of_the_data_and_not_of_its_place(
+    root: Path, build: Build, write_busi: Callable[[], Path], tmp_path: Path
+) -> None:
+    cohort = build(read_busi(root))
+    root.rename(tmp_path / "moved")
+    moved = build(read_busi(tmp_path / "moved"))
+    assert (moved.data_fingerprint, moved.split_fingerprint) == (
+        cohort.data_fingerprint,
+        cohort.split_fingerprint,
+    )
+    mask = lesion()
+    mask[0, 0] = 255
+    save(write_busi() / "benign" / "benign (3)_mask.png", mask)
+    assert build(read_busi(root)).data_fingerprint != cohort.data_fingerprint
+    assert build(read_busi(root)).split_fingerprint == cohort.split_fingerprint
+
+
+def test_stages_share_the_split_even_where_one_needs_masks(root: Path, build: Build, tmp_path: Path) -> None:
+    rows = ["image,mask,label,group"]
+    for record in read_busi(root)[0]:
+        mask = record.masks[0] if record.masks and not record.id.endswith("(5)") else ""
+        rows.append(f"{record.image},{mask},{('normal', 'benign', 'malignant')[record.label]},")
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("\n".join(rows))
+    seg, cls = (build(read_csv(manifest), need_masks=need) for need in (True, False))
+    assert seg.split_fingerprint == cls.split_fingerprint
+    assert sorted(reasons(seg).values()) == ["no mask", "no mask"]
+    assert reasons(cls) == {}
+
+
+def test_patients_of_a_manifest_stay_together(root: Path, build: Build, tmp_path: Path) -> None:
+    lines = [
+        f"{record.image},{('normal', 'benign', 'malignant')[record.label]},p{i % 7 + 7 * record.label}"
+        for i, record in enumerate(read_busi(root)[0])
+    ]
+    (tmp_path / "m.csv").write_text("\n".join(["image,label,group", *lines]))
+    cohort = build(read_csv(tmp_path / "m.csv"))
+    folds: dict[str | None, set[int]] = {}
+    for record, fold in zip(cohort.records, cohort.folds.tolist(), strict=True):
+        folds.setdefault(record.patient, set()).add(fold)
+    assert len(folds) == 21
+    assert all(len(found) == 1 for found in folds.values())
+
+
+def test_subset_keeps_some_of_each_class_in_each_split(root: Path, build: Build) -> None:
+    cohort = build(read_busi(root), subset=2)
+    labels = cohort.labels()
+    for split in ("train", "val", "test"):
+        kept = labels[cohort.indices(split)]
+        assert [np.sum(kept == label) for label in range(3)] == [2, 2, 2]
+    assert set(reasons(cohort).values()) == {"subset"}
+
+
+def test_missing_file_of_a_manifest_is_a_problem(tmp_path: Path, build: Build) -> None:
+    (tmp_path / "m.csv").write_text("image,label\ngone.png,benign\n")
+    with pytest.raises(InputError, match="1 x unreadable or truncated file: gone.png"):
+        build(read_csv(tmp_path / "m.csv"))
+    with pytest.raises(InputError, match="no usable picture is left"):
+        build(read_csv(tmp_path / "m.csv"), on_bad="skip")
+
+
+def test_rows_say_where_every_picture_went(root: Path, build: Build, tmp_path: Path) -> None:
+    cohort = build(read_busi(root), fold=3)
+    rows = cohort.rows()
+    assert list(rows[0]) == ["id", "label", "group", "fold", "split", "reason"]
+    assert {(row["fold"], row["split"]) for row in rows} == {
+        (3, "test"),
+        (4, "val"),
+        (0, "train"),
+        (1, "train"),
+        (2, "train"),
+    }
+    with (tmp_path / "x.csv").open("w", newline="") as file:
+        csv.DictWriter(file, list(rows[0])).writerows(rows)
+
+
+def test_colour_twin_of_a_picture_is_the_same_picture(root: Path, build: Build) -> None:
+    before = build(read_busi(root))
+    for path in root.rglob("*.png"):
+        if "_mask" not in path.name:
+            with Image.open(path) as image:
+                image.convert("RGB").save(path)
+    assert build(read_busi(root)).data_fingerprint == before.data_fingerprint
+
+
+@pytest.mark.real
+def test_real_data_loses_its_nineteen_conflicts_and_stays_balanced(build: Build) -> None:
+    if "BUSI_ROOT" not in os.environ:
+        pytest.skip("BUSI_ROOT is not set: the real data is not here")
+    cohort = build(read_busi(Path(os.environ["BUSI_ROOT"])))
+    assert list(reasons(cohort).values()) == ["conflict"] * 19
+    kept = cohort.folds >= 0
+    assert kept.sum() == 761
+    labels = cohort.labels()
+    for fold in range(5):
+        inside = cohort.folds == fold
+        assert 140 <= inside.sum() <= 165
+        shares = np.bincount(labels[inside], minlength=3) / inside.sum()
+        assert np.abs(shares - np.bincount(labels[kept]) / kept.sum()).max() < 0.03
+        assert not set(cohort.groups[inside]) & set(cohort.groups[kept & ~inside])
