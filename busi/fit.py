@@ -85,3 +85,6 @@ def check(cfg: DictConfig) -> None:
             f"this model is for stage={cfg.model.stage}, not stage={cfg.stage}: "
             "`python -m busi.train --help` lists the models, `stage=seg` and `stage=cls` choose fitting ones"
         )
+    epochs = cfg.trainer.max_epochs
+    if not isinstance(epochs, int) or epochs < 1:
+        raise InputError(f"trainer.max_epochs={epochs}: give a whole number, at least 1")

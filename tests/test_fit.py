@@ -266,5 +266,5 @@ def test_unfinished_run_is_refused(configs: Compose, tmp_path: Path) -> None:
 
 
 def test_run_without_train_pictures_of_a_class_says_so(configs: Compose, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="fewer than the 9 folds"):
-        fit(configs("stage=seg", "data.num_folds=9", "data.read.num_normal=10"), tmp_path / "run")
+    with pytest.raises(InputError, match="fewer than the 10 folds"):
+        fit(configs("stage=seg", "data.num_folds=10", "data.read.num_normal=10"), tmp_path / "run")

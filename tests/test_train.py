@@ -65,7 +65,8 @@ def test_sweep_runs_each_combination_in_its_own_folder(train: Train, tmp_path: P
         (["stage=cls", "model=unet"], "this model is for stage=seg, not stage=cls"),
         (["data.fold=5"], "data.fold=5: give a fold from 0 to 4"),
         (["data=csv"], "data.root"),
-        (["data=phantom", "trainer.max_epochs=many"], "max_epochs"),
+        (["trainer.max_epochs=many"], "trainer.max_epochs=many: give a whole number"),
+        (["trainer.precision=7"], "HYDRA_FULL_ERROR=1 shows the traceback"),
     ],
 )
 def test_wrong_input_is_one_line_and_no_traceback(train: Train, arguments: list[str], words: str) -> None:

@@ -19,7 +19,8 @@ def draw(seed: int, height: int = 72, width: int = 80) -> Picture:
     """A picture with structure of its own, so that two seeds are no near-duplicates."""
     noise = np.random.default_rng(seed).normal(size=(height, width))
     smooth = cv2.GaussianBlur(noise, (0, 0), 2)
-    return (255 * (smooth - smooth.min()) / np.ptp(smooth)).astype(np.uint8)
+    picture: Picture = (255 * (smooth - smooth.min()) / np.ptp(smooth)).astype(np.uint8)
+    return picture
 
 
 def save(path: Path, picture: Picture, mode: str = "L") -> Path:

@@ -56,8 +56,8 @@ def test_batch_is_what_the_modules_expect(make: Make) -> None:
     for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
         batch = next(iter(loader))
         for name in ("image", "mask", "guide"):
-            assert batch[name].shape == (4, 1, 32, 32)  # type: ignore[literal-required]
-            assert batch[name].dtype == torch.float32  # type: ignore[literal-required]
+            assert batch[name].shape == (4, 1, 32, 32)
+            assert batch[name].dtype == torch.float32
         assert 0 <= batch["image"].min() < batch["image"].max() <= 1
         assert set(batch["mask"].unique().tolist()) <= {0.0, 1.0}
         assert (batch["guide"] == 0).all()

@@ -26,10 +26,9 @@ def test_gray_picture_gets_the_features_of_its_rgb_copy() -> None:
     model = Normalized(EarlyGuide(ENCODER))
     load_encoder_weights(model, ENCODER, "packaged")
     image = torch.rand(2, 1, 64, 64)
+    encoder: Any = model.network.eval().encoder
     with torch.inference_mode():
-        features = model.network.eval().encoder.forward_features(
-            torch.cat([(image - 0.5) / 0.5, image], dim=1)
-        )
+        features = encoder.forward_features(torch.cat([(image - 0.5) / 0.5, image], dim=1))
         expected = reference.eval().forward_features(((image - 0.5) / 0.5).expand(-1, 3, -1, -1))
     torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4)
 
