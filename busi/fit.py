@@ -2,6 +2,7 @@
 
 import logging
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ from busi.scoring import Metrics
 from busi.types import InputError
 
 log = logging.getLogger(__name__)
+
+# The segmentation network inside the classifier is frozen in evaluation mode on purpose.
+warnings.filterwarnings("ignore", "Found .* in eval mode at the start of training")
+# Lightning 2.6 calls what torch 2.15 deprecates.
+warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")
+# On the CPU in small data sets the loader is no bottleneck; a GPU has trainer=gpu.
+warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
 
 
 def fit(cfg: DictConfig, folder: Path) -> Run:
