@@ -77,6 +77,8 @@ def log_summary(run: Run, metrics: Metrics) -> None:
         low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
         if name.startswith("test/") and value is not None and low is not None and high is not None:
             log.info("%-26s %7.3f   95 %% interval %.3f to %.3f", name, value, low, high)
+    if run.provenance["guide"]:
+        log.info("%-26s %s", "guide", run.provenance["guide"])
     log.info("Finished in %.0f s: %s", run.provenance["seconds"], run.folder)
 
 

@@ -29,6 +29,9 @@ NOT_SETTINGS = (
 )
 NOT_DATA_SETTINGS = ("root", "read", "cache_dir", "num_workers")
 
+UPPER_BOUND = {"annotated": " (upper bound: the mask gives the label away)"}
+"""What is said after the name of a guide, wherever it appears."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -77,6 +80,7 @@ def start_run(folder: Path, cfg: DictConfig, cohort: Cohort, parents: dict[str, 
         "data": cohort.data_fingerprint,
         "split": cohort.split_fingerprint,
         "fold": cfg.data.fold,
+        "guide": f"{cfg.guide}{UPPER_BOUND.get(cfg.guide, '')}" if "guide" in cfg else None,
         "settings": settings_fingerprint(cfg),
         "parents": parents,
         **describe_environment(),

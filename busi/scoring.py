@@ -24,7 +24,7 @@ from busi.modules.classification import ClsModule
 from busi.modules.segmentation import SegModule
 from busi.paths import write_whole
 from busi.pictures import Overlay, draw_confusion, draw_overlays
-from busi.runs import write_table
+from busi.runs import UPPER_BOUND, write_table
 from busi.statistics import bootstrap_metrics, classification_metrics, operating_points
 from busi.types import CLASSES
 
@@ -36,7 +36,6 @@ Metrics = dict[str, float | None]
 Case = tuple[Row, int, Bool[np.ndarray, "_ _"]]
 """A row of predictions, the position of its picture in the cohort, and its predicted mask."""
 JUDGED = ("val", "test")
-UPPER_BOUND = {"annotated": " (upper bound: the mask gives the label away)"}
 
 
 def score_segmentation(cfg: DictConfig, module: SegModule, data: BUSIDataModule, folder: Path) -> Metrics:

@@ -211,6 +211,7 @@ def test_other_guides_need_no_segmentation_and_use_the_same_network(
     configs: Compose, cls: Run, tmp_path: Path, guide: str
 ) -> None:
     run = fit(configs("stage=cls", f"guide={guide}", "seg_ckpt=nowhere"), tmp_path / "run")
+    assert ("upper bound" in run.provenance["guide"]) == (guide == "annotated")
     checkpoint = read_checkpoint(run.best_checkpoint)
     assert checkpoint.card["parent"] is None
     assert checkpoint.part("segmenter.") == {}
