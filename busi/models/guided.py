@@ -27,3 +27,33 @@ class EarlyGuide(nn.Module):
     ) -> Float[Tensor, "b 3"]:
         """Logits of the classes in the order of `busi.types.CLASSES`."""
         return self.encoder(torch.cat([image, guide], dim=1))  # type: ignore[no-any-return]
+
+
+class LateGuide(nn.Module):
+    """A timm network that sees the picture alone, and whose features are pooled inside and around the guide.
+
+    The last layer reads the mean feature of the picture, the mean feature weighted by the guide, and the
+    share of the picture that the guide covers.
+
+    Args:
+        encoder: Name of the timm network.
+        dropout: Chance of a feature to be dropped before the last layer.
+    """
+
+    def __init__(self, encoder: str, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.encoder: nn.Module = timm.create_model(encoder, in_chans=1, num_classes=0, global_pool="")
+        with torch.inference_mode():
+            features = self.encoder.eval()(torch.zeros(1, 1, 64, 64))
+        self.encoder.train()
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * features.shape[1] + 1, len(CLASSES)))
+
+    def forward(
+        self, image: Float[Tensor, "b 1 h w"], guide: Float[Tensor, "b 1 h w"]
+    ) -> Float[Tensor, "b 3"]:
+        """Logits of the classes in the order of `busi.types.CLASSES`."""
+        features = self.encoder(image)
+        weights = nn.functional.adaptive_avg_pool2d(guide, features.shape[-2:])
+        share = weights.mean(dim=(2, 3))
+        inside = (features * weights).mean(dim=(2, 3)) / share.clamp(min=1e-3)
+        return self.head(torch.cat([features.mean(dim=(2, 3)), inside, share], dim=1))  # type: ignore[no-any-return]
