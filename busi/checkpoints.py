@@ -65,12 +65,14 @@ class Checkpoint:
         card: What it was made of.
         weights: State of the whole Lightning module.
         epoch: After which it was written, counted from 0.
+        step: Optimiser steps until then.
     """
 
     path: Path
     card: Card
     weights: dict[str, Tensor]
     epoch: int
+    step: int
 
     @property
     def config(self) -> DictConfig:
@@ -98,7 +100,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         ) from error
     if not isinstance(content, dict) or "busi" not in content:
         raise InputError(f"{path} is not a checkpoint of busi: give one that `python -m busi.train` wrote")
-    return Checkpoint(path, content["busi"], content["state_dict"], content["epoch"])
+    return Checkpoint(path, content["busi"], content["state_dict"], content["epoch"], content["global_step"])
 
 
 def build_network(model: DictConfig) -> Normalized:

@@ -10,11 +10,13 @@ import lightning
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from busi.callbacks import SeedEpochs
 from busi.checkpoints import CardCallback, Checkpoint, build_network, make_card, read_checkpoint
 from busi.data.datamodule import BUSIDataModule
+from busi.loggers import keep_log, log_result, open_loggers
 from busi.models.encoders import load_encoder_weights
 from busi.modules.base import StageModule
-from busi.runs import Run, start_run
+from busi.runs import Run, continue_run, hold, start_run
 from busi.scoring import Metrics
 from busi.types import InputError
 
@@ -28,12 +30,13 @@ warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is depre
 warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
 
 
-def fit(cfg: DictConfig, folder: Path) -> Run:
+def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
     """Train, choose the best epoch on the validation fold, and score.
 
     Args:
         cfg: Composed from ``conf/``.
-        folder: The run folder; must not hold a run.
+        folder: The run folder; must not hold a run unless that is resumed.
+        resume: Go on from the last checkpoint of the folder, or from the start if there is none.
 
     Returns:
         The finished run.
@@ -50,29 +53,64 @@ def fit(cfg: DictConfig, folder: Path) -> Run:
     extras: dict[str, Any] = instantiate(cfg.prepare)(cfg, data) if "prepare" in cfg else {}
     parent: Checkpoint | None = extras.pop("parent", None)
     network = build_network(cfg.model)
-    load_encoder_weights(network, cfg.encoder, cfg.encoder_weights)
+    last = find_last(folder) if resume else None
+    if last is None:
+        load_encoder_weights(network, cfg.encoder, cfg.encoder_weights)
     module: StageModule = instantiate(cfg.module, network=network, **extras)
     data.prepare_data()
-    callbacks = [CardCallback(make_card(cfg, data.cohort, parent.card if parent else None))]
-    callbacks += [instantiate(node) for node in cfg.callbacks.values()]
+    card = CardCallback(make_card(cfg, data.cohort, parent.card if parent else None))
+    callbacks = [card, SeedEpochs(cfg.seed), *(instantiate(node) for node in cfg.callbacks.values())]
     loggers = [instantiate(node) for node in cfg.logger.values()]
     trainer: lightning.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
+    plain: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
 
-    run = start_run(folder, cfg, data.cohort, {"seg_ckpt": str(parent.path.resolve())} if parent else {})
-    trainer.fit(module, datamodule=data)
-    best = read_checkpoint(run.best_checkpoint)
-    module.load_state_dict(best.weights)
-    device = trainer.strategy.root_device
-    metrics: Metrics = instantiate(cfg.score)(cfg, module.to(device), data, folder)
-    seconds = round(time.monotonic() - began, 1)
-    monitored = float(trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr]
-    run = run.finish(metrics, epoch=best.epoch, monitored=monitored, seconds=seconds, device=str(device))
+    with hold(folder), open_loggers(loggers, plain, module.val_metrics):
+        if resume:
+            run = continue_run(folder, cfg, data.cohort)
+            keep_log(loggers, last.step if last else 0)
+        else:
+            parents = {"seg_ckpt": str(parent.path.resolve())} if parent else {}
+            run = start_run(folder, cfg, data.cohort, parents)
+        trainer.fit(module, datamodule=data, ckpt_path=last.path if last else None, weights_only=True)
+        best = read_checkpoint(run.best_checkpoint)
+        module.load_state_dict(best.weights)
+        device = trainer.strategy.root_device
+        metrics: Metrics = instantiate(cfg.score)(cfg, module.to(device), data, folder)
+        facts = {
+            "epoch": best.epoch,
+            "monitor": cfg.monitor,
+            "monitored": float(trainer.checkpoint_callback.best_model_score),  # type: ignore[union-attr]
+            "tested": cfg.test,
+            "seconds": round(time.monotonic() - began, 1),
+            "device": str(device),
+        }
+        run = run.finish(metrics, **facts)
+        log_result(loggers, run, metrics, trainer.global_step)
     log_summary(run, metrics)
     return run
 
 
+def find_last(folder: Path) -> Checkpoint | None:
+    """Read the last checkpoint of a run folder; None if the run was stopped before there was one.
+
+    Raises:
+        InputError: If it is damaged, or was written while the folder lay elsewhere.
+    """
+    path = folder / "checkpoints" / "last.ckpt"
+    if not path.exists():
+        return None
+    last = read_checkpoint(path)
+    written_in = OmegaConf.create(last.card["config"]).run_dir
+    if Path(written_in) != folder:
+        raise InputError(f"{folder} was at {written_in} when it was stopped: move it back to go on with it")
+    log.info("Going on after epoch %d", last.epoch + 1)
+    return last
+
+
 def log_summary(run: Run, metrics: Metrics) -> None:
-    """Log the test metrics with their intervals, and where everything is."""
+    """Log the test metrics with their intervals, or what was monitored, and where everything is."""
+    if not any(name.startswith("test/") for name in metrics):
+        log.info("%-26s %7.3f   best epoch; the test fold is left alone", *run.monitored)
     for name, value in metrics.items():
         low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
         if name.startswith("test/") and value is not None and low is not None and high is not None:
@@ -83,8 +121,8 @@ def log_summary(run: Run, metrics: Metrics) -> None:
 
 
 def resolve(cfg: DictConfig, folder: Path) -> DictConfig:
-    """Fill in the run folder and replace every interpolation by its value."""
-    merged = OmegaConf.merge(cfg, {"run_dir": str(folder)})
+    """Fill in the run folder and whether to test, and replace every interpolation by its value."""
+    merged = OmegaConf.merge(cfg, {"run_dir": str(folder), "test": cfg.test is not False})
     return OmegaConf.create(OmegaConf.to_container(merged, resolve=True))  # type: ignore[return-value]
 
 
@@ -95,6 +133,8 @@ def check(cfg: DictConfig) -> None:
             f"this model is for stage={cfg.model.stage}, not stage={cfg.stage}: "
             "`python -m busi.train --help` lists the models, `stage=seg` and `stage=cls` choose fitting ones"
         )
+    if "checkpoint" not in cfg.callbacks:
+        raise InputError("nothing saves the best epoch: give the default too, e.g. callbacks=[default,ema]")
     epochs = cfg.trainer.max_epochs
     if not isinstance(epochs, int) or epochs < 1:
         raise InputError(f"trainer.max_epochs={epochs}: give a whole number, at least 1")

@@ -49,6 +49,39 @@ class BCEDiceLoss(nn.Module):
         return (1 - self.dice_weight) * cross_entropy + self.dice_weight * (1 - dice)
 
 
+class FocalTverskyLoss(nn.Module):
+    """Focal Tversky loss of each picture, averaged over the batch: missed pixels cost more than false ones.
+
+    Args:
+        miss_weight: Weight of lesion pixels that are missed; falsely marked ones have the rest, in [0, 1].
+        gamma: Exponent; below 1 it favours pictures that are almost right, as the source does with 3/4.
+        smooth: As in `soft_dice`, in pixels, above 0.
+
+    Source: Abraham, Khan, "A novel focal Tversky loss function with improved attention U-Net for lesion
+    segmentation", ISBI 2019 (its experiments include BUSI).
+    """
+
+    def __init__(self, miss_weight: float = 0.7, gamma: float = 0.75, smooth: float = 100.0) -> None:
+        super().__init__()
+        if not 0 <= miss_weight <= 1 or gamma <= 0 or smooth <= 0:
+            raise ValueError(
+                f"miss_weight={miss_weight} must be in [0, 1], gamma={gamma} and smooth={smooth} above 0"
+            )
+        self.miss_weight, self.gamma, self.smooth = miss_weight, gamma, smooth
+
+    def forward(self, logits: Float[Tensor, "b 1 h w"], mask: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
+        """Loss of a batch; logits of any precision are brought to float32 first."""
+        probs = logits.float().sigmoid()
+        hit, missed, false = (
+            x.sum(dim=(1, 2, 3)) for x in (probs * mask, (1 - probs) * mask, probs * (1 - mask))
+        )
+        errors = self.miss_weight * missed + (1 - self.miss_weight) * false
+        # 1 - Tversky index, written without the difference of two close numbers.
+        share = errors / (hit + errors + self.smooth)
+        # A power below 1 has no finite slope at 0.
+        return share.clamp(min=1e-7).pow(self.gamma).mean()
+
+
 class CrossEntropyLoss(nn.Module):
     """Cross-entropy whose class weights come with the data.
 
@@ -67,3 +100,27 @@ class CrossEntropyLoss(nn.Module):
         return functional.cross_entropy(
             logits.float(), label, weight=class_weights, label_smoothing=self.label_smoothing
         )
+
+
+class FocalLoss(nn.Module):
+    """Cross-entropy that counts well-classified pictures less.
+
+    Args:
+        gamma: At least 0; 0 gives cross-entropy.
+
+    Source: Lin, Goyal, Girshick, He, Dollar, "Focal loss for dense object detection", ICCV 2017.
+    """
+
+    def __init__(self, gamma: float = 2.0) -> None:
+        super().__init__()
+        if gamma < 0:
+            raise ValueError(f"gamma={gamma} must be at least 0")
+        self.gamma = gamma
+
+    def forward(
+        self, logits: Float[Tensor, "b c"], label: Int64[Tensor, " b"], class_weights: Float[Tensor, " c"]
+    ) -> Float[Tensor, ""]:
+        """Loss of a batch, as a mean with the class weights of the labels."""
+        log_prob = -functional.cross_entropy(logits.float(), label, reduction="none")
+        weights = class_weights[label]
+        return -(weights * (1 - log_prob.exp()).pow(self.gamma) * log_prob).sum() / weights.sum()

@@ -2,32 +2,42 @@
 
 import contextlib
 import csv
+import fcntl
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from busi.data.cohort import Cohort
 from busi.paths import write_json, write_whole
-from busi.provenance import describe_environment, now
+from busi.provenance import describe_environment, git_commit, now
 from busi.types import InputError
 
-# What does not change a result: where things lie, how they are shown, how many processes load them.
+# Where things lie, and how many processes load them: the same run may find them elsewhere.
+PLACES = ("run_dir", "output_dir", "cache_dir", "sweep", "data.root", "data.cache_dir", "data.num_workers")
+# What does not shape the weights: places, how things are shown, and what fingerprints say already.
 NOT_SETTINGS = (
-    "output_dir",
-    "run_dir",
-    "cache_dir",
+    *PLACES,
+    "resume",
+    "test",
     "logger",
-    "callbacks",
+    "callbacks.learning_rate",
+    "callbacks.pictures",
+    "callbacks.progress",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+    "trainer.log_every_n_steps",
     "seg_ckpt",
     "prepare",
     "score",
+    "data.read",
+    "data.download",
 )
-NOT_DATA_SETTINGS = ("root", "read", "cache_dir", "num_workers")
 
 UPPER_BOUND = {"annotated": " (upper bound: the mask gives the label away)"}
 """What is said after the name of a guide, wherever it appears."""
@@ -60,6 +70,19 @@ class Run:
         """The checkpoint of the last epoch."""
         return self.folder / "checkpoints" / "last.ckpt"
 
+    @property
+    def monitored(self) -> tuple[str, float]:
+        """The monitored metric of a finished run, and its best value."""
+        return self.provenance["monitor"], self.provenance["monitored"]
+
+    @property
+    def config(self) -> DictConfig:
+        """The config that it was started with, resolved."""
+        try:
+            return OmegaConf.load(self.folder / "config.yaml")  # type: ignore[return-value]
+        except (OSError, YAMLError) as error:
+            raise InputError(f"{self.folder} has no readable config.yaml: start the run again") from error
+
     def finish(self, metrics: dict[str, float | None], **facts: object) -> "Run":
         """Write the metrics and, last of all files, that the run is finished."""
         write_json(self.folder / "metrics.json", metrics)
@@ -88,19 +111,60 @@ def start_run(folder: Path, cfg: DictConfig, cohort: Cohort, parents: dict[str, 
         "finished": None,
     }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         # Opening for exclusive creation lets one of two runs that start at once have the folder.
         with (folder / "provenance.json").open("x") as file:
             json.dump(provenance, file, indent=2)
     except FileExistsError:
-        raise InputError(f"{folder} holds a run already: give another folder with hydra.run.dir=") from None
-    except OSError as error:
         raise InputError(
-            f"cannot write to {folder}: {error.strerror}. Give another with hydra.run.dir="
+            f"{folder} holds a run already: go on with it by resume={folder}, or give another folder with "
+            "hydra.run.dir="
         ) from None
     write_whole(folder / "config.yaml", lambda part: part.write_text(OmegaConf.to_yaml(cfg, resolve=True)))
     write_table(folder / "split.csv", cohort.rows())
     return Run(folder, provenance)
+
+
+def continue_run(folder: Path, cfg: DictConfig, cohort: Cohort) -> Run:
+    """Go on with a run that was started in this folder.
+
+    Raises:
+        InputError: If the data, the split or the settings are not those that it was started with.
+    """
+    run = open_run(folder)
+    same = {
+        "data": cohort.data_fingerprint,
+        "split": cohort.split_fingerprint,
+        "settings": settings_fingerprint(cfg),
+    }
+    if changed := [name for name, value in same.items() if run.provenance[name] != value]:
+        raise InputError(
+            f"{folder} cannot go on: its {' and '.join(changed)} changed since it was started. Start a new "
+            "run"
+        )
+    resumed = [*run.provenance.get("resumed", []), {"time": now(), "git_commit": git_commit()}]
+    run = Run(folder, {**run.provenance, "resumed": resumed})
+    write_json(folder / "provenance.json", run.provenance)
+    return run
+
+
+@contextlib.contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a run folder; a process that dies lets go of it.
+
+    Raises:
+        InputError: If another process is in it, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+    except BlockingIOError:
+        raise InputError(f"{folder} is in use: its run is still going on in another process") from None
+    except PermissionError as error:
+        raise InputError(
+            f"cannot write to {folder}: {error.strerror}. Give another with hydra.run.dir="
+        ) from None
 
 
 def open_run(folder: Path) -> Run:
@@ -126,13 +190,43 @@ def find_runs(output_dir: Path, stage: str) -> list[Run]:
     return sorted(found, key=lambda run: str(run.provenance["finished"]), reverse=True)
 
 
+def flatten(cfg: DictConfig, leave_out: Sequence[str]) -> dict[str, object]:
+    """All values of a config by their dotted names, as text where they name a place in the run folder.
+
+    Args:
+        cfg: Resolved or resolvable.
+        leave_out: Dotted names that are left out, with all below them.
+    """
+    run_dir = str(cfg.run_dir)
+
+    def walk(node: Any, name: str) -> Iterator[tuple[str, object]]:
+        if name in leave_out:
+            return
+        if isinstance(node, dict) and node:
+            for key, value in node.items():
+                yield from walk(value, f"{name}.{key}" if name else key)
+        else:
+            yield name, node.replace(run_dir, "") if isinstance(node, str) else node
+
+    return dict(walk(OmegaConf.to_container(cfg, resolve=True), ""))
+
+
+def find_differences(there: DictConfig, asked: DictConfig) -> list[str]:
+    """Say which values two configs do not share, places aside: ``optimizer.lr 0.001 (asked: 0.01)``."""
+    before, after = (flatten(cfg, (*PLACES, "resume", "test")) for cfg in (there, asked))
+    different = {}
+    for name in dict.fromkeys([*before, *after]):
+        values = before.get(name, "not there"), after.get(name, "not there")
+        if values[0] != values[1]:
+            # An interpolated value is in several places: the first is where it was set.
+            different.setdefault((name.rsplit(".", 1)[-1], *values), name)
+    return [f"{name} {was} (asked: {now})" for (_, was, now), name in different.items()]
+
+
 def settings_fingerprint(cfg: DictConfig) -> str:
-    """Fingerprint of all that shapes a result, 16 hexadecimal digits; paths and display are left out."""
-    plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    kept = {key: value for key, value in plain.items() if key not in NOT_SETTINGS}
-    kept["trainer"] = {key: value for key, value in plain["trainer"].items() if key != "default_root_dir"}
-    kept["data"] = {key: value for key, value in plain["data"].items() if key not in NOT_DATA_SETTINGS}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+    """Fingerprint of all that shapes the weights, 16 hexadecimal digits."""
+    text = json.dumps(flatten(cfg, NOT_SETTINGS), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def write_table(path: Path, rows: Sequence[dict[str, object]]) -> Path:

@@ -35,29 +35,29 @@ Columns = Mapping[str, Shaped[np.ndarray, " n"]]
 Metrics = dict[str, float | None]
 Case = tuple[Row, int, Bool[np.ndarray, "_ _"]]
 """A row of predictions, the position of its picture in the cohort, and its predicted mask."""
-JUDGED = ("val", "test")
 
 
 def score_segmentation(cfg: DictConfig, module: SegModule, data: BUSIDataModule, folder: Path) -> Metrics:
-    """Predict every picture that was not trained on, at its original size, and measure.
+    """Predict the pictures that were not trained on, at their original size, and measure.
 
-    Writes ``maps/<id>.png`` (probabilities, 8-bit), ``predictions.csv`` and ``pictures/test_overlays.png``.
+    Test pictures are left alone unless ``test`` is set. Writes ``maps/<id>.png`` (probabilities, 8-bit),
+    ``predictions.csv`` and ``pictures/test_overlays.png`` (``val_overlays.png`` without a test).
 
     Returns:
         ``val/...`` and ``test/...`` numbers, each of the test fold with ``_low`` and ``_high``, its
         95 % interval.
     """
-    cohort = data.cohort
-    held_out = [i for i in cohort.indices(*JUDGED, "dropped").tolist() if cohort.reasons[i] != "subset"]
+    cohort, judged = data.cohort, judged_splits(cfg)
+    held_out = [i for i in cohort.indices(*judged, "dropped").tolist() if cohort.reasons[i] != "subset"]
     records = [cohort.records[i] for i in held_out]
     pictures = (read_gray(record.image) for record in records)
     maps = predict_maps(module.network.eval(), pictures, data.image_size, data.batch_size)
-    rows, test_cases = [], []
+    rows, shown = [], []
     for i, probs in zip(held_out, track(maps, "predicting masks", len(records), transient=True), strict=True):
         record, pred = cohort.records[i], probs >= module.threshold
         name = f"{file_name(record.id)}.png"
         write_whole(folder / "maps" / name, partial(Image.fromarray(quantize(probs)).save, format="PNG"))
-        if cohort.splits[i] not in JUDGED:
+        if cohort.splits[i] not in judged:
             continue
         mask = read_mask(record, *pred.shape).astype(bool)
         row = describe(cohort, i) | {
@@ -68,29 +68,28 @@ def score_segmentation(cfg: DictConfig, module: SegModule, data: BUSIDataModule,
             "pred_area": int(pred.sum()),
         }
         rows.append(row)
-        if cohort.splits[i] == "test":
-            test_cases.append((row, i, pred))
+        if cohort.splits[i] == judged[-1]:
+            shown.append((row, i, pred))
     write_table(folder / "predictions.csv", rows)
-    fold = f"Test pictures of fold {cfg.data.fold}"
     draw_overlays(
-        [_overlay(cohort, *case) for case in spread(test_cases)],
-        f"{fold}: of each class from the best Dice to the worst",
-        folder / "pictures" / "test_overlays.png",
+        [_overlay(cohort, *case) for case in spread(shown)],
+        f"{title(cfg, judged[-1])}: of each class from the best Dice to the worst",
+        folder / "pictures" / f"{judged[-1]}_overlays.png",
     )
     return summarize(rows, segmentation_metrics)
 
 
 def score_classification(cfg: DictConfig, module: ClsModule, data: BUSIDataModule, folder: Path) -> Metrics:
-    """Classify validation and test pictures and measure.
+    """Classify validation pictures, and test pictures if ``test`` is set, and measure.
 
-    Writes ``predictions.csv`` and ``pictures/test_confusion.png``.
+    Writes ``predictions.csv`` and ``pictures/test_confusion.png`` (``val_confusion.png`` without a test).
 
     Returns:
         As `score_segmentation`, and the operating points: thresholds from the validation fold,
         achieved values on the test fold.
     """
-    cohort = data.cohort
-    judged = cohort.indices(*JUDGED)
+    cohort, splits = data.cohort, judged_splits(cfg)
+    judged = cohort.indices(*splits)
     logits = predict_logits(module, data, judged)
     probs = softmax(logits, axis=1)
     rows = [
@@ -101,15 +100,30 @@ def score_classification(cfg: DictConfig, module: ClsModule, data: BUSIDataModul
         for i, z, p in zip(judged.tolist(), logits, probs, strict=True)
     ]
     write_table(folder / "predictions.csv", rows)
-    labels, splits = cohort.labels()[judged], np.array(cohort.splits)[judged]
-    val, test = splits == "val", splits == "test"
+    labels, split = cohort.labels()[judged], np.array(cohort.splits)[judged]
+    shown = split == splits[-1]
     draw_confusion(
-        confusion_matrix(labels[test], probs[test].argmax(axis=1), labels=range(len(CLASSES))),
-        f"Test pictures of fold {cfg.data.fold}, guide={cfg.guide}{UPPER_BOUND.get(cfg.guide, '')}",
-        folder / "pictures" / "test_confusion.png",
+        confusion_matrix(labels[shown], probs[shown].argmax(axis=1), labels=range(len(CLASSES))),
+        f"{title(cfg, splits[-1])}, guide={cfg.guide}{UPPER_BOUND.get(cfg.guide, '')}",
+        folder / "pictures" / f"{splits[-1]}_confusion.png",
     )
-    points = operating_points(labels[val], probs[val], labels[test], probs[test])
-    return summarize(rows, _classification_metrics) | {f"test/{name}": x for name, x in points.items()}
+    metrics = summarize(rows, _classification_metrics)
+    if cfg.test:
+        val, test = split == "val", split == "test"
+        points = operating_points(labels[val], probs[val], labels[test], probs[test])
+        metrics |= {f"test/{name}": x for name, x in points.items()}
+    return metrics
+
+
+def judged_splits(cfg: DictConfig) -> tuple[str, ...]:
+    """The splits that are predicted and measured, the test fold last."""
+    return ("val", "test") if cfg.test else ("val",)
+
+
+def title(cfg: DictConfig, split: str) -> str:
+    """Which pictures a drawing shows."""
+    fold = cfg.data.fold if split == "test" else (cfg.data.fold + 1) % cfg.data.num_folds
+    return f"{'Test' if split == 'test' else 'Validation'} pictures of fold {fold}"
 
 
 @torch.inference_mode()
@@ -138,7 +152,7 @@ def describe(cohort: Cohort, i: int) -> Row:
 
 
 def summarize(rows: Sequence[Row], measure: Callable[[Columns], Metrics]) -> Metrics:
-    """Measure validation and test rows, and bootstrap the groups of the test fold.
+    """Measure the rows of each split, and bootstrap the groups of the test fold.
 
     Args:
         rows: Of ``predictions.csv``.
@@ -149,21 +163,27 @@ def summarize(rows: Sequence[Row], measure: Callable[[Columns], Metrics]) -> Met
         leaves out the variance of training again. None where undefined.
     """
     metrics: Metrics = {}
-    for split in JUDGED:
-        table = [row for row in rows if row["split"] == split]
-        columns = {name: np.array([row[name] for row in table]) for name in table[0]}
-        columns |= {"label": np.array([CLASSES.index(name) for name in columns["label"]])}
-        columns |= {"row": np.arange(len(table))}
-        metrics |= {f"{split}/{name}": x for name, x in measure(columns).items()}
+    tables = {split: [row for row in rows if row["split"] == split] for split in ("val", "test")}
+    columns = {split: _columns(table) for split, table in tables.items() if table}
+    for split, values in columns.items():
+        metrics |= {f"{split}/{name}": x for name, x in measure(values).items()}
+    if (test := columns.get("test")) is None:
+        return metrics
 
     def draw(picked: Int[np.ndarray, " m"]) -> Metrics:
-        return measure({name: column[picked] for name, column in columns.items()})
+        return measure({name: column[picked] for name, column in test.items()})
 
-    log.info("Bootstrapping the test fold: 2,000 draws of %d groups", len(np.unique(columns["group"])))
-    for name, limits in bootstrap_metrics(columns["group"], draw).items():
+    log.info("Bootstrapping the test fold: 2,000 draws of %d groups", len(np.unique(test["group"])))
+    for name, limits in bootstrap_metrics(test["group"], draw).items():
         for side, limit in zip(("low", "high"), limits, strict=True):
             metrics[f"test/{name}_{side}"] = float(limit) if np.isfinite(limit) else None
     return metrics
+
+
+def _columns(table: Sequence[Row]) -> Columns:
+    columns = {name: np.array([row[name] for row in table]) for name in table[0]}
+    labels = np.array([CLASSES.index(name) for name in columns["label"]])
+    return {**columns, "label": labels, "row": np.arange(len(table))}
 
 
 def spread(cases: Sequence[Case], num_cases: int = 4) -> list[Case]:

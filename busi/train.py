@@ -1,41 +1,118 @@
 """``python -m busi.train``: compose a config and run it."""
 
+import logging
 import os
+import shlex
+import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
+from hydra.errors import CompactHydraException, InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from busi.paths import conf_dir
+from busi.sweeps import forget_failure, record_failure
+
+if TYPE_CHECKING:
+    from busi.runs import Run
+
+log = logging.getLogger(__name__)
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
 def main(cfg: DictConfig) -> float | None:
     """Run one composed config in Hydra's output folder; return the monitored value to a sweeper."""
     # The heavy imports wait until a run starts: --help and --cfg answer at once.
-    from busi.fit import fit
     from busi.types import InputError
 
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
+    in_sweep = hydra_config.mode == RunMode.MULTIRUN
+    if in_sweep:
+        forget_failure(folder)
+        cfg.sweep, cfg.test = folder.parent.name, bool(cfg.test)
     try:
-        run = fit(cfg, folder)
+        return start_or_continue(cfg, folder, in_sweep).monitored[1]
     except (InputError, InstantiationException, OmegaConfBaseException) as error:
-        # In a sweep the error is the launcher's: it records the job, and SystemExit would end them all.
-        if hydra_config.mode == RunMode.MULTIRUN or "HYDRA_FULL_ERROR" in os.environ:
-            raise
         cause = error.__cause__ if isinstance(error.__cause__, InputError) else error
         hint = "" if isinstance(cause, InputError) else " (HYDRA_FULL_ERROR=1 shows the traceback)"
-        raise SystemExit(f"error: {' '.join(str(cause).split())}{hint}") from None
-    monitored: float = run.provenance["monitored"]
-    return monitored
+        message = f"{' '.join(str(cause).split())}{hint}"
+        if in_sweep:
+            record_failure(folder, message)
+        if "HYDRA_FULL_ERROR" in os.environ:
+            raise
+        # In a sweep the error is the launcher's: SystemExit would end the other jobs too.
+        raise (CompactHydraException if in_sweep else SystemExit)(f"error: {message}") from None
+    except Exception as error:
+        if in_sweep:
+            record_failure(folder, f"{type(error).__name__}: {error}")
+        raise
+    except (KeyboardInterrupt, SystemExit):
+        arguments = [f"resume={folder}"]
+        if in_sweep:
+            arguments = [*sys.argv[1:], f"hydra.sweep.dir={folder.parent}"]
+        if in_sweep or (folder / "provenance.json").exists():
+            log.info("Stopped. Go on with: python -m busi.train %s", shlex.join(dict.fromkeys(arguments)))
+        raise SystemExit(130) from None
+
+
+def start_or_continue(cfg: DictConfig, folder: Path, in_sweep: bool) -> "Run":
+    """Run a config in a folder; go on with the run that lies there if that is asked for.
+
+    Raises:
+        InputError: If another run lies there, or none where one is to be resumed.
+    """
+    from busi.fit import fit, resolve
+    from busi.runs import find_differences, open_run
+    from busi.types import InputError
+
+    if not cfg.resume and not (in_sweep and (folder / "provenance.json").exists()):
+        return fit(cfg, folder)
+    run = open_run(folder)
+    started_with = run.config if in_sweep else hydra.compose("train", read_overrides(folder))
+    if different := find_differences(resolve(started_with, folder), resolve(cfg, folder)):
+        raise InputError(
+            f"{folder} was started with {'; '.join(different)}: leave that out, or start a new run"
+        )
+    test = bool(cfg.test) if in_sweep else cfg.test is not False
+    if run.finished and (run.provenance["tested"] or not test):
+        log.info("Finished already: %s", folder)
+        return run
+    same = OmegaConf.merge(run.config, run.provenance["parents"], {"test": test})
+    return fit(same, folder, resume=True)  # type: ignore[arg-type]
+
+
+def read_overrides(folder: Path) -> list[str]:
+    """The overrides that a run was started with, as Hydra stored them."""
+    path = folder / ".hydra" / "overrides.yaml"
+    return [str(text) for text in OmegaConf.load(path)] if path.is_file() else []
+
+
+def expand_resume(arguments: list[str]) -> list[str]:
+    """Turn ``resume=FOLDER`` into the overrides of that run, in its own folder."""
+    folders = [text.partition("=")[2] for text in arguments if text.startswith("resume=")]
+    if not folders:
+        return arguments
+    folder = Path(folders[-1]).expanduser().resolve()
+    if not (folder / "provenance.json").is_file():
+        raise SystemExit(
+            f"error: {folder} is not a run folder: give one of those that hold a provenance.json"
+        )
+    place = [f"hydra.run.dir={folder}", "hydra.output_subdir=null"]
+    return [*read_overrides(folder), *arguments, *place]
+
+
+def stop(*_: object) -> None:
+    """Treat SIGTERM as Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
-    sys.argv[0] = "busi.train"
+    signal.signal(signal.SIGTERM, stop)
+    sys.argv = ["busi.train", *expand_resume(sys.argv[1:])]
     main()

@@ -1,11 +1,13 @@
 """Classifiers of a picture and the mask that guides them."""
 
+from typing import Any
+
 import timm
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from busi.types import CLASSES
+from busi.types import CLASSES, InputError
 
 
 class EarlyGuide(nn.Module):
@@ -18,15 +20,15 @@ class EarlyGuide(nn.Module):
 
     def __init__(self, encoder: str, dropout: float = 0.2) -> None:
         super().__init__()
-        self.encoder: nn.Module = timm.create_model(
-            encoder, in_chans=2, num_classes=len(CLASSES), drop_rate=dropout
-        )
+        self.encoder: nn.Module = _timm_network(encoder, in_chans=2)
+        num_features: int = self.encoder.head_hidden_size  # type: ignore[assignment]
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(num_features, len(CLASSES)))
 
     def forward(
         self, image: Float[Tensor, "b 1 h w"], guide: Float[Tensor, "b 1 h w"]
     ) -> Float[Tensor, "b 3"]:
         """Logits of the classes in the order of `busi.types.CLASSES`."""
-        return self.encoder(torch.cat([image, guide], dim=1))  # type: ignore[no-any-return]
+        return self.head(self.encoder(torch.cat([image, guide], dim=1)))  # type: ignore[no-any-return]
 
 
 class LateGuide(nn.Module):
@@ -36,17 +38,28 @@ class LateGuide(nn.Module):
     share of the picture that the guide covers.
 
     Args:
-        encoder: Name of the timm network.
+        encoder: Name of the timm network; its features must keep the places of the picture.
         dropout: Chance of a feature to be dropped before the last layer.
+
+    Raises:
+        InputError: If the features are no maps (b, c, h, w).
     """
 
     def __init__(self, encoder: str, dropout: float = 0.2) -> None:
         super().__init__()
-        self.encoder: nn.Module = timm.create_model(encoder, in_chans=1, num_classes=0, global_pool="")
-        with torch.inference_mode():
-            features = self.encoder.eval()(torch.zeros(1, 1, 64, 64))
+        self.encoder: nn.Module = _timm_network(encoder, in_chans=1, global_pool="")
+        num_features: int = self.encoder.head_hidden_size  # type: ignore[assignment]
+        try:
+            with torch.inference_mode():
+                shape = self.encoder.eval()(torch.zeros(1, 1, 64, 64)).shape
+        except (AssertionError, RuntimeError):
+            shape = torch.Size()
+        if len(shape) != 4 or shape[1] != num_features:
+            raise InputError(
+                f"model=guide_late needs a convolutional encoder, {encoder} is none: choose model=guide_early"
+            )
         self.encoder.train()
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * features.shape[1] + 1, len(CLASSES)))
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * num_features + 1, len(CLASSES)))
 
     def forward(
         self, image: Float[Tensor, "b 1 h w"], guide: Float[Tensor, "b 1 h w"]
@@ -57,3 +70,13 @@ class LateGuide(nn.Module):
         share = weights.mean(dim=(2, 3))
         inside = (features * weights).mean(dim=(2, 3)) / share.clamp(min=1e-3)
         return self.head(torch.cat([features.mean(dim=(2, 3)), inside, share], dim=1))  # type: ignore[no-any-return]
+
+
+def _timm_network(name: str, **options: Any) -> nn.Module:
+    if not timm.is_model(name):
+        similar = timm.list_models(f"*{name.split('_')[0][:8]}*")[:5]
+        known = f", e.g. {', '.join(similar)}" if similar else ""
+        raise InputError(
+            f"encoder={name} is no network of timm {timm.__version__}: give one of its names{known}"
+        )
+    return timm.create_model(name, num_classes=0, **options)

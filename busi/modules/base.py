@@ -13,7 +13,7 @@ from torchmetrics import MetricCollection
 
 from busi.types import Batch
 
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeOptimizer = Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]
 MakeScheduler = Callable[[Optimizer], torch.optim.lr_scheduler.LRScheduler]
 
 
@@ -23,8 +23,9 @@ class StageModule(lightning.LightningModule):
     Args:
         network: The trained network.
         loss: Called with what `step` computes.
-        optimizer: Makes the optimiser of the parameters that need a gradient.
+        optimizer: Makes the optimiser of the named parameters that need a gradient.
         scheduler: Makes the learning-rate schedule, stepped once an epoch.
+        monitor: The validation metric that a schedule may follow.
         metrics: Cloned for training and validation, logged as ``train/...`` and ``val/...``.
     """
 
@@ -34,13 +35,14 @@ class StageModule(lightning.LightningModule):
         loss: nn.Module,
         optimizer: MakeOptimizer,
         scheduler: MakeScheduler,
+        monitor: str,
         metrics: MetricCollection,
     ) -> None:
         super().__init__()
         # Convolutions on the CPU and tensor cores are faster with the channels last in memory.
         self.network = network.to(memory_format=torch.channels_last)
         self.loss = loss
-        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.make_optimizer, self.make_scheduler, self.monitor = optimizer, scheduler, monitor
         self.train_metrics = metrics.clone(prefix="train/")
         self.val_metrics = metrics.clone(prefix="val/")
 
@@ -58,8 +60,10 @@ class StageModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Optimiser and schedule of the parameters that are trained."""
-        optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
-        return [optimizer], [self.make_scheduler(optimizer)]
+        named = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
+        optimizer = self.make_optimizer(named)
+        scheduler = {"scheduler": self.make_scheduler(optimizer), "monitor": self.monitor}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def _logged_step(self, batch: Batch, split: str, metrics: MetricCollection) -> Float[Tensor, ""]:
         loss = self.step(batch, metrics)

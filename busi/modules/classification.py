@@ -44,6 +44,7 @@ class ClsModule(StageModule):
         loss: Of logits, labels and class weights.
         optimizer: See `StageModule`.
         scheduler: See `StageModule`.
+        monitor: See `StageModule`.
         segmenter: The network that predicts guides; None where the guide is not predicted.
         class_weights: Weight of each class in the loss.
         logit_correction: Added to the network's logits to give those of the data's own prior.
@@ -58,6 +59,7 @@ class ClsModule(StageModule):
         loss: nn.Module,
         optimizer: MakeOptimizer,
         scheduler: MakeScheduler,
+        monitor: str,
         segmenter: nn.Module | None,
         class_weights: Sequence[float],
         logit_correction: Sequence[float],
@@ -71,7 +73,7 @@ class ClsModule(StageModule):
             },
             compute_groups=False,
         )
-        super().__init__(network, loss, optimizer, scheduler, metrics)
+        super().__init__(network, loss, optimizer, scheduler, monitor, metrics)
         self.segmenter = None if segmenter is None else segmenter.requires_grad_(False).eval()
         self.register_buffer("class_weights", torch.tensor(list(class_weights), dtype=torch.float32))
         self.register_buffer("logit_correction", torch.tensor(list(logit_correction), dtype=torch.float32))

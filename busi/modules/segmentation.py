@@ -54,6 +54,7 @@ class SegModule(StageModule):
         loss: Of logits and annotation.
         optimizer: See `StageModule`.
         scheduler: See `StageModule`.
+        monitor: See `StageModule`.
         threshold: Probability from which a pixel is lesion.
     """
 
@@ -63,6 +64,7 @@ class SegModule(StageModule):
         loss: nn.Module,
         optimizer: MakeOptimizer,
         scheduler: MakeScheduler,
+        monitor: str,
         threshold: float = 0.5,
     ) -> None:
         metrics = MetricCollection(
@@ -72,7 +74,7 @@ class SegModule(StageModule):
             },
             compute_groups=False,
         )
-        super().__init__(network, loss, optimizer, scheduler, metrics)
+        super().__init__(network, loss, optimizer, scheduler, monitor, metrics)
         self.threshold = threshold
 
     def forward(self, image: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:

@@ -27,6 +27,7 @@ def module(segmenter: nn.Module | None = None, correction: tuple[float, ...] = (
         loss=CrossEntropyLoss(),
         optimizer=partial(torch.optim.SGD, lr=0.1),
         scheduler=partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0),
+        monitor="val/auroc",
         segmenter=segmenter,
         class_weights=[1.0, 1.0, 1.0],
         logit_correction=correction,

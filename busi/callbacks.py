@@ -1,0 +1,86 @@
+"""What happens beside training: random numbers of each epoch, pictures of a few validation samples."""
+
+from pathlib import Path
+
+import lightning
+import numpy as np
+from torch.utils.data import default_collate
+
+from busi.data.datamodule import BUSIDataModule
+from busi.loggers import PROGRESS, log_pictures
+from busi.modules.base import StageModule
+from busi.pictures import Overlay, draw_overlays
+from busi.types import CLASSES, Batch
+
+
+class SeedEpochs(lightning.Callback):
+    """Seeds every epoch from (seed, epoch), so that a resumed run draws what an uninterrupted one draws.
+
+    Args:
+        seed: Of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Seed the generators of Python, numpy and torch."""
+        del pl_module
+        sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, trainer.global_rank])
+        lightning.seed_everything(int(sequence.generate_state(1)[0]), workers=True, verbose=False)
+
+
+class ValidationPictures(lightning.Callback):
+    """Draws the same few validation pictures every few epochs, as ``val_progress.png`` and for the loggers.
+
+    With averaged weights (``callbacks=[default,ema]``) it shows what those predict, if it comes first.
+
+    Args:
+        folder: Where the picture goes; each drawing replaces the one before.
+        num_pictures: How many, spread over the classes.
+        every_n_epochs: And after the last epoch.
+    """
+
+    def __init__(self, folder: str, num_pictures: int, every_n_epochs: int) -> None:
+        self.folder, self.num_pictures, self.every_n_epochs = Path(folder), num_pictures, every_n_epochs
+
+    def on_validation_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Predict and draw."""
+        num_done = trainer.current_epoch + 1
+        due = num_done % self.every_n_epochs == 0 or num_done == trainer.max_epochs
+        if not due or not trainer.is_global_zero:
+            return
+        data: BUSIDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        module: StageModule = pl_module  # type: ignore[assignment]
+        overlays = predict_overlays(module, choose_batch(data, self.num_pictures))
+        title = f"Validation pictures after epoch {num_done}"
+        path = draw_overlays(overlays, title, self.folder / f"{PROGRESS}.png")
+        log_pictures(trainer.loggers, [path], trainer.global_step)
+
+
+def choose_batch(data: BUSIDataModule, num_pictures: int) -> Batch:
+    """The same clean validation pictures every time, spread over the classes, malignant first."""
+    indices = data.cohort.indices("val")
+    ranked = indices[np.argsort(-data.cohort.labels()[indices], kind="stable")]
+    places = np.linspace(0, len(ranked) - 1, min(num_pictures, len(ranked))).round().astype(int)
+    dataset = data.dataset(ranked[places])
+    batch: Batch = default_collate([dataset[i] for i in range(len(dataset))])
+    return batch
+
+
+def predict_overlays(module: StageModule, batch: Batch) -> list[Overlay]:
+    """Pictures at network size: masks of a segmentation model, guides and classes of a classifier."""
+    moved: Batch = module.transfer_batch_to_device(batch, module.device, 0)
+    output = module.predict_step(moved).cpu()
+    if output.ndim == 4:
+        masks, titles = output, list(batch["id"])
+    else:
+        masks = batch["guide"]
+        titles = [f"{i}: {CLASSES[p]}" for i, p in zip(batch["id"], output.argmax(1), strict=True)]
+    gray = (batch["image"] * 255).byte()
+    return [
+        Overlay(titles[i], gray[i, 0].numpy(), batch["mask"][i, 0].numpy() > 0, masks[i, 0].numpy() >= 0.5)
+        for i in range(len(gray))
+    ]

@@ -1,0 +1,147 @@
+"""Sweeps: what became of each job, as one table that is ranked by the validation fold."""
+
+import atexit
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from busi.paths import write_json, write_whole
+
+Job = dict[str, Any]
+FAILURE = "failed.json"
+
+
+class SummaryCallback(Callback):
+    """Writes ``summary.csv`` and ``summary.md`` into the folder of a sweep, and prints the table at its end.
+
+    Hydra calls it; the table is written whatever became of the jobs, after each of them.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Print the table when the process ends: Hydra calls nothing after a sweep with a failed job."""
+        atexit.register(print_summary, Path(config.hydra.sweep.dir))
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        """Write the table anew."""
+        del job_return
+        if config.hydra.mode.name == "MULTIRUN":
+            write_summary(Path(config.hydra.sweep.dir))
+
+
+def record_failure(folder: Path, message: str) -> None:
+    """Leave word in a job's folder that it failed, and why."""
+    write_json(folder / FAILURE, {"error": message})
+
+
+def forget_failure(folder: Path) -> None:
+    """Take the word back, before the job is tried again."""
+    (folder / FAILURE).unlink(missing_ok=True)
+
+
+def print_summary(folder: Path) -> None:
+    """Print the table of a sweep, if any job began."""
+    if path := write_summary(folder):
+        print(f"\n{path.read_text()}\n{path}")
+
+
+def write_summary(folder: Path) -> Path | None:
+    """Write ``summary.csv`` and ``summary.md``; return the latter, or None if no job began.
+
+    Jobs are ranked by their monitored validation metric, those without one come last. Columns: what
+    became of the job, the overrides that differ between jobs, and validation metrics. Test metrics are
+    left out, because whoever chooses by them has no test fold left.
+    """
+    jobs = [read_job(path) for path in sorted(folder.glob("*/.hydra"), key=_job_number)]
+    if not jobs:
+        return None
+    varied = [
+        name
+        for name in dict.fromkeys(name for job in jobs for name in job["overrides"])
+        if len({job["overrides"].get(name) for job in jobs}) > 1
+    ]
+    measured = list(dict.fromkeys(name for job in jobs for name in job["metrics"]))
+    ranked = sorted(jobs, key=lambda job: (job["score"] is None, str(job["monitor"]), -(job["score"] or 0)))
+    rows = [
+        {
+            "job": job["job"],
+            "status": job["status"],
+            **{name: job["overrides"].get(name, "") for name in varied},
+            **{name: job["metrics"].get(name) for name in measured},
+            "epoch": job["epoch"],
+            "seconds": job["seconds"],
+            "error": job["error"],
+        }
+        for job in ranked
+    ]
+
+    def write_csv(part: Path) -> None:
+        with part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+    write_whole(folder / "summary.csv", write_csv)
+    kept = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)]
+    lines = [kept, ["---"] * len(kept), *([_show(row[name]) for name in kept] for row in rows)]
+    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return write_whole(folder / "summary.md", lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def read_job(hydra_folder: Path) -> Job:
+    """What became of one job: finished, failed, or stopped.
+
+    Args:
+        hydra_folder: ``.hydra`` in the folder of the job.
+    """
+    folder = hydra_folder.parent
+    overrides = [str(text) for text in OmegaConf.load(hydra_folder / "overrides.yaml")]
+    job: Job = {
+        "job": folder.name,
+        "status": "stopped",
+        "overrides": {name.lstrip("+~"): value for name, _, value in (o.partition("=") for o in overrides)},
+        "monitor": None,
+        "score": None,
+        "metrics": {},
+        "epoch": None,
+        "seconds": None,
+        "error": None,
+    }
+    if (folder / FAILURE).is_file():
+        return job | {"status": "failed", "error": _read(folder / FAILURE)["error"]}
+    provenance = _read(folder / "provenance.json")
+    if not provenance.get("finished"):
+        return job
+    monitor, value = provenance["monitor"], provenance["monitored"]
+    mode = OmegaConf.load(folder / "config.yaml").monitor_mode
+    metrics = {name: x for name, x in _read(folder / "metrics.json").items() if name.startswith("val/")}
+    return job | {
+        "status": "finished",
+        "monitor": monitor,
+        "score": value if mode == "max" else -value,
+        "metrics": {monitor: value, **metrics},
+        "epoch": provenance["epoch"],
+        "seconds": provenance["seconds"],
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError):
+        return {}
+    return content
+
+
+def _job_number(path: Path) -> tuple[bool, int, str]:
+    name = path.parent.name
+    return (not name.isdigit(), int(name) if name.isdigit() else 0, name)
+
+
+def _show(value: object) -> str:
+    text = f"{value:.3f}" if isinstance(value, float) else "" if value is None else str(value)
+    return text.replace("|", "\\|")
