@@ -24,7 +24,7 @@ def wandb_logger(
     project: str,
     entity: str | None,
     group: str | None,
-    tags: list[str],
+    tags: Sequence[str],
     offline: bool,
 ) -> WandbLogger:
     """Log a run to W&B; one that is resumed goes on with the same W&B run.
@@ -47,7 +47,7 @@ def wandb_logger(
         project=project,
         entity=entity,
         group=group,
-        tags=tags,
+        tags=list(tags),
         offline=offline,
     )
 

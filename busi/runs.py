@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from yaml import YAMLError  # type: ignore[import-untyped]
+from yaml import YAMLError
 
 from busi.data.cohort import Cohort
 from busi.paths import write_json, write_whole
@@ -214,7 +214,7 @@ def flatten(cfg: DictConfig, leave_out: Sequence[str]) -> dict[str, object]:
 def find_differences(there: DictConfig, asked: DictConfig) -> list[str]:
     """Say which values two configs do not share, places aside: ``optimizer.lr 0.001 (asked: 0.01)``."""
     before, after = (flatten(cfg, (*PLACES, "resume", "test")) for cfg in (there, asked))
-    different = {}
+    different: dict[tuple[object, ...], str] = {}
     for name in dict.fromkeys([*before, *after]):
         values = before.get(name, "not there"), after.get(name, "not there")
         if values[0] != values[1]:

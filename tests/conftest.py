@@ -25,6 +25,7 @@ SMALL = (
     "trainer=cpu",
     "trainer.max_epochs=1",
     "~callbacks.progress",
+    "callbacks.pictures.every_n_epochs=100",
     "+trainer.enable_progress_bar=false",
     "+trainer.enable_model_summary=false",
     "encoder_weights=none",

@@ -1,5 +1,6 @@
 """Every option of every group composes, builds, and trains a step with the stage that it belongs to."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +16,7 @@ from busi.modules.base import StageModule
 from busi.paths import conf_dir
 from busi.types import Batch, InputError
 
-OPTIONS = sorted(
-    (path.parent.name, path.stem) for path in conf_dir().glob("*/*.yaml") if path.parent.name != "experiment"
-)
+OPTIONS = sorted((path.parent.name, path.stem) for path in conf_dir().glob("*/*.yaml"))
 STAGES = [name for group, name in OPTIONS if group == "stage"]
 TINY = ("image_size=32", "encoder_weights=none", "trainer.max_epochs=2", "data.root=unused")
 
@@ -29,8 +28,14 @@ def stage_of(compose: Callable[..., DictConfig], group: str, name: str) -> str:
     if group == "model":
         return str(compose(f"model={name}").model.stage)
     if group == "loss":
-        return next((s for s in STAGES if compose(f"stage={s}").loss == compose(f"loss={name}").loss), "seg")
+        loss = instantiate(compose(f"loss={name}").loss)
+        return "cls" if "class_weights" in inspect.signature(loss.forward).parameters else "seg"
     return "seg"
+
+
+def choose(group: str, name: str) -> str:
+    """The override of an option; callbacks are added to the default ones."""
+    return f"callbacks=[default,{name}]" if group == "callbacks" and name != "default" else f"{group}={name}"
 
 
 def batch() -> Batch:
@@ -58,7 +63,7 @@ def build(cfg: DictConfig) -> StageModule:
 def test_option_builds_and_takes_a_step(
     compose: Callable[..., DictConfig], tmp_path: Path, group: str, name: str
 ) -> None:
-    cfg = resolve(compose(f"stage={stage_of(compose, group, name)}", *TINY, f"{group}={name}"), tmp_path)
+    cfg = resolve(compose(f"stage={stage_of(compose, group, name)}", *TINY, choose(group, name)), tmp_path)
     check(cfg)
     instantiate(cfg.data)
     for node in (*cfg.callbacks.values(), *cfg.logger.values()):
@@ -66,11 +71,14 @@ def test_option_builds_and_takes_a_step(
     if cfg.trainer.accelerator != "gpu":
         assert isinstance(instantiate(cfg.trainer, logger=False), lightning.Trainer)
     module = build(cfg)
-    (optimizer,), (scheduler,) = module.configure_optimizers()
+    configured = module.configure_optimizers()
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]
     before = [p.detach().clone() for p in module.network.parameters()]
     module.step(batch(), module.train_metrics).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    scheduler.step()
+    follows = isinstance(schedule["scheduler"], torch.optim.lr_scheduler.ReduceLROnPlateau)
+    schedule["scheduler"].step(*[0.5] if follows else [])
+    assert schedule["monitor"] == cfg.monitor
     after = list(module.network.parameters())
     assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert all(torch.isfinite(p).all() for p in after)
@@ -89,6 +97,22 @@ def test_model_of_the_other_stage_is_one_error(
 ) -> None:
     with pytest.raises(InputError, match=f"not stage={stage}"):
         check(compose(f"stage={stage}", f"model={model}"))
+
+
+def test_averaging_alone_would_save_nothing_and_says_so(compose: Callable[..., DictConfig]) -> None:
+    with pytest.raises(InputError, match=r"callbacks=\[default,ema\]"):
+        check(compose("callbacks=ema"))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("name", [name for group, name in OPTIONS if group == "experiment"])
+def test_experiment_fits_both_stages_and_the_command_line_beats_it(
+    compose: Callable[..., DictConfig], stage: str, name: str
+) -> None:
+    cfg = compose(f"stage={stage}", f"experiment={name}", "trainer.max_epochs=77")
+    assert cfg.stage == stage
+    assert cfg.trainer.max_epochs == 77
+    assert cfg != compose(f"stage={stage}", "trainer.max_epochs=77")
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -49,15 +49,6 @@ def test_debug_tries_both_stages_and_is_not_taken_for_a_result(train: Train, tmp
     assert "found no finished segmentation run" in done.stderr
 
 
-def test_sweep_runs_each_combination_in_its_own_folder(train: Train, tmp_path: Path) -> None:
-    done = train("-m", "stage=seg", "seed=0,1", *SMALL)
-    assert done.returncode == 0, done.stderr
-    (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
-    seeds = [json.loads((sweep / job / "provenance.json").read_text())["command"] for job in ("0", "1")]
-    assert len(seeds) == 2
-    assert all((sweep / job / "metrics.json").is_file() for job in ("0", "1"))
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

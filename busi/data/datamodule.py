@@ -14,6 +14,7 @@ from busi.augment import Augmentation
 from busi.data.cache import load_squares
 from busi.data.cohort import Cohort, build_cohort
 from busi.data.dataset import BUSIDataset, EpochSampler
+from busi.data.download import check_published, download_busi
 from busi.data.records import Reading
 from busi.types import CLASSES, Batch, InputError
 
@@ -27,6 +28,7 @@ class BUSIDataModule(lightning.LightningDataModule):
         name: What the data is called in messages and commands.
         root: Where the data is; `read` says what that means.
         read: Lists the records found at `root`.
+        download: Get BUSI from Kaggle instead of looking at `root`.
         augmentation: Applied to training samples.
         image_size: Side of the square that the network sees, in pixels; a multiple of 32.
         batch_size: Pictures a batch.
@@ -55,6 +57,7 @@ class BUSIDataModule(lightning.LightningDataModule):
         name: str,
         root: str,
         read: Callable[[Path], Reading],
+        download: bool,
         augmentation: Augmentation,
         image_size: int,
         batch_size: int,
@@ -82,14 +85,16 @@ class BUSIDataModule(lightning.LightningDataModule):
             raise InputError(f"image_size={image_size}: give a multiple of 32, at least 32")
         if batch_size < 1:
             raise InputError(f"data.batch_size={batch_size}: give at least 1")
-        for name, value, options in (
+        for key, value, options in (
             ("data.conflicts", conflicts, ("drop", "keep", "error")),
             ("data.on_bad", on_bad, ("error", "skip")),
             ("data.balance", balance, ("none", "sampler", "weights")),
         ):
             if value not in options:
-                raise InputError(f"{name}={value}: give one of {', '.join(options)}")
-        self.name = name
+                raise InputError(f"{key}={value}: give one of {', '.join(options)}")
+        if download and name != "busi":
+            raise InputError(f"data.download=true gets BUSI, not data={name}: add data=busi")
+        self.name, self.download = name, download
         self.root, self.read, self.augmentation = Path(root).expanduser(), read, augmentation
         self.image_size, self.batch_size, self.num_workers = image_size, batch_size, num_workers
         self.seed, self.balance = seed, balance
@@ -115,8 +120,12 @@ class BUSIDataModule(lightning.LightningDataModule):
     def cohort(self) -> Cohort:
         """The pictures and their parts; read on first use."""
         if self._cohort is None:
+            if self.download:
+                self.root = download_busi()
             reading = self.read(self.root)
             self._cohort = build_cohort(reading, cache_dir=self.cache_dir, **self.cohort_options)
+            if self.download:
+                check_published(self._cohort.data_fingerprint, self.root)
             log.info("%s", describe(self._cohort))
         return self._cohort
 
