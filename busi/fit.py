@@ -56,7 +56,10 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
     last = find_last(folder) if resume else None
     if last is None:
         load_encoder_weights(network, cfg.encoder, cfg.encoder_weights)
+    else:
+        data.first_epoch = last.epoch + 1
     module: StageModule = instantiate(cfg.module, network=network, **extras)
+    module.configure_optimizers()
     data.prepare_data()
     card = CardCallback(make_card(cfg, data.cohort, parent.card if parent else None))
     callbacks = [card, SeedEpochs(cfg.seed), *(instantiate(node) for node in cfg.callbacks.values())]

@@ -48,7 +48,8 @@ def wandb_logger(
         entity=entity,
         group=group,
         tags=list(tags),
-        offline=offline,
+        # Lightning's own `offline` sets WANDB_MODE for all that the process does later.
+        mode="offline" if offline else None,
     )
 
 
@@ -129,7 +130,9 @@ def log_result(loggers: Sequence[Logger], run: Run, metrics: dict[str, float | N
     log_pictures(loggers, sorted(path for path in drawn if path.stem != PROGRESS), step)
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            logger.experiment.summary.update(numbers)
+            # The curves' best values are summarised already, under some of the same names.
+            curves = dict(logger.experiment.summary)
+            logger.experiment.summary.update({name: x for name, x in numbers.items() if name not in curves})
             logger.experiment.config.update({"provenance": run.provenance}, allow_val_change=True)
         elif isinstance(logger, TensorBoardLogger):
             logger.log_metrics(numbers, step)

@@ -138,8 +138,7 @@ def continue_run(folder: Path, cfg: DictConfig, cohort: Cohort) -> Run:
     }
     if changed := [name for name, value in same.items() if run.provenance[name] != value]:
         raise InputError(
-            f"{folder} cannot go on: its {' and '.join(changed)} changed since it was started. Start a new "
-            "run"
+            f"{folder} cannot go on: its {', '.join(changed)} changed since it was started. Start a new run"
         )
     resumed = [*run.provenance.get("resumed", []), {"time": now(), "git_commit": git_commit()}]
     run = Run(folder, {**run.provenance, "resumed": resumed})

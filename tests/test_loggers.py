@@ -12,7 +12,6 @@ from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from busi.fit import fit
-from busi.types import InputError
 from tests.conftest import SMALL
 
 Train = Callable[..., subprocess.CompletedProcess[str]]

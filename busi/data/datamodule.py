@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning
 import numpy as np
+import torch
 from jaxtyping import Int, UInt8
 from torch.utils.data import DataLoader
 
@@ -110,6 +111,8 @@ class BUSIDataModule(lightning.LightningDataModule):
             "subset": subset,
         }
         self.guides: UInt8[np.ndarray, "n s s"] | None = None
+        # Loader processes draw the first samples before Lightning says which epoch a resumed run is in.
+        self.first_epoch = 0
         self._cohort: Cohort | None = None
 
     def prepare_data(self) -> None:
@@ -161,7 +164,7 @@ class BUSIDataModule(lightning.LightningDataModule):
         weights = None
         if self.balance == "sampler":
             weights = 1 / self.class_counts()[self.cohort.labels()[indices]]
-        sampler = EpochSampler(len(indices), self.seed, weights)
+        sampler = EpochSampler(len(indices), self.seed, weights, self.first_epoch)
         return self._loader(dataset, batch_size=batch_size, sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -177,8 +180,14 @@ class BUSIDataModule(lightning.LightningDataModule):
         return self._loader(self.dataset(indices), batch_size=self.batch_size)
 
     def _loader(self, dataset: BUSIDataset, **options: Any) -> DataLoader[Batch]:
+        # With a generator of its own, starting the workers takes nothing from that of dropout: it happens
+        # in the first epoch of a process, which is another one in a resumed run.
         return DataLoader(
-            dataset, num_workers=self.num_workers, persistent_workers=self.num_workers > 0, **options
+            dataset,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            generator=torch.Generator(),
+            **options,
         )
 
 

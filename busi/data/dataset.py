@@ -73,10 +73,13 @@ class EpochSampler(Sampler[Draw]):
         num_samples: Size of the data set, and of an epoch.
         seed: Of the run.
         weights: Relative chance of each sample, drawn with replacement; None draws each one once.
+        epoch: The first that is drawn.
     """
 
-    def __init__(self, num_samples: int, seed: int, weights: Float[np.ndarray, " n"] | None = None) -> None:
-        self.num_samples, self.seed, self.epoch = num_samples, seed, 0
+    def __init__(
+        self, num_samples: int, seed: int, weights: Float[np.ndarray, " n"] | None = None, epoch: int = 0
+    ) -> None:
+        self.num_samples, self.seed, self.epoch = num_samples, seed, epoch
         self.chances = None if weights is None else weights / weights.sum()
 
     def set_epoch(self, epoch: int) -> None:

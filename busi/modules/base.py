@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
-from busi.types import Batch
+from busi.types import Batch, InputError
 
 MakeOptimizer = Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]
 MakeScheduler = Callable[[Optimizer], torch.optim.lr_scheduler.LRScheduler]
@@ -59,10 +59,17 @@ class StageModule(lightning.LightningModule):
         self._logged_step(batch, "val", self.val_metrics)
 
     def configure_optimizers(self) -> Any:
-        """Optimiser and schedule of the parameters that are trained."""
+        """Optimiser and schedule of the parameters that are trained.
+
+        Raises:
+            InputError: If one of them does not accept its settings.
+        """
         named = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
-        optimizer = self.make_optimizer(named)
-        scheduler = {"scheduler": self.make_scheduler(optimizer), "monitor": self.monitor}
+        try:
+            optimizer = self.make_optimizer(named)
+            scheduler = {"scheduler": self.make_scheduler(optimizer), "monitor": self.monitor}
+        except (TypeError, ValueError) as error:
+            raise InputError(f"optimizer or scheduler: {error}") from error
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def _logged_step(self, batch: Batch, split: str, metrics: MetricCollection) -> Float[Tensor, ""]:
