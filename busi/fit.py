@@ -14,7 +14,7 @@ from busi.callbacks import SeedEpochs
 from busi.checkpoints import CardCallback, Checkpoint, build_network, make_card, read_checkpoint
 from busi.data.datamodule import BUSIDataModule
 from busi.loggers import keep_log, log_result, open_loggers
-from busi.models.encoders import load_encoder_weights
+from busi.models.encoders import check_encoder, load_encoder_weights
 from busi.modules.base import StageModule
 from busi.runs import Run, continue_run, hold, start_run
 from busi.scoring import Metrics
@@ -136,6 +136,7 @@ def check(cfg: DictConfig) -> None:
             f"this model is for stage={cfg.model.stage}, not stage={cfg.stage}: "
             "`python -m busi.train --help` lists the models, `stage=seg` and `stage=cls` choose fitting ones"
         )
+    check_encoder(cfg.encoder)
     if "checkpoint" not in cfg.callbacks:
         raise InputError("nothing saves the best epoch: give the default too, e.g. callbacks=[default,ema]")
     epochs = cfg.trainer.max_epochs

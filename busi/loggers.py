@@ -124,7 +124,10 @@ def log_pictures(loggers: Sequence[Logger], paths: Sequence[Path], step: int) ->
 
 
 def log_result(loggers: Sequence[Logger], run: Run, metrics: dict[str, float | None], step: int) -> None:
-    """Give W&B and TensorBoard what a finished run says of itself: metrics, pictures, provenance."""
+    """Give W&B and TensorBoard what a finished run says of itself: metrics, pictures, provenance.
+
+    W&B's ``monitored`` is the best validation value under a name that does not depend on the stage.
+    """
     numbers = {name: x for name, x in metrics.items() if x is not None}
     drawn = (run.folder / "pictures").glob("*.png")
     log_pictures(loggers, sorted(path for path in drawn if path.stem != PROGRESS), step)
@@ -132,7 +135,8 @@ def log_result(loggers: Sequence[Logger], run: Run, metrics: dict[str, float | N
         if isinstance(logger, WandbLogger):
             # The curves' best values are summarised already, under some of the same names.
             curves = dict(logger.experiment.summary)
-            logger.experiment.summary.update({name: x for name, x in numbers.items() if name not in curves})
+            more = {name: x for name, x in numbers.items() if name not in curves}
+            logger.experiment.summary.update({"monitored": run.monitored[1], **more})
             logger.experiment.config.update({"provenance": run.provenance}, allow_val_change=True)
         elif isinstance(logger, TensorBoardLogger):
             logger.log_metrics(numbers, step)

@@ -9,6 +9,7 @@ import hydra
 import numpy as np
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from PIL import Image
 from scipy.special import softmax
@@ -269,3 +270,29 @@ def test_unfinished_run_is_refused(configs: Compose, tmp_path: Path) -> None:
 def test_run_without_train_pictures_of_a_class_says_so(configs: Compose, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="fewer than the 10 folds"):
         fit(configs("stage=seg", "data.num_folds=10", "data.read.num_normal=10"), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (
+            ("stage=seg", "model=unet", "encoder=nothing_like_it"),
+            "encoder=nothing_like_it is no network",
+        ),
+        (("stage=cls", "guide=blank", "encoder=resnet_like"), "encoder=resnet_like is no network of timm"),
+        (
+            ("stage=cls", "guide=blank", "model=guide_late", "encoder=vit_tiny_patch16_224"),
+            "vit_tiny_patch16_224 is none: choose model=guide_early",
+        ),
+        (("stage=seg", "+optimizer.speed=3"), "unexpected keyword argument 'speed'"),
+        (("stage=seg", "optimizer.lr=-1"), "Invalid learning rate"),
+        (("stage=seg", "scheduler=one_cycle", "scheduler.warmup=7.0"), "pct_start"),
+    ],
+)
+def test_choices_that_cannot_work_are_refused_before_anything_is_written(
+    compose: Callable[..., DictConfig], tmp_path: Path, overrides: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises((InputError, InstantiationException)) as caught:
+        fit(compose(*overrides, *SMALL), tmp_path / "run")
+    assert words in str(caught.value.__cause__ or "") + str(caught.value)
+    assert not (tmp_path / "run").exists()

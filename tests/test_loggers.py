@@ -53,6 +53,7 @@ def test_sweep_of_three_jobs_makes_three_runs_with_all_that_is_promised(train: T
         assert run["summary"]["test/macro_f1"] == pytest.approx(metrics["test/macro_f1"])
         provenance = json.loads((folder / "provenance.json").read_text())
         assert run["summary"]["val/auroc"]["max"] == pytest.approx(provenance["monitored"])
+        assert run["summary"]["monitored"] == pytest.approx(provenance["monitored"])
         assert "min" in run["summary"]["val/loss"]
         for picture in ("val_progress", "test_confusion"):
             (name,) = run["summary"][f"pictures/{picture}"]["filenames"]

@@ -38,6 +38,16 @@ class Normalized(nn.Module):
         return self.network((image - self.mean) / self.std, *rest)  # type: ignore[no-any-return]
 
 
+def check_encoder(name: str) -> None:
+    """Raise `InputError` unless timm has a network of this name."""
+    if not timm.is_model(name):
+        similar = timm.list_models(f"*{name.split('_')[0][:8]}*")[:5]
+        known = f", e.g. {', '.join(similar)}" if similar else ""
+        raise InputError(
+            f"encoder={name} is no network of timm {timm.__version__}: give one of its names{known}"
+        )
+
+
 def load_encoder_weights(model: Normalized, encoder: str, source: str) -> None:
     """Put ImageNet weights into the encoder of a freshly built network.
 

@@ -1,7 +1,5 @@
 """Classifiers of a picture and the mask that guides them."""
 
-from typing import Any
-
 import timm
 import torch
 from jaxtyping import Float
@@ -20,7 +18,7 @@ class EarlyGuide(nn.Module):
 
     def __init__(self, encoder: str, dropout: float = 0.2) -> None:
         super().__init__()
-        self.encoder: nn.Module = _timm_network(encoder, in_chans=2)
+        self.encoder: nn.Module = timm.create_model(encoder, num_classes=0, in_chans=2)
         num_features: int = self.encoder.head_hidden_size  # type: ignore[assignment]
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(num_features, len(CLASSES)))
 
@@ -47,7 +45,7 @@ class LateGuide(nn.Module):
 
     def __init__(self, encoder: str, dropout: float = 0.2) -> None:
         super().__init__()
-        self.encoder: nn.Module = _timm_network(encoder, in_chans=1, global_pool="")
+        self.encoder: nn.Module = timm.create_model(encoder, num_classes=0, in_chans=1, global_pool="")
         num_features: int = self.encoder.head_hidden_size  # type: ignore[assignment]
         try:
             with torch.inference_mode():
@@ -70,13 +68,3 @@ class LateGuide(nn.Module):
         share = weights.mean(dim=(2, 3))
         inside = (features * weights).mean(dim=(2, 3)) / share.clamp(min=1e-3)
         return self.head(torch.cat([features.mean(dim=(2, 3)), inside, share], dim=1))  # type: ignore[no-any-return]
-
-
-def _timm_network(name: str, **options: Any) -> nn.Module:
-    if not timm.is_model(name):
-        similar = timm.list_models(f"*{name.split('_')[0][:8]}*")[:5]
-        known = f", e.g. {', '.join(similar)}" if similar else ""
-        raise InputError(
-            f"encoder={name} is no network of timm {timm.__version__}: give one of its names{known}"
-        )
-    return timm.create_model(name, num_classes=0, **options)

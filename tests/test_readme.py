@@ -1,0 +1,94 @@
+"""Every training command of the README, as it is typed there, on made data."""
+
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from omegaconf import DictConfig
+
+from busi.data.phantom import read_phantom
+from busi.types import CLASSES
+from tests.conftest import SMALL
+
+Train = Callable[..., subprocess.CompletedProcess[str]]
+README = (Path(__file__).parents[1] / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    shlex.split(line, comments=True)[3:]
+    for language, block in BLOCKS
+    if language == "bash"
+    for line in block.splitlines()
+    if line.startswith("python -m busi.train")
+]
+
+
+def newest_run(folder: Path, pattern: str) -> Path:
+    return max((path.parent for path in folder.glob(pattern)), key=lambda path: path.stat().st_mtime)
+
+
+def write_manifest(folder: Path) -> None:
+    """The manifest of the README's example, for made pictures."""
+    records, _ = read_phantom(folder, num_benign=15, num_malignant=15, num_normal=15, height=64, seed=0)
+    rows = [
+        f"{record.image},{record.masks[0] if record.masks else ''},{CLASSES[record.label]},{record.id}"
+        for record in records
+    ]
+    (folder / "manifest.csv").write_text("\n".join(["image,mask,label,group", *rows]))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_training_commands_do_what_the_readme_says(train: Train, tmp_path: Path) -> None:
+    assert len(COMMANDS) > 15
+    write_manifest(tmp_path)
+    small = [text for text in SMALL if not text.startswith(("data", "trainer=cpu"))]
+    for arguments in COMMANDS:
+        places = {
+            "outputs/seg/<time>": "outputs/seg/*/metrics.json",
+            "outputs/sweeps/<time>/0": "outputs/sweeps/*/0/metrics.json",
+        }
+        filled = [
+            text.replace(place, str(newest_run(tmp_path, pattern)))
+            for text in arguments
+            for place, pattern in places.items()
+            if place in text
+        ]
+        typed = [*(text for text in arguments if "<time>" not in text), *filled]
+        words = " ".join(typed)
+        options: list[str] = []
+        if not ("resume=" in words or "--help" in words):
+            data = [] if "data=csv" in words else [text for text in SMALL if text.startswith("data")]
+            options = [*data, "trainer=cpu", *small]
+        if "trainer=gpu" in words and not torch.cuda.is_available():
+            options = ["--cfg", "job"]
+        if "download=true" in words:
+            options = ["--cfg", "job", "data.root=x"]
+        done = train(*typed, *options)
+        assert done.returncode == 0, f"{words}\n{done.stderr}"
+
+
+def test_sweep_of_the_agent_composes(compose: Callable[..., DictConfig]) -> None:
+    (text,) = (block for language, block in BLOCKS if language == "yaml")
+    sweep = yaml.safe_load(text)
+    chosen = {
+        name: values["values"][-1] if "values" in values else values["min"]
+        for name, values in sweep["parameters"].items()
+    }
+    assert sweep["command"][:3] == ["python", "-m", "busi.train"]
+    assert sweep["command"][-1] == "${args_no_hyphens}"
+    cfg = compose(*sweep["command"][3:-1], *(f"{name}={value}" for name, value in chosen.items()))
+    assert cfg.optimizer.lr == 0.0001
+    assert "noise" in cfg.augmentation
+    assert cfg.test is False
+
+
+def test_files_that_are_named_exist() -> None:
+    root = Path(__file__).parents[1]
+    named = set(re.findall(r"[\w/]+\.py\b", README)) - {"busi/models/x.py", "busi/modules/x.py"}
+    assert len(named) > 20
+    assert not [name for name in named if not list(root.glob(f"busi/**/{name.removeprefix('busi/')}"))]
