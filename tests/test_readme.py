@@ -27,8 +27,8 @@ COMMANDS = [
 ]
 
 
-def newest_run(folder: Path, pattern: str) -> Path:
-    return max((path.parent for path in folder.glob(pattern)), key=lambda path: path.stat().st_mtime)
+def oldest_run(folder: Path, pattern: str) -> Path:
+    return min((path.parent for path in folder.glob(pattern)), key=lambda path: path.stat().st_mtime)
 
 
 def write_manifest(folder: Path) -> None:
@@ -53,7 +53,7 @@ def test_training_commands_do_what_the_readme_says(train: Train, tmp_path: Path)
             "outputs/sweeps/<time>/0": "outputs/sweeps/*/0/metrics.json",
         }
         filled = [
-            text.replace(place, str(newest_run(tmp_path, pattern)))
+            text.replace(place, str(oldest_run(tmp_path, pattern)))
             for text in arguments
             for place, pattern in places.items()
             if place in text
@@ -61,7 +61,7 @@ def test_training_commands_do_what_the_readme_says(train: Train, tmp_path: Path)
         typed = [*(text for text in arguments if "<time>" not in text), *filled]
         words = " ".join(typed)
         options: list[str] = []
-        if not ("resume=" in words or "--help" in words):
+        if not any(word in words for word in ("resume=", "--help", "--cfg")):
             data = [] if "data=csv" in words else [text for text in SMALL if text.startswith("data")]
             options = [*data, "trainer=cpu", *small]
         if "trainer=gpu" in words and not torch.cuda.is_available():
