@@ -12,11 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from busi.callbacks import SeedEpochs
 from busi.checkpoints import CardCallback, Checkpoint, build_network, make_card, read_checkpoint
+from busi.crossfit import guide_rows
 from busi.data.datamodule import BUSIDataModule
 from busi.loggers import keep_log, log_result, open_loggers
 from busi.models.encoders import check_encoder, load_encoder_weights
 from busi.modules.base import StageModule
-from busi.runs import Run, continue_run, hold, start_run
+from busi.runs import Run, continue_run, find_same, hold, start_run, write_table
 from busi.scoring import Metrics
 from busi.types import InputError
 
@@ -39,7 +40,7 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
         resume: Go on from the last checkpoint of the folder, or from the start if there is none.
 
     Returns:
-        The finished run.
+        The finished run; one that was there already if ``reuse`` is set and it has the same content.
 
     Raises:
         InputError: If something that the user gave is wrong.
@@ -52,6 +53,10 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
     # What can be wrong with the input is found here, before anything is written.
     extras: dict[str, Any] = instantiate(cfg.prepare)(cfg, data) if "prepare" in cfg else {}
     parent: Checkpoint | None = extras.pop("parent", None)
+    guided_by: dict[str, Path] = extras.pop("guided_by", {})
+    parents = {"seg_ckpt": str(parent.path.resolve())} if parent else {}
+    if cfg.reuse and not resume and (same := find_same(cfg, data.cohort, parents)):
+        return go_on(same, test=cfg.test)
     network = build_network(cfg.model)
     last = find_last(folder) if resume else None
     if last is None:
@@ -72,17 +77,19 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
             run = continue_run(folder, cfg, data.cohort)
             keep_log(loggers, last.step if last else 0)
         else:
-            parents = {"seg_ckpt": str(parent.path.resolve())} if parent else {}
             run = start_run(folder, cfg, data.cohort, parents)
+        if guided_by:
+            write_table(folder / "guides.csv", guide_rows(guided_by, folder))
         trainer.fit(module, datamodule=data, ckpt_path=last.path if last else None, weights_only=True)
         best = read_checkpoint(run.best_checkpoint)
         module.load_state_dict(best.weights)
         device = trainer.strategy.root_device
         metrics: Metrics = instantiate(cfg.score)(cfg, module.to(device), data, folder)
+        score = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
         facts = {
             "epoch": best.epoch,
             "monitor": cfg.monitor,
-            "monitored": float(trainer.checkpoint_callback.best_model_score),  # type: ignore[union-attr]
+            "monitored": None if score is None else float(score),
             "tested": cfg.test,
             "seconds": round(time.monotonic() - began, 1),
             "device": str(device),
@@ -91,6 +98,20 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
         log_result(loggers, run, metrics, trainer.global_step)
     log_summary(run, metrics)
     return run
+
+
+def go_on(run: Run, test: bool) -> Run:
+    """Finish a run that was stopped, score the test fold of one that was not tested, or take it as it is.
+
+    Args:
+        run: Started by whatever config.
+        test: Whether its test fold is to be scored.
+    """
+    if run.finished and (run.provenance["tested"] or not test):
+        log.info("Finished already: %s", run.folder)
+        return run
+    same = OmegaConf.merge(run.config, run.provenance["parents"], {"test": test, "reuse": False})
+    return fit(same, run.folder, resume=True)  # type: ignore[arg-type]
 
 
 def find_last(folder: Path) -> Checkpoint | None:
@@ -112,8 +133,11 @@ def find_last(folder: Path) -> Checkpoint | None:
 
 def log_summary(run: Run, metrics: Metrics) -> None:
     """Log the test metrics with their intervals, or what was monitored, and where everything is."""
-    if not any(name.startswith("test/") for name in metrics):
-        log.info("%-26s %7.3f   best epoch; the test fold is left alone", *run.monitored)
+    name, best = run.monitored
+    if best is None:
+        log.info("Last epoch; nothing was chosen by the validation fold, and nothing judged")
+    elif not run.provenance["tested"]:
+        log.info("%-26s %7.3f   best epoch; the test fold is left alone", name, best)
     for name, value in metrics.items():
         low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
         if name.startswith("test/") and value is not None and low is not None and high is not None:
@@ -124,9 +148,20 @@ def log_summary(run: Run, metrics: Metrics) -> None:
 
 
 def resolve(cfg: DictConfig, folder: Path) -> DictConfig:
-    """Fill in the run folder and whether to test, and replace every interpolation by its value."""
-    merged = OmegaConf.merge(cfg, {"run_dir": str(folder), "test": cfg.test is not False})
+    """Fill in the run folder and whether to test, and replace every interpolation by its value.
+
+    With ``data.leave_out`` the last epoch is saved instead of the best: the pictures that the model will
+    guide must not have chosen it, and for another fold those are the ones that validate here.
+    """
+    merged = OmegaConf.merge(cfg, {"run_dir": str(folder), "test": wants_test(cfg)})
+    if cfg.data.leave_out is not None and "checkpoint" in cfg.callbacks:
+        merged.callbacks.checkpoint.monitor = None
     return OmegaConf.create(OmegaConf.to_container(merged, resolve=True))  # type: ignore[return-value]
+
+
+def wants_test(cfg: DictConfig) -> bool:
+    """Whether a run scores its test fold: if asked to, and where nobody says, unless it makes guides."""
+    return cfg.data.leave_out is None if cfg.test is None else bool(cfg.test)
 
 
 def check(cfg: DictConfig) -> None:
@@ -139,6 +174,19 @@ def check(cfg: DictConfig) -> None:
     check_encoder(cfg.encoder)
     if "checkpoint" not in cfg.callbacks:
         raise InputError("nothing saves the best epoch: give the default too, e.g. callbacks=[default,ema]")
+    if cfg.data.leave_out is not None:
+        choosing = [f"callbacks.{name}" for name, node in cfg.callbacks.items() if node.get("monitor")]
+        if cfg.scheduler._target_.endswith("ReduceLROnPlateau"):
+            choosing.append("scheduler=plateau")
+        if cfg.stage != "seg":
+            raise InputError("data.leave_out makes guides: it is for stage=seg")
+        if choosing:
+            raise InputError(
+                f"data.leave_out trains a fixed number of epochs: leave out {' and '.join(choosing)}, which "
+                "follow the validation fold"
+            )
+        if cfg.test:
+            raise InputError("data.leave_out makes guides, and judges nothing: leave out test=true")
     epochs = cfg.trainer.max_epochs
     if not isinstance(epochs, int) or epochs < 1:
         raise InputError(f"trainer.max_epochs={epochs}: give a whole number, at least 1")

@@ -56,10 +56,15 @@ def find_seen(card: Card, seen_in: str, cohort: Cohort, splits: tuple[str, ...])
         cohort: Whose pictures are asked about.
         splits: Which of them.
     """
+    groups = find_seen_groups(card, seen_in, cohort)
+    return [cohort.records[i].id for i in cohort.indices(*splits) if int(cohort.groups[i]) in groups]
+
+
+def find_seen_groups(card: Card, seen_in: str, cohort: Cohort) -> set[int]:
+    """Groups of near-duplicates of which a checkpoint saw a picture, in ``train`` or ``val``."""
     seen = set(card[seen_in])
-    seen_groups = {
+    return {
         int(group)
         for content, group in zip(cohort.contents, cohort.groups, strict=True)
         if content.pixel_hash in seen
     }
-    return [cohort.records[i].id for i in cohort.indices(*splits) if int(cohort.groups[i]) in seen_groups]

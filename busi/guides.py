@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from rich.progress import track
 
 from busi.checkpoints import Checkpoint, load_network, read_checkpoint
+from busi.crossfit import find_guide_runs, read_guides
 from busi.data.cohort import Cohort
 from busi.data.datamodule import BUSIDataModule
 from busi.data.geometry import letterbox, quantize, unletterbox
@@ -32,18 +33,24 @@ def prepare_classification(cfg: DictConfig, data: BUSIDataModule) -> dict[str, A
 
     Returns:
         ``segmenter`` (or None), ``class_weights`` and ``logit_correction`` for the module, and
-        ``parent``, the segmentation checkpoint (or None).
+        ``parent``, the segmentation checkpoint (or None), and ``guided_by``, the run that guides each
+        picture (crossfit).
 
     Raises:
         InputError: If ``guide`` is unknown, or the checkpoint is missing, ambiguous, foreign or leaks.
     """
     parent, segmenter, cohort = None, None, data.cohort
-    if cfg.guide == "predicted":
+    guided_by: dict[str, Path] = {}
+    if cfg.guide in ("predicted", "crossfit"):
         parent = find_parent(cfg, cohort)
         check_same_data(parent, cohort, cfg.allow_other_data)
         check_leaks(parent, cohort, seg_command(cfg))
         segmenter = load_network(parent)
-        data.guides = predict_guides(segmenter, parent.config.image_size, data)
+        if cfg.guide == "crossfit":
+            guided_by = find_guide_runs(cfg, parent, cohort)
+            data.guides = read_guides(guided_by, cohort, data.image_size)
+        else:
+            data.guides = predict_guides(segmenter, parent.config.image_size, data)
     elif cfg.guide == "annotated":
         if missing := [
             cohort.records[i].id for i in cohort.indices(*SPLITS) if not cohort.records[i].annotated
@@ -55,12 +62,13 @@ def prepare_classification(cfg: DictConfig, data: BUSIDataModule) -> dict[str, A
         log.warning("guide=annotated gives the label away: an upper bound, not a result")
         data.guides = data.squares[:, 1] * np.uint8(255)
     elif cfg.guide != "blank":
-        raise InputError(f"guide={cfg.guide}: give predicted, annotated or blank")
+        raise InputError(f"guide={cfg.guide}: give predicted, crossfit, annotated or blank")
     counts, balance = data.class_counts().tolist(), cfg.data.balance
     if 0 in counts and balance != "none":
         raise InputError("a class has no training picture: add some, or use data.balance=none")
     return {
         "parent": parent,
+        "guided_by": guided_by,
         "segmenter": segmenter,
         "class_weights": balanced_weights(counts) if balance == "weights" else [1.0] * len(counts),
         "logit_correction": [0.0] * len(counts) if balance == "none" else prior_correction(counts),
@@ -82,10 +90,11 @@ def find_parent(cfg: DictConfig, cohort: Cohort) -> Checkpoint:
         "data": cohort.data_fingerprint,
         "split": cohort.split_fingerprint,
         "fold": cfg.data.fold,
+        "leave_out": None,
         "debug": cfg.debug,
     }
     runs = find_runs(Path(cfg.output_dir), "seg")
-    fitting = [run for run in runs if all(run.provenance[key] == value for key, value in wanted.items())]
+    fitting = [run for run in runs if all(run.provenance.get(key) == value for key, value in wanted.items())]
     if not fitting:
         others = f" ({len(runs)} finished runs there are of other data, splits or folds)" if runs else ""
         raise InputError(

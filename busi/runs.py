@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from busi.data.cohort import Cohort
+from busi.data.splits import train_folds
 from busi.paths import write_json, write_whole
 from busi.provenance import describe_environment, git_commit, now
 from busi.types import InputError
@@ -33,11 +34,16 @@ NOT_SETTINGS = (
     "trainer.enable_model_summary",
     "trainer.log_every_n_steps",
     "seg_ckpt",
+    "guide_runs",
+    "reuse",
     "prepare",
     "score",
     "data.read",
     "data.download",
 )
+
+# What differs between the runs of one recipe in cross-validation and cross-fitting.
+FOLD_SETTINGS = ("data.fold", "data.leave_out", "callbacks.checkpoint.monitor")
 
 UPPER_BOUND = {"annotated": " (upper bound: the mask gives the label away)"}
 """What is said after the name of a guide, wherever it appears."""
@@ -71,8 +77,8 @@ class Run:
         return self.folder / "checkpoints" / "last.ckpt"
 
     @property
-    def monitored(self) -> tuple[str, float]:
-        """The monitored metric of a finished run, and its best value."""
+    def monitored(self) -> tuple[str, float | None]:
+        """The monitored metric of a finished run, and its best value; None where nothing was chosen by it."""
         return self.provenance["monitor"], self.provenance["monitored"]
 
     @property
@@ -103,8 +109,11 @@ def start_run(folder: Path, cfg: DictConfig, cohort: Cohort, parents: dict[str, 
         "data": cohort.data_fingerprint,
         "split": cohort.split_fingerprint,
         "fold": cfg.data.fold,
+        "leave_out": cfg.data.leave_out,
+        "trained_on": folds_that_train(cfg),
         "guide": f"{cfg.guide}{UPPER_BOUND.get(cfg.guide, '')}" if "guide" in cfg else None,
         "settings": settings_fingerprint(cfg),
+        "recipe": settings_fingerprint(cfg, FOLD_SETTINGS),
         "parents": parents,
         **describe_environment(),
         "started": now(),
@@ -189,6 +198,43 @@ def find_runs(output_dir: Path, stage: str) -> list[Run]:
     return sorted(found, key=lambda run: str(run.provenance["finished"]), reverse=True)
 
 
+def folds_that_train(cfg: DictConfig) -> list[int]:
+    """The folds that a run trains on."""
+    folds = train_folds(cfg.data.fold, cfg.data.num_folds)
+    return [fold for fold in folds if fold != cfg.data.leave_out]
+
+
+def find_same(cfg: DictConfig, cohort: Cohort, parents: dict[str, Any]) -> Run | None:
+    """The newest finished run of the same content, whatever its name: None if there is none.
+
+    A run with ``data.leave_out`` chooses nothing, so it is what it was trained on, whichever fold was
+    its test fold.
+    """
+    wanted = {
+        "debug": cfg.debug,
+        "data": cohort.data_fingerprint,
+        "split": cohort.split_fingerprint,
+        "recipe": settings_fingerprint(cfg, FOLD_SETTINGS),
+        "trained_on": folds_that_train(cfg),
+        "parents": parents,
+    }
+    if cfg.data.leave_out is None:
+        wanted["fold"] = cfg.data.fold
+    for run in find_runs(Path(cfg.output_dir), cfg.stage):
+        inner = run.provenance.get("leave_out") is not None
+        if inner == (cfg.data.leave_out is not None) and all(
+            run.provenance.get(name) == value for name, value in wanted.items()
+        ):
+            return run
+    return None
+
+
+def read_overrides(folder: Path) -> list[str]:
+    """The overrides that a run was started with, as Hydra stored them."""
+    path = folder / ".hydra" / "overrides.yaml"
+    return [str(text) for text in OmegaConf.load(path)] if path.is_file() else []
+
+
 def flatten(cfg: DictConfig, leave_out: Sequence[str]) -> dict[str, object]:
     """All values of a config by their dotted names, as text where they name a place in the run folder.
 
@@ -222,9 +268,14 @@ def find_differences(there: DictConfig, asked: DictConfig) -> list[str]:
     return [f"{name} {was} (asked: {now})" for (_, was, now), name in different.items()]
 
 
-def settings_fingerprint(cfg: DictConfig) -> str:
-    """Fingerprint of all that shapes the weights, 16 hexadecimal digits."""
-    text = json.dumps(flatten(cfg, NOT_SETTINGS), sort_keys=True)
+def settings_fingerprint(cfg: DictConfig, leave_out: Sequence[str] = ()) -> str:
+    """Fingerprint of all that shapes the weights, 16 hexadecimal digits.
+
+    Args:
+        cfg: Resolved or resolvable.
+        leave_out: Dotted names that are left out as well.
+    """
+    text = json.dumps(flatten(cfg, (*NOT_SETTINGS, *leave_out)), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -40,15 +40,20 @@ Case = tuple[Row, int, Bool[np.ndarray, "_ _"]]
 def score_segmentation(cfg: DictConfig, module: SegModule, data: BUSIDataModule, folder: Path) -> Metrics:
     """Predict the pictures that were not trained on, at their original size, and measure.
 
-    Test pictures are left alone unless ``test`` is set. Writes ``maps/<id>.png`` (probabilities, 8-bit),
-    ``predictions.csv`` and ``pictures/test_overlays.png`` (``val_overlays.png`` without a test).
+    Test pictures are mapped, for they may need a guide, but measured only if ``test`` is set. Writes
+    ``maps/<id>.png`` (probabilities, 8-bit), ``predictions.csv`` and ``pictures/test_overlays.png``
+    (``val_overlays.png`` without a test).
 
     Returns:
         ``val/...`` and ``test/...`` numbers, each of the test fold with ``_low`` and ``_high``, its
         95 % interval.
     """
     cohort, judged = data.cohort, judged_splits(cfg)
-    held_out = [i for i in cohort.indices(*judged, "dropped").tolist() if cohort.reasons[i] != "subset"]
+    held_out = [
+        i
+        for i in cohort.indices("val", "test", "left_out", "dropped").tolist()
+        if cohort.reasons[i] != "subset"
+    ]
     records = [cohort.records[i] for i in held_out]
     pictures = (read_gray(record.image) for record in records)
     maps = predict_maps(module.network.eval(), pictures, data.image_size, data.batch_size)

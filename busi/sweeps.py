@@ -14,6 +14,7 @@ from busi.paths import write_json, write_whole
 
 Job = dict[str, Any]
 FAILURE = "failed.json"
+REUSE = "reused.json"
 
 
 class SummaryCallback(Callback):
@@ -41,6 +42,11 @@ def record_failure(folder: Path, message: str) -> None:
 def forget_failure(folder: Path) -> None:
     """Take the word back, before the job is tried again."""
     (folder / FAILURE).unlink(missing_ok=True)
+
+
+def record_reuse(folder: Path, run: Path) -> None:
+    """Leave word in a job's folder that an earlier run of the same content stands for it."""
+    write_json(folder / REUSE, {"run": str(run)})
 
 
 def print_summary(folder: Path) -> None:
@@ -93,7 +99,7 @@ def write_summary(folder: Path) -> Path | None:
 
 
 def read_job(hydra_folder: Path) -> Job:
-    """What became of one job: finished, failed, or stopped.
+    """What became of one job: finished, reused, failed, or stopped.
 
     Args:
         hydra_folder: ``.hydra`` in the folder of the job.
@@ -113,6 +119,8 @@ def read_job(hydra_folder: Path) -> Job:
     }
     if (folder / FAILURE).is_file():
         return job | {"status": "failed", "error": _read(folder / FAILURE)["error"]}
+    reused = _read(folder / REUSE).get("run")
+    folder = Path(reused) if reused else folder
     provenance = _read(folder / "provenance.json")
     if not provenance.get("finished"):
         return job
@@ -120,9 +128,9 @@ def read_job(hydra_folder: Path) -> Job:
     mode = OmegaConf.load(folder / "config.yaml").monitor_mode
     metrics = {name: x for name, x in _read(folder / "metrics.json").items() if name.startswith("val/")}
     return job | {
-        "status": "finished",
+        "status": "reused" if reused else "finished",
         "monitor": monitor,
-        "score": value if mode == "max" else -value,
+        "score": value if value is None or mode == "max" else -value,
         "metrics": {monitor: value, **metrics},
         "epoch": provenance["epoch"],
         "seconds": provenance["seconds"],

@@ -12,11 +12,11 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from busi.paths import conf_dir
-from busi.sweeps import forget_failure, record_failure
+from busi.sweeps import forget_failure, record_failure, record_reuse
 
 if TYPE_CHECKING:
     from busi.runs import Run
@@ -37,7 +37,10 @@ def main(cfg: DictConfig) -> float | None:
         forget_failure(folder)
         cfg.sweep, cfg.test = folder.parent.name, bool(cfg.test)
     try:
-        return start_or_continue(cfg, folder, in_sweep).monitored[1]
+        run = start_or_continue(cfg, folder, in_sweep)
+        if in_sweep and run.folder != folder:
+            record_reuse(folder, run.folder)
+        return run.monitored[1]
     except (InputError, InstantiationException, OmegaConfBaseException) as error:
         cause = error.__cause__ if isinstance(error.__cause__, InputError) else error
         hint = "" if isinstance(cause, InputError) else " (HYDRA_FULL_ERROR=1 shows the traceback)"
@@ -67,8 +70,8 @@ def start_or_continue(cfg: DictConfig, folder: Path, in_sweep: bool) -> "Run":
     Raises:
         InputError: If another run lies there, or none where one is to be resumed.
     """
-    from busi.fit import fit, resolve
-    from busi.runs import find_differences, open_run
+    from busi.fit import fit, go_on, resolve, wants_test
+    from busi.runs import find_differences, open_run, read_overrides
     from busi.types import InputError
 
     if not cfg.resume and not (in_sweep and (folder / "provenance.json").exists()):
@@ -79,18 +82,7 @@ def start_or_continue(cfg: DictConfig, folder: Path, in_sweep: bool) -> "Run":
         raise InputError(
             f"{folder} was started with {'; '.join(different)}: leave that out, or start a new run"
         )
-    test = bool(cfg.test) if in_sweep else cfg.test is not False
-    if run.finished and (run.provenance["tested"] or not test):
-        log.info("Finished already: %s", folder)
-        return run
-    same = OmegaConf.merge(run.config, run.provenance["parents"], {"test": test})
-    return fit(same, folder, resume=True)  # type: ignore[arg-type]
-
-
-def read_overrides(folder: Path) -> list[str]:
-    """The overrides that a run was started with, as Hydra stored them."""
-    path = folder / ".hydra" / "overrides.yaml"
-    return [str(text) for text in OmegaConf.load(path)] if path.is_file() else []
+    return go_on(run, test=wants_test(cfg))
 
 
 def expand_resume(arguments: list[str]) -> list[str]:
@@ -98,6 +90,8 @@ def expand_resume(arguments: list[str]) -> list[str]:
     folders = [text.partition("=")[2] for text in arguments if text.startswith("resume=")]
     if not folders:
         return arguments
+    from busi.runs import read_overrides
+
     folder = Path(folders[-1]).expanduser().resolve()
     if not (folder / "provenance.json").is_file():
         raise SystemExit(

@@ -31,7 +31,7 @@ class Cohort:
         contents: Their fingerprints and sizes.
         groups: Group of each picture: what lies in one group never crosses a fold.
         folds: Fold of each picture; -1 if it was dropped.
-        splits: ``train``, ``val``, ``test`` or ``dropped``.
+        splits: ``train``, ``val``, ``test``, ``left_out`` or ``dropped``.
         reasons: Why a picture was dropped, else the empty string.
         unusable: Pictures left out by ``on_bad=skip``.
         data_fingerprint: Of ids, labels, pixels and masks of all pictures.
@@ -80,6 +80,7 @@ def build_cohort(
     *,
     cache_dir: Path,
     fold: int,
+    leave_out: int | None,
     num_folds: int,
     split_seed: int,
     conflicts: str,
@@ -116,7 +117,7 @@ def build_cohort(
             for r, c, g, f in zip(records, contents, groups, folds, strict=True)
         ]
     )
-    splits = name_splits(folds, fold, num_folds)
+    splits = name_splits(folds, fold, num_folds, leave_out)
     if need_masks:
         _drop(splits, reasons, [not record.annotated for record in records], "no mask")
     if subset:

@@ -17,6 +17,7 @@ from busi.data.cohort import Cohort, build_cohort
 from busi.data.dataset import BUSIDataset, EpochSampler
 from busi.data.download import check_published, download_busi
 from busi.data.records import Reading
+from busi.data.splits import train_folds
 from busi.types import CLASSES, Batch, InputError
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class BUSIDataModule(lightning.LightningDataModule):
         batch_size: Pictures a batch.
         num_workers: Loader processes; 0 loads in the main one.
         fold: The test fold; the next one (mod `num_folds`) validates, the rest train.
+        leave_out: A training fold that is held out too, so that the model can guide its pictures.
         num_folds: Number of folds.
         split_seed: Seed of the assignment to folds.
         seed: Seed of the order of samples and of their augmentation.
@@ -64,6 +66,7 @@ class BUSIDataModule(lightning.LightningDataModule):
         batch_size: int,
         num_workers: int,
         fold: int,
+        leave_out: int | None,
         num_folds: int,
         split_seed: int,
         seed: int,
@@ -81,6 +84,12 @@ class BUSIDataModule(lightning.LightningDataModule):
         if not 0 <= fold < num_folds:
             raise InputError(
                 f"data.fold={fold}: give a fold from 0 to {num_folds - 1} (data.num_folds={num_folds})"
+            )
+        can_train = train_folds(fold, num_folds)
+        if leave_out is not None and (leave_out not in can_train or len(can_train) < 2):
+            raise InputError(
+                f"data.leave_out={leave_out}: give one of several training folds; those of data.fold={fold} "
+                f"are {', '.join(map(str, can_train))}"
             )
         if image_size < 32 or image_size % 32:
             raise InputError(f"image_size={image_size}: give a multiple of 32, at least 32")
@@ -102,6 +111,7 @@ class BUSIDataModule(lightning.LightningDataModule):
         self.cache_dir = Path(cache_dir).expanduser()
         self.cohort_options: dict[str, Any] = {
             "fold": fold,
+            "leave_out": leave_out,
             "num_folds": num_folds,
             "split_seed": split_seed,
             "conflicts": conflicts,

@@ -50,13 +50,20 @@ def assign_folds(
     return folds
 
 
-def name_splits(folds: Int[np.ndarray, " n"], fold: int, num_folds: int) -> list[str]:
+def train_folds(fold: int, num_folds: int) -> list[int]:
+    """The folds that train where `fold` is the test fold and the next one validates."""
+    return [k for k in range(num_folds) if k not in (fold, (fold + 1) % num_folds)]
+
+
+def name_splits(
+    folds: Int[np.ndarray, " n"], fold: int, num_folds: int, leave_out: int | None = None
+) -> list[str]:
     """Name each picture's part in the run of one fold.
 
     Fold k is the test fold, fold k + 1 (mod `num_folds`) the validation fold, the rest train.
-    Pictures with fold -1 are ``dropped``.
+    Pictures with fold -1 are ``dropped``, those of the training fold `leave_out` ``left_out``.
     """
-    names = {-1: "dropped", fold: "test", (fold + 1) % num_folds: "val"}
+    names = {leave_out: "left_out", -1: "dropped", fold: "test", (fold + 1) % num_folds: "val"}
     return [names.get(int(number), "train") for number in folds]
 
 

@@ -1,0 +1,110 @@
+"""Cross-fitted guides: what guides a training picture is a model that did not train on its fold."""
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from omegaconf import DictConfig
+
+from busi.checkpoints import Checkpoint, read_checkpoint
+from busi.data.cohort import Cohort
+from busi.data.geometry import letterbox
+from busi.data.records import file_name, read_gray
+from busi.data.splits import SPLITS, train_folds
+from busi.guard import find_seen_groups
+from busi.runs import Run, find_runs, open_run, read_overrides
+from busi.types import InputError
+
+
+def find_guide_runs(cfg: DictConfig, parent: Checkpoint, cohort: Cohort) -> dict[str, Path]:
+    """Find the run that guides each picture that is used.
+
+    A training picture of fold j is guided by a run of the same recipe that trained on the other training
+    folds (``data.leave_out=j``); validation and test pictures by the run without ``leave_out``.
+
+    Args:
+        cfg: Of the classifier.
+        parent: Checkpoint of the segmentation run without ``leave_out``.
+        cohort: Of the classifier.
+
+    Returns:
+        Id -> run folder.
+
+    Raises:
+        InputError: If runs are missing; the message has the command that makes them.
+    """
+    outer = open_run(parent.path.parents[1])
+    can_train = train_folds(cfg.data.fold, cfg.data.num_folds)
+    inner = find_inner_runs(cfg, outer, can_train)
+    if missing := [fold for fold in can_train if fold not in inner]:
+        raise InputError(
+            f"guide=crossfit found no finished run in {cfg.guide_runs} that trained like {outer.folder} but "
+            f"without fold {' or '.join(map(str, missing))}. Make them with: "
+            f"{inner_command(cfg, outer, missing)}"
+        )
+    used = cohort.indices(*SPLITS).tolist()
+    guided_by = {cohort.records[i].id: inner.get(int(cohort.folds[i]), outer).folder for i in used}
+    check_guides(guided_by, cohort)
+    return guided_by
+
+
+def find_inner_runs(cfg: DictConfig, outer: Run, can_train: list[int]) -> dict[int, Run]:
+    """Fold -> newest run of the outer run's recipe, data and split that trained on the other folds."""
+    names = ("data", "split", "recipe", "debug")
+    found: dict[int, Run] = {}
+    for run in find_runs(Path(cfg.guide_runs), "seg"):
+        if run.provenance.get("leave_out") is not None and all(
+            run.provenance[name] == outer.provenance.get(name) for name in names
+        ):
+            for fold in can_train:
+                if run.provenance["trained_on"] == [other for other in can_train if other != fold]:
+                    found.setdefault(fold, run)
+    return found
+
+
+def inner_command(cfg: DictConfig, outer: Run, folds: list[int]) -> str:
+    """The command that makes the inner runs of these folds."""
+    ours = ("stage=", "data.fold=", "data.leave_out=", "test=", "reuse=", "resume=")
+    same = [text for text in read_overrides(outer.folder) if not text.startswith(ours)]
+    folds_left_out = ",".join(map(str, folds))
+    these = [f"data.fold={cfg.data.fold}", f"data.leave_out={folds_left_out}"]
+    return shlex.join(["python", "-m", "busi.train", "-m", "stage=seg", *same, *these])
+
+
+def check_guides(guided_by: Mapping[str, Path], cohort: Cohort) -> None:
+    """Raise `InputError` if a picture, or a near-duplicate of it, trained the model that guides it."""
+    for folder in set(guided_by.values()):
+        card = read_checkpoint(open_run(folder).best_checkpoint).card
+        trained = find_seen_groups(card, "train", cohort)
+        guided = zip(cohort.records, cohort.groups.tolist(), strict=True)
+        if seen := [r.id for r, group in guided if group in trained and guided_by.get(r.id) == folder]:
+            raise InputError(
+                f"leak: {folder} was to guide {len(seen)} pictures that it trained on, or near-duplicates "
+                f"of them (e.g. {', '.join(seen[:3])}): remove that run, and make it again"
+            )
+
+
+def read_guides(
+    guided_by: Mapping[str, Path], cohort: Cohort, image_size: int
+) -> UInt8[np.ndarray, "n {image_size} {image_size}"]:
+    """Read the stored maps of the runs as guides, 8-bit, letterboxed; zero where a picture is not used.
+
+    Raises:
+        InputError: If a run has no map of a picture.
+    """
+    guides = np.zeros((len(cohort.records), image_size, image_size), np.uint8)
+    for i, record in enumerate(cohort.records):
+        if folder := guided_by.get(record.id):
+            path = folder / "maps" / f"{file_name(record.id)}.png"
+            if not path.is_file():
+                raise InputError(f"{folder} has no map of {record.id}: make that run again")
+            guides[i] = letterbox(read_gray(path), image_size)
+    return guides
+
+
+def guide_rows(guided_by: Mapping[str, Path], folder: Path) -> list[dict[str, object]]:
+    """The table ``guides.csv`` of a run folder; runs are paths relative to it."""
+    return [{"id": name, "run": os.path.relpath(run, folder)} for name, run in guided_by.items()]

@@ -1,0 +1,216 @@
+"""Cross-fitted guides, joined with the splits of the runs that made them."""
+
+import csv
+import json
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+import numpy as np
+import pytest
+import torch
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig
+
+from busi.crossfit import check_guides, read_guides
+from busi.data.datamodule import BUSIDataModule
+from busi.fit import fit
+from busi.paths import conf_dir
+from busi.runs import Run, open_run
+from busi.types import InputError
+from tests.conftest import SMALL
+
+Compose = Callable[..., DictConfig]
+Train = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def configs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Compose:
+    outputs = tmp_path_factory.mktemp("outputs")
+
+    def composed(*overrides: str) -> DictConfig:
+        paths = [f"cache_dir={cache}", f"output_dir={outputs}", *SMALL]
+        with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+            return hydra.compose("train", overrides=[*paths, *overrides])
+
+    return composed
+
+
+@pytest.fixture(scope="module")
+def runs(configs: Compose) -> dict[str, Run]:
+    """Outer runs of two folds, and the inner runs of the first."""
+    folder = Path(configs().output_dir)
+    inner = {
+        f"0 without {j}": fit(
+            configs("stage=seg", "data.fold=0", f"data.leave_out={j}"), folder / "seg" / f"0_{j}"
+        )
+        for j in (2, 3, 4)
+    }
+    outer = {f"{k}": fit(configs("stage=seg", f"data.fold={k}"), folder / "seg" / str(k)) for k in (0, 1)}
+    return inner | outer
+
+
+@pytest.fixture(scope="module")
+def crossfit(configs: Compose, runs: dict[str, Run]) -> Run:
+    assert runs
+    return fit(configs("stage=cls", "guide=crossfit"), Path(configs().output_dir) / "cls" / "0")
+
+
+def test_no_picture_is_guided_by_a_model_that_trained_on_it(crossfit: Run) -> None:
+    rows = table(crossfit.folder / "guides.csv")
+    used = {row["id"] for row in table(crossfit.folder / "split.csv") if row["split"] != "dropped"}
+    assert {row["id"] for row in rows} == used
+    groups = {row["id"]: row["group"] for row in table(crossfit.folder / "split.csv")}
+    for run in {row["run"] for row in rows}:
+        split = table(crossfit.folder / run / "split.csv")
+        trained = {row["group"] for row in split if row["split"] == "train"}
+        assert trained
+        assert not trained & {groups[row["id"]] for row in rows if row["run"] == run}
+
+
+def test_validation_and_test_are_guided_by_the_model_that_trained_on_all_training_folds(
+    crossfit: Run, runs: dict[str, Run]
+) -> None:
+    splits = {row["id"]: row["split"] for row in table(crossfit.folder / "split.csv")}
+    by = {
+        row["id"]: (crossfit.folder / row["run"]).resolve() for row in table(crossfit.folder / "guides.csv")
+    }
+    outer = runs["0"].folder.resolve()
+    assert {splits[name] for name, folder in by.items() if folder == outer} == {"val", "test"}
+    assert len(set(by.values())) == 4
+    assert crossfit.provenance["parents"] == {"seg_ckpt": str(runs["0"].best_checkpoint.resolve())}
+
+
+def test_guides_are_the_maps_of_those_runs(configs: Compose, crossfit: Run, runs: dict[str, Run]) -> None:
+    """Predicting anew with the left-out fold's own model gives the guide that was looked up."""
+    from busi.checkpoints import load_network, read_checkpoint
+    from busi.guides import predict_guides
+
+    data: BUSIDataModule = hydra.utils.instantiate(configs("stage=cls").data)
+    guided_by = {row["id"]: crossfit.folder / row["run"] for row in table(crossfit.folder / "guides.csv")}
+    looked_up = read_guides(guided_by, data.cohort, data.image_size)
+    anew = predict_guides(
+        load_network(read_checkpoint(runs["0 without 3"].best_checkpoint)), data.image_size, data
+    )
+    mine = [i for i, r in enumerate(data.cohort.records) if data.cohort.folds[i] == 3 and r.id in guided_by]
+    assert len(mine) > 5
+    assert np.abs(looked_up[mine].astype(int) - anew[mine]).max() <= 1
+    assert np.abs(looked_up[mine].astype(int) - anew[mine]).mean() < 0.01
+
+
+def test_inner_run_chooses_nothing(runs: dict[str, Run]) -> None:
+    run = runs["0 without 2"]
+    best, last = (torch.load(path, weights_only=True) for path in (run.best_checkpoint, run.last_checkpoint))
+    assert best["epoch"] == last["epoch"]
+    assert all(torch.equal(x, last["state_dict"][name]) for name, x in best["state_dict"].items())
+    assert run.monitored[1] is None
+    assert run.provenance["trained_on"] == [3, 4]
+    splits = {row["split"] for row in table(run.folder / "predictions.csv")}
+    assert splits == {"val"}
+    assert {row["fold"] for row in table(run.folder / "split.csv") if row["split"] == "left_out"} == {"2"}
+
+
+def test_inner_run_is_shared_between_outer_folds(
+    configs: Compose, runs: dict[str, Run], tmp_path: Path
+) -> None:
+    """Fold 1 without fold 0 trains on folds 3 and 4, as fold 0 without fold 2 did."""
+    first, choice = runs["0 without 2"], ("stage=seg", "data.fold=1", "data.leave_out=0")
+    assert fit(configs(*choice, "reuse=true"), tmp_path / "unused").folder == first.folder
+    assert not (tmp_path / "unused").exists()
+    anew = fit(configs(*choice), tmp_path / "anew")
+    before, after = (
+        torch.load(run.best_checkpoint, weights_only=True)["state_dict"] for run in (first, anew)
+    )
+    assert all(torch.equal(x, after[name]) for name, x in before.items())
+
+
+@pytest.mark.parametrize("other", ["optimizer.lr=0.01", "seed=1", "data.fold=2", "model=unetplusplus"])
+def test_other_content_is_not_reused(
+    configs: Compose, runs: dict[str, Run], tmp_path: Path, other: str
+) -> None:
+    run = fit(configs("stage=seg", "reuse=true", other), tmp_path / "run")
+    assert run.folder == tmp_path / "run"
+    assert run.folder not in {earlier.folder for earlier in runs.values()}
+
+
+def test_run_that_was_not_tested_is_tested_when_it_is_reused(configs: Compose, tmp_path: Path) -> None:
+    place = f"output_dir={tmp_path}"
+    run = fit(configs("stage=seg", place, "test=false"), tmp_path / "seg" / "one")
+    assert "test/dice" not in json.loads((run.folder / "metrics.json").read_text())
+    again = fit(configs("stage=seg", place, "reuse=true"), tmp_path / "seg" / "two")
+    assert again.folder == run.folder
+    assert "test/dice" in json.loads((run.folder / "metrics.json").read_text())
+
+
+def test_missing_runs_are_made_by_the_command_that_is_printed(train: Train, tmp_path: Path) -> None:
+    small = [text for text in SMALL if not text.startswith("image_size")]
+    arguments = [*small, "image_size=64", "data.fold=1"]
+    assert train("stage=seg", *arguments).returncode == 0
+    done = train("stage=cls", *arguments, "guide=crossfit")
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "but without fold 3 or 4 or 0" in line
+    command = shlex.split(line.partition("Make them with: python -m busi.train ")[2])
+    assert {"image_size=64", "data.fold=1", "data.leave_out=3,4,0"} <= set(command)
+    done = train(*command)
+    assert done.returncode == 0, done.stderr
+    done = train("stage=cls", *arguments, "guide=crossfit")
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "outputs" / "cls").glob("*/guides.csv")
+    assert len({row["run"] for row in table(run)}) == 4
+    assert open_run(run.parent).provenance["guide"] == "crossfit"
+
+
+def test_runs_of_another_recipe_are_not_taken(configs: Compose, runs: dict[str, Run], tmp_path: Path) -> None:
+    other = fit(configs("stage=seg", "seed=7"), tmp_path / "other")
+    with pytest.raises(
+        InputError, match=r"without fold 2 or 3 or 4\. Make them with: python -m busi\.train -m"
+    ):
+        fit(configs("stage=cls", "guide=crossfit", f"seg_ckpt={other.folder}"), tmp_path / "cls")
+    assert runs
+
+
+def test_swapped_runs_would_be_a_leak(configs: Compose, runs: dict[str, Run], crossfit: Run) -> None:
+    cohort = hydra.utils.instantiate(configs("stage=cls").data).cohort
+    guided_by = {row["id"]: crossfit.folder / row["run"] for row in table(crossfit.folder / "guides.csv")}
+    check_guides(guided_by, cohort)
+    swapped = {
+        name: runs["0 without 2"].folder if "0_3" in str(folder) else folder
+        for name, folder in guided_by.items()
+    }
+    with pytest.raises(InputError, match="leak: .* that it trained on"):
+        check_guides(swapped, cohort)
+
+
+def test_lost_map_is_named(configs: Compose, crossfit: Run, tmp_path: Path) -> None:
+    cohort = hydra.utils.instantiate(configs("stage=cls").data).cohort
+    name = table(crossfit.folder / "guides.csv")[0]["id"]
+    with pytest.raises(InputError, match=r"has no map of .*: make that run again"):
+        read_guides({name: tmp_path}, cohort, 32)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (("data.leave_out=1",), r"those of data\.fold=0 are 2, 3, 4"),
+        (("data.leave_out=9",), r"those of data\.fold=0 are 2, 3, 4"),
+        (("data.leave_out=2", "data.num_folds=3"), "one of several training folds"),
+        (("data.leave_out=2", "test=true"), "leave out test=true"),
+        (("data.leave_out=2", "callbacks=[default,early_stopping]"), "leave out callbacks.early_stopping"),
+        (("data.leave_out=2", "scheduler=plateau"), "leave out scheduler=plateau"),
+        (("data.leave_out=2", "stage=cls"), "it is for stage=seg"),
+    ],
+)
+def test_inner_runs_that_cannot_be_are_refused(
+    configs: Compose, tmp_path: Path, overrides: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises((InputError, InstantiationException), match=words):
+        fit(configs("stage=seg", *overrides), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
