@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # The segmentation network inside the classifier is frozen in evaluation mode on purpose.
 warnings.filterwarnings("ignore", "Found .* in eval mode at the start of training")
+# A run that goes on does so in its own folder.
+warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
 # Lightning 2.6 calls what torch 2.15 deprecates.
 warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")
 # On the CPU in small data sets the loader is no bottleneck; a GPU has trainer=gpu.
