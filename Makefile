@@ -4,8 +4,12 @@ BIN := .venv/bin
 STAMP := $(shell date +%Y-%m-%d_%H-%M-%S)
 DEMO := data=phantom image_size=128 trainer.max_epochs=12
 
+CROSSVAL ?= outputs/crossval
+GUIDES ?= crossfit
+EVERY := output_dir=$(CROSSVAL) reuse=true $(ARGS) hydra.sweep.dir=$(CROSSVAL)
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test test-slow lock clean
+.PHONY: help install demo crossval check test test-slow lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -31,6 +35,13 @@ demo: install ## train both stages on made data (minutes on two cores)
 	@echo '  export BUSI_ROOT=/path/to/Dataset_BUSI_with_GT'
 	@echo '  python -m busi.train stage=seg'
 	@echo '  python -m busi.train stage=cls'
+
+crossval: install ## all five folds of both stages, cross-fitted (hours); e.g. make crossval ARGS="experiment=quick"
+	$(BIN)/python -m busi.train -m stage=seg data.fold=0,1,2,3,4 test=true $(EVERY)/seg
+	for pair in 0:2,3,4 1:0,3,4 2:0,1,4 3:0,1,2 4:1,2,3; do \
+		$(BIN)/python -m busi.train -m stage=seg data.fold=$${pair%:*} data.leave_out=$${pair#*:} $(EVERY)/inner$${pair%:*} || exit 1; \
+	done
+	$(BIN)/python -m busi.train -m stage=cls data.fold=0,1,2,3,4 guide=$(GUIDES) test=true $(EVERY)/cls
 
 check: ## lint, types and tests, in the environment that is there
 	$(BIN)/ruff check .

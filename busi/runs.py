@@ -164,15 +164,18 @@ def hold(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-    except BlockingIOError:
-        raise InputError(f"{folder} is in use: its run is still going on in another process") from None
-    except PermissionError as error:
+        file = (folder / ".lock").open("w")
+    except OSError as error:
         raise InputError(
             f"cannot write to {folder}: {error.strerror}. Give another with hydra.run.dir="
         ) from None
+    with file:
+        try:
+            # Not flock: loader processes would inherit that lock, and outlive a killed run by seconds.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise InputError(f"{folder} is in use: its run is still going on in another process") from None
+        yield
 
 
 def open_run(folder: Path) -> Run:

@@ -22,7 +22,7 @@ class Evil:
 
 def test_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
     trace, path = tmp_path / "trace", tmp_path / "evil.ckpt"
-    torch.save({"busi": Evil(trace), "state_dict": {}, "epoch": 0}, path)
+    torch.save({"busi": Evil(trace), "state_dict": {}, "epoch": 0, "global_step": 0}, path)
     with pytest.raises(InputError, match="damaged or no checkpoint"):
         read_checkpoint(path)
     assert not trace.exists()
@@ -63,9 +63,9 @@ def test_network_is_rebuilt_from_its_checkpoint_alone(
     network.mean.fill_(0.3)
     card = {"config": OmegaConf.to_yaml(OmegaConf.create({"model": cfg.model, "encoder": cfg.encoder}))}
     weights = {f"network.{name}": x for name, x in network.state_dict().items()}
-    torch.save(
-        {"busi": card, "state_dict": weights | {"other": torch.ones(1)}, "epoch": 3}, tmp_path / "x.ckpt"
-    )
+    weights["other"] = torch.ones(1)
+    content = {"busi": card, "state_dict": weights, "epoch": 3, "global_step": 12}
+    torch.save(content, tmp_path / "x.ckpt")
     rebuilt = load_network(read_checkpoint(tmp_path / "x.ckpt"))
     image = torch.rand(1, 1, 32, 32)
     assert not rebuilt.training

@@ -4,6 +4,7 @@ import csv
 import json
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -211,3 +212,26 @@ def test_inner_runs_that_cannot_be_are_refused(
     with pytest.raises((InputError, InstantiationException), match=words):
         fit(configs("stage=seg", *overrides), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_crossval_makes_each_model_once_and_repeats_nothing(cache: Path, tmp_path: Path) -> None:
+    command = ["make", "--old-file=install", "crossval", f"BIN={Path(sys.executable).parent}"]
+    command += [f"CROSSVAL={tmp_path}/crossval", f"ARGS={shlex.join([*SMALL, f'cache_dir={cache}'])}"]
+    finished = []
+    for _ in range(2):
+        done = subprocess.run(
+            command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        runs = [open_run(path.parent) for path in sorted(tmp_path.rglob("provenance.json"))]
+        finished.append({str(run.folder): run.provenance["finished"] for run in runs})
+    assert finished[0] == finished[1]
+    assert all(finished[0].values())
+    inner = [run for run in runs if run.provenance["leave_out"] is not None]
+    outer = [run for run in runs if run.provenance["leave_out"] is None]
+    assert len({tuple(run.provenance["trained_on"]) for run in inner}) == len(inner) == 10
+    for stage in ("seg", "cls"):
+        tested = [run for run in outer if run.provenance["stage"] == stage]
+        assert sorted(run.provenance["fold"] for run in tested) == [0, 1, 2, 3, 4]
+        assert all(run.provenance["tested"] for run in tested)

@@ -19,8 +19,8 @@ Train = Callable[..., subprocess.CompletedProcess[str]]
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 COMMANDS = [
-    shlex.split(line, comments=True)[3:]
-    for language, block in BLOCKS
+    (f"outputs{number}", shlex.split(line, comments=True)[3:])
+    for number, (language, block) in enumerate(BLOCKS)
     if language == "bash"
     for line in block.splitlines()
     if line.startswith("python -m busi.train")
@@ -47,10 +47,11 @@ def test_training_commands_do_what_the_readme_says(train: Train, tmp_path: Path)
     assert len(COMMANDS) > 15
     write_manifest(tmp_path)
     small = [text for text in SMALL if not text.startswith(("data", "trainer=cpu"))]
-    for arguments in COMMANDS:
+    # The commands of one block belong together: each block has outputs of its own.
+    for outputs, arguments in COMMANDS:
         places = {
-            "outputs/seg/<time>": "outputs/seg/*/metrics.json",
-            "outputs/sweeps/<time>/0": "outputs/sweeps/*/0/metrics.json",
+            "outputs/seg/<time>": "outputs*/seg/*/metrics.json",
+            "outputs/sweeps/<time>/0": "outputs*/sweeps/*/0/metrics.json",
         }
         filled = [
             text.replace(place, str(oldest_run(tmp_path, pattern)))
@@ -63,11 +64,11 @@ def test_training_commands_do_what_the_readme_says(train: Train, tmp_path: Path)
         options: list[str] = []
         if not any(word in words for word in ("resume=", "--help", "--cfg")):
             data = [] if "data=csv" in words else [text for text in SMALL if text.startswith("data")]
-            options = [*data, "trainer=cpu", *small]
+            options = [*data, "trainer=cpu", *small, f"output_dir={outputs}"]
         if "trainer=gpu" in words and not torch.cuda.is_available():
             options = ["--cfg", "job"]
         if "download=true" in words:
-            options = ["--cfg", "job", "data.root=x"]
+            options = ["data.root=x", "--cfg", "job"]
         done = train(*typed, *options)
         assert done.returncode == 0, f"{words}\n{done.stderr}"
 

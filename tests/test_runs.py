@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from busi.runs import find_runs, open_run, settings_fingerprint, start_run, write_table
+from busi.runs import find_runs, hold, open_run, settings_fingerprint, start_run, write_table
 from busi.types import InputError
 from tests.test_guard import cohort
 
@@ -16,8 +16,9 @@ RUN = ("run_dir=here",)
 def test_run_is_finished_only_when_its_last_file_says_so(
     tmp_path: Path, compose: Callable[..., DictConfig]
 ) -> None:
-    cfg = compose(*RUN)
-    run = start_run(tmp_path / "run", cfg, cohort(0), {})
+    cfg, folder = compose(*RUN), tmp_path / "run"
+    with hold(folder):
+        run = start_run(folder, cfg, cohort(0), {})
     assert not open_run(run.folder).finished
     assert find_runs(tmp_path, "seg") == []
     run.finish({"test/dice": 0.5, "test/hd95": None}, seconds=1.0)
@@ -36,12 +37,10 @@ def test_second_run_does_not_take_a_folder(tmp_path: Path, compose: Callable[...
     assert (tmp_path / "provenance.json").read_bytes() == before
 
 
-def test_folder_that_cannot_be_written_is_an_error(
-    tmp_path: Path, compose: Callable[..., DictConfig]
-) -> None:
+def test_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot write to"):
-        start_run(tmp_path / "file" / "run", compose(*RUN), cohort(0), {})
+    with pytest.raises(InputError, match="cannot write to"), hold(tmp_path / "file" / "run"):
+        pass
 
 
 def test_half_written_provenance_is_no_run(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_segmenter_stays_frozen_in_evaluation_mode() -> None:
     assert classifier.network.training
     assert not any(part.training for part in segmenter.modules())
     assert not any(parameter.requires_grad for parameter in segmenter.parameters())
-    (optimizer,), _ = classifier.configure_optimizers()
+    optimizer = classifier.configure_optimizers()["optimizer"]
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert trained == {id(p) for p in classifier.network.parameters()}
 
