@@ -23,6 +23,7 @@ def build(cache: Path) -> Build:
         options: dict[str, Any] = {
             "cache_dir": cache,
             "fold": 0,
+            "leave_out": None,
             "num_folds": 5,
             "split_seed": 0,
             "conflicts": "drop",
