@@ -33,11 +33,15 @@ def git_commit() -> str | None:
     return done.stdout.strip()
 
 
-def describe_environment() -> dict[str, object]:
-    """Code, packages and machine of this process, as plain values."""
+def describe_environment(command: str) -> dict[str, object]:
+    """Code, packages and machine of this process, as plain values.
+
+    Args:
+        command: The module that is run, e.g. ``busi.train``.
+    """
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
-        "command": shlex.join([Path(sys.executable).name, "-m", "busi.train", *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.executable).name, "-m", command, *sys.argv[1:]]),
         "busi": version("busi"),
         "git_commit": git_commit(),
         "python": platform.python_version(),

@@ -115,7 +115,7 @@ def start_run(folder: Path, cfg: DictConfig, cohort: Cohort, parents: dict[str, 
         "settings": settings_fingerprint(cfg),
         "recipe": settings_fingerprint(cfg, FOLD_SETTINGS),
         "parents": parents,
-        **describe_environment(),
+        **describe_environment("busi.train"),
         "started": now(),
         "finished": None,
     }

@@ -116,13 +116,20 @@ def published_groups() -> dict[str, int]:
 
 def same_frame(one: Description, other: Description) -> bool:
     """Whether two pictures show one frame: features agree on an alignment, detail agrees under it."""
-    transform = _fit(one, other)
-    if transform is None:  # smooth pictures have too few features, yet may be alike as they are
-        if float(one.thumbnail @ other.thumbnail) < MIN_ALIKE:
-            return False
-        transform = _stretch(one, other)
+    transform = align(one, other)
+    if transform is None:
+        return False
     overall, median = _agreement(one.small, other.small, transform)
     return overall >= DETAIL and median >= MEDIAN_DETAIL
+
+
+def align(one: Description, other: Description) -> Float[np.ndarray, "2 3"] | None:
+    """The transform that lays `other` on `one`, in pixels of their small pictures; None if there is none."""
+    transform = _fit(one, other)
+    # Smooth pictures have too few features, yet may be alike as they are.
+    if transform is None and float(one.thumbnail @ other.thumbnail) >= MIN_ALIKE:
+        transform = _stretch(one, other)
+    return transform
 
 
 def describe(gray: Picture) -> Description:
