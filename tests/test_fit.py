@@ -235,7 +235,7 @@ def test_prior_is_corrected_where_training_was_balanced(
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["guide=drawn"], "guide=drawn: give predicted, annotated or blank"),
+        (["guide=drawn"], "guide=drawn: give predicted, crossfit, annotated or blank"),
         (["seg_ckpt=nowhere"], "seg_ckpt=nowhere does not exist"),
         (
             ["output_dir=empty"],

@@ -30,7 +30,7 @@ def test_split_of_unique_pictures_leaks_nothing_and_of_twins_almost_everything()
     assert random_split_leak(labels, np.arange(120)) == (0.0, 0.0)
     twins = np.repeat(np.arange(60), 2)
     mean, spread = random_split_leak(labels, twins)
-    assert mean == pytest.approx(96 / 119, abs=0.02)  # a test picture's twin is any of 119, 96 of them train
+    assert mean == pytest.approx(32 / 39, abs=0.02)  # of the other 39 of its class 32 train
     assert 0 < spread < 0.2
 
 
