@@ -201,8 +201,9 @@ def _repeated(audit: Audit) -> Section:
         return Section("Annotations drawn twice", ["No frame was annotated twice."])
     text = (
         f"{facts['pairs']} pairs of copies have two annotations of the same lesions. Their Dice is "
-        f"{facts['mean_dice']:.2f} on average (median {facts['median_dice']:.2f}; {facts['below_half']} pairs "
-        "below 0.5, which mark different things). Above that a model cannot be told from a second annotator."
+        f"{facts['mean_dice']:.2f} on average (median {facts['median_dice']:.2f}; {facts['below_half']} "
+        "pairs below 0.5, which mark different things). Above that a model cannot be told from a second "
+        "annotator."
     )
     figure = Figure(figsize=(8, 3), layout="constrained")
     axis = figure.subplots()
