@@ -1,0 +1,105 @@
+"""Which runs may stand in one report."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+import numpy as np
+import pytest
+from omegaconf import DictConfig
+from scipy.special import softmax
+
+from busi.evidence import read_evidence
+from busi.fit import fit
+from busi.paths import conf_dir
+from busi.types import CLASSES, InputError
+from tests.conftest import SMALL
+
+Compose = Callable[..., DictConfig]
+
+
+@pytest.fixture(scope="module")
+def configs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Compose:
+    outputs = tmp_path_factory.mktemp("outputs")
+
+    def composed(*overrides: str) -> DictConfig:
+        paths = [f"cache_dir={cache}", f"output_dir={outputs}", *SMALL, "data.num_folds=3"]
+        with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+            return hydra.compose("train", overrides=[*paths, *overrides])
+
+    return composed
+
+
+@pytest.fixture(scope="module")
+def runs(configs: Compose) -> Path:
+    """All three folds of both stages."""
+    folder = Path(configs().output_dir)
+    for fold in range(3):
+        fit(configs("stage=seg", f"data.fold={fold}"), folder / "seg" / str(fold))
+        fit(configs("stage=cls", "guide=blank", f"data.fold={fold}"), folder / "cls" / str(fold))
+    return folder
+
+
+def test_runs_are_read_in_order_with_their_columns(runs: Path) -> None:
+    found = read_evidence([runs], partial=False)
+    assert [(one.arm, one.fold) for one in found] == [
+        *(("segmentation", fold) for fold in range(3)),
+        *(("blank", fold) for fold in range(3)),
+    ]
+    for one in found[3:]:
+        test = one.part("test")
+        probs = np.stack([test[f"prob_{name}"] for name in CLASSES], axis=1)
+        np.testing.assert_allclose(softmax(one.logits("test"), axis=1), probs)
+        assert set(one.labels("val")) == {0, 1, 2}
+
+
+def test_every_picture_is_tested_once_over_the_folds(runs: Path) -> None:
+    found = read_evidence([runs / "cls"], partial=False)
+    ids = np.concatenate([one.part("test")["id"] for one in found])
+    assert len(ids) == len(set(ids))
+    with (runs / "cls" / "0" / "split.csv").open(newline="") as file:
+        assert set(ids) == {row["id"] for row in csv.DictReader(file) if row["split"] != "dropped"}
+
+
+def test_fewer_folds_need_the_word(runs: Path) -> None:
+    two = [runs / "seg" / "0", runs / "seg" / "2"]
+    with pytest.raises(InputError, match="segmentation with seed 0 lacks fold 1 of 3: .* --partial"):
+        read_evidence(two, partial=False)
+    assert [one.fold for one in read_evidence(two, partial=True)] == [0, 2]
+
+
+def test_the_same_fold_twice_is_an_error(runs: Path) -> None:
+    with pytest.raises(InputError, match="fold 0 of blank with seed 0 is there twice"):
+        read_evidence([runs / "cls", runs / "cls" / "0"], partial=False)
+
+
+def test_other_splits_and_data_do_not_mix(runs: Path, configs: Compose, tmp_path: Path) -> None:
+    split = fit(configs("stage=seg", "data.split_seed=1"), tmp_path / "split").folder
+    with pytest.raises(InputError, match="2 different splits"):
+        read_evidence([runs / "seg", split], partial=True)
+    data = fit(configs("stage=seg", "data.read.seed=1"), tmp_path / "data").folder
+    with pytest.raises(InputError, match="2 different data sets"):
+        read_evidence([runs / "seg", data], partial=True)
+
+
+def test_runs_that_cannot_be_reported_say_what_to_do(runs: Path, configs: Compose, tmp_path: Path) -> None:
+    untested = fit(configs("stage=seg", "test=false"), tmp_path / "untested").folder
+    inner = fit(configs("stage=seg", "data.num_folds=4", "data.leave_out=2"), tmp_path / "inner").folder
+    unfinished, damaged = (
+        shutil.copytree(runs / "seg" / "0", tmp_path / name) for name in ("stopped", "damaged")
+    )
+    facts = json.loads((unfinished / "provenance.json").read_text())
+    (unfinished / "provenance.json").write_text(json.dumps({**facts, "finished": None}))
+    (damaged / "predictions.csv").write_text("id,label\n")
+    for folder, words in (
+        (untested, "did not score its test fold: python -m busi.train resume=.* test=true"),
+        (inner, "only runs with data.leave_out"),
+        (unfinished, "1 runs are not finished: .* resume=FOLDER"),
+        (damaged, "predictions.csv is missing or damaged"),
+        (tmp_path / "nothing", "is no run folder, and has none below it"),
+    ):
+        with pytest.raises(InputError, match=words):
+            read_evidence([folder], partial=True)
