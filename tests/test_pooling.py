@@ -1,0 +1,131 @@
+"""Numbers over folds, on simulated runs whose truth is known."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from sklearn.metrics import accuracy_score, roc_auc_score
+
+from busi.evidence import Predictions
+from busi.pooling import Judged, difference, intervals, judge, mean, measure
+from busi.runs import Run
+from busi.types import CLASSES
+
+
+def simulate(fold: int, seed: int, shift: float = 0.0, sharper: float = 2.0) -> Predictions:
+    """A run whose logits are the truth made sharper; `shift` puts the scores of a fold on another scale."""
+    rng = np.random.default_rng([fold, seed])
+    number = 240
+    logits = rng.normal([0.0, 1.0, 0.5], 1.5, (number, 3))
+    labels = np.array([rng.choice(3, p=p) for p in softmax(logits, axis=1)])
+    seen = logits * sharper + [0.0, 0.0, shift]
+    columns = {
+        "label": labels,
+        "group": np.arange(number) // 2 + 1000 * fold,
+        "split": np.where(np.arange(number) < 120, "val", "test"),
+        **{f"logit_{name}": seen[:, k] for k, name in enumerate(CLASSES)},
+    }
+    return Predictions(Run(Path("made"), {"fold": fold, "stage": "cls"}), columns)
+
+
+@pytest.fixture(scope="module")
+def folds() -> list[Predictions]:
+    return [simulate(fold, 0) for fold in range(5)]
+
+
+def test_shares_are_over_all_pictures_and_ranking_is_averaged_over_folds(folds: list[Predictions]) -> None:
+    judged = judge(folds)
+    values = measure(judged)
+    assert values["accuracy"] == pytest.approx(accuracy_score(judged.labels, judged.probs.argmax(axis=1)))
+    areas = [
+        roc_auc_score(one.labels("test") == 2, judged.probs[judged.folds == one.fold, 2]) for one in folds
+    ]
+    assert values["auroc_malignant"] == pytest.approx(np.mean(areas))
+
+
+def test_models_on_different_scales_are_not_mixed() -> None:
+    """Shifting the malignant logit of some models changes no ranking within a fold."""
+    plain = measure(judge([simulate(fold, 0) for fold in range(4)]))
+    shifted_folds = [simulate(fold, 0, shift=3.0 * (fold % 2)) for fold in range(4)]
+    pooled = judge(shifted_folds)
+    mixed = roc_auc_score(pooled.labels == 2, pooled.raw[:, 2])
+    value = measure(pooled)["auroc_malignant"]
+    assert value is not None
+    assert plain["auroc_malignant"] is not None
+    assert value == pytest.approx(plain["auroc_malignant"], abs=0.06)
+    assert value > mixed
+
+
+def test_temperature_mends_what_was_too_sharp(folds: list[Predictions]) -> None:
+    values = measure(judge(folds))
+    assert values["log_loss"] < values["raw_log_loss"]  # type: ignore[operator]
+    assert values["brier"] < values["raw_brier"]  # type: ignore[operator]
+    assert values["raw_calibration_slope"] == pytest.approx(0.5, abs=0.15)
+    assert values["calibration_slope"] == pytest.approx(1.0, abs=0.25)
+
+
+def test_test_labels_change_no_decision(folds: list[Predictions]) -> None:
+    rng = np.random.default_rng(0)
+    shuffled = []
+    for one in folds:
+        labels = one.columns["label"].copy()
+        test = one.columns["split"] == "test"
+        labels[test] = rng.permutation(labels[test])
+        shuffled.append(replace(one, columns={**one.columns, "label": labels}))
+    before, after = judge(folds), judge(shuffled)
+    assert before.decisions == after.decisions
+    assert np.array_equal(before.sets, after.sets)
+    assert np.array_equal(before.probs, after.probs)
+    for target, called in before.called.items():
+        assert np.array_equal(called, after.called[target])
+    assert not np.array_equal(before.labels, after.labels)
+
+
+def test_conformal_sets_cover_about_what_they_should(folds: list[Predictions]) -> None:
+    values = measure(judge(folds))
+    for name in CLASSES:
+        assert values[f"coverage_{name}"] == pytest.approx(0.9, abs=0.06)
+    assert 1 <= values["set_size"] <= 3  # type: ignore[operator]
+
+
+def test_intervals_hold_the_estimate_and_the_difference_of_equal_arms_is_zero(
+    folds: list[Predictions],
+) -> None:
+    judged = judge(folds)
+    values, limits = measure(judged), intervals([judged], num_draws=100)
+    for name in ("accuracy", "auroc_malignant", "brier", "coverage_benign", "sensitivity_at_specificity_90"):
+        low, high = limits[name]
+        assert values[name] is not None
+        assert low < values[name] < high  # type: ignore[operator]
+    same = difference([judged], [judged], num_draws=20)
+    assert same["accuracy"] == same["auroc"] == (0.0, 0.0)
+
+
+def test_a_better_arm_is_found_better(folds: list[Predictions]) -> None:
+    """Noise on the logits makes an arm worse; the paired interval of the difference leaves out 0."""
+    rng = np.random.default_rng(1)
+    worse = []
+    for one in folds:
+        noisy = {
+            name: x + rng.normal(0, 4, len(x)) if name.startswith("logit") else x
+            for name, x in one.columns.items()
+        }
+        worse.append(replace(one, columns=noisy))
+    low, high = difference([judge(folds)], [judge(worse)], num_draws=200)["accuracy"]
+    assert 0 < low < high
+
+
+def test_a_class_that_validation_lacks_leaves_the_points_undefined_but_not_the_rest() -> None:
+    one = simulate(0, 0)
+    labels = one.columns["label"].copy()
+    labels[(one.columns["split"] == "val") & (labels == 2)] = 1
+    judged = judge([replace(one, columns={**one.columns, "label": labels})])
+    assert isinstance(judged, Judged)
+    assert not judged.called["sensitivity_90"].any()
+    assert measure(judged)["accuracy"] is not None
+
+
+def test_mean_is_none_where_one_value_is() -> None:
+    assert mean([{"a": 1.0, "b": None}, {"a": 2.0, "b": 1.0}]) == {"a": 1.5, "b": None}
