@@ -71,7 +71,7 @@ def test_wrong_input_is_one_line_and_no_traceback(train: Train, arguments: list[
 def test_a_bug_shows_its_traceback(train: Train, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import busi.provenance\n"
-        "def broken(): raise ZeroDivisionError('a bug')\n"
+        "def broken(*_): raise ZeroDivisionError('a bug')\n"
         "busi.provenance.describe_environment = broken\n"
     )
     done = train("stage=seg", *SMALL, PYTHONPATH=str(tmp_path))
