@@ -71,7 +71,8 @@ def start_or_continue(cfg: DictConfig, folder: Path, in_sweep: bool) -> "Run":
         InputError: If another run lies there, or none where one is to be resumed.
     """
     from busi.fit import fit, go_on, resolve, wants_test
-    from busi.runs import find_differences, open_run, read_overrides
+    from busi.runs import open_run, read_overrides
+    from busi.settings import find_differences
     from busi.types import InputError
 
     if not cfg.resume and not (in_sweep and (folder / "provenance.json").exists()):

@@ -57,7 +57,7 @@ def test_debug_tries_both_stages_and_is_not_taken_for_a_result(train: Train, tmp
         (["data.fold=5"], "data.fold=5: give a fold from 0 to 4"),
         (["data=csv"], "data.root"),
         (["trainer.max_epochs=many"], "trainer.max_epochs=many: give a whole number"),
-        (["trainer.precision=7"], "HYDRA_FULL_ERROR=1 shows the traceback"),
+        (["data=phantom", "trainer.precision=7"], "HYDRA_FULL_ERROR=1 shows the traceback"),
     ],
 )
 def test_wrong_input_is_one_line_and_no_traceback(train: Train, arguments: list[str], words: str) -> None:
