@@ -153,6 +153,6 @@ def check_folds(found: Sequence[Predictions], partial: bool) -> None:
 def _column(name: str, texts: Sequence[str]) -> Shaped[np.ndarray, " n"]:
     if name in ("id", "label", "split", "pred"):
         return np.array(texts)
-    if name in ("group", "fold"):
+    if name in ("group", "fold", "marked"):
         return np.array([int(text) for text in texts])
     return np.array([float(text) if text else np.nan for text in texts])

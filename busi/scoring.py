@@ -17,6 +17,7 @@ from sklearn.metrics import confusion_matrix
 from busi.data.cohort import Cohort
 from busi.data.datamodule import BUSIDataModule
 from busi.data.geometry import quantize
+from busi.data.marks import is_marked
 from busi.data.records import file_name, read_gray, read_mask
 from busi.guides import predict_maps
 from busi.metrics import dice, hd95, iou, segmentation_metrics
@@ -145,14 +146,21 @@ def predict_logits(
 
 
 def describe(cohort: Cohort, i: int) -> Row:
-    """The columns that every table of predictions begins with."""
+    """The columns that every table of predictions begins with.
+
+    ``lesion_share`` is the share of the picture that the annotation covers, NaN where a lesion has none;
+    ``marked`` is 1 where the picture seems to carry callipers or text.
+    """
     record = cohort.records[i]
+    gray = read_gray(record.image)
     return {
         "id": record.id,
         "label": CLASSES[record.label],
         "group": int(cohort.groups[i]),
         "fold": int(cohort.folds[i]),
         "split": cohort.splits[i],
+        "lesion_share": float(read_mask(record, *gray.shape).mean()) if record.annotated else float("nan"),
+        "marked": int(is_marked(gray)),
     }
 
 
