@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from scipy.ndimage import distance_transform_edt
 
+from busi.bootstrap import Counts, Values, mean_of
 from busi.types import BENIGN, MALIGNANT
 
 
@@ -72,7 +73,7 @@ def hd95(pred: Bool[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> float:
     return float(max(to_mask, to_pred))
 
 
-def segmentation_metrics(columns: Mapping[str, Shaped[np.ndarray, " n"]]) -> dict[str, float | None]:
+def segmentation_metrics(columns: Mapping[str, Shaped[np.ndarray, " n"]], counts: Counts) -> Values:
     """Average the per-picture numbers of a set of annotated pictures.
 
     False masks on normal pictures and lesions missed altogether stand side by side: either alone can be
@@ -82,29 +83,27 @@ def segmentation_metrics(columns: Mapping[str, Shaped[np.ndarray, " n"]]) -> dic
         columns: Of equal length, by name: `label` (position in `CLASSES`); `dice`, `iou` and `hd95` as the
             functions here give them; `area` and `pred_area`, the annotated and the predicted pixels.
             Other columns are ignored. Pictures that nobody annotated do not belong here.
+        counts: How often each picture counts, in each of d draws.
 
     Returns:
         `dice`, `iou`, `hd95` (pixels) over the pictures with a lesion (`area > 0`); `dice_benign` and
         `dice_malignant`, the same by class; `dice_all` over all pictures; `normal_fp_rate`, the share of
         pictures without a lesion that get any mask; `lesion_miss_rate`, the share of pictures with a
-        lesion whose predicted mask does not touch it. None where no picture counts.
+        lesion whose predicted mask does not touch it. NaN where no picture counts.
     """
     label, scores = columns["label"], columns["dice"]
     lesion = columns["area"] > 0
-    return {
-        "dice": _mean(scores[lesion]),
-        "dice_benign": _mean(scores[lesion & (label == BENIGN)]),
-        "dice_malignant": _mean(scores[lesion & (label == MALIGNANT)]),
-        "dice_all": _mean(scores),
-        "iou": _mean(columns["iou"][lesion]),
-        "hd95": _mean(columns["hd95"][lesion]),
-        "normal_fp_rate": _mean(columns["pred_area"][~lesion] > 0),
-        "lesion_miss_rate": _mean(scores[lesion] == 0),
+    parts = {
+        "dice": (scores, lesion),
+        "dice_benign": (scores, lesion & (label == BENIGN)),
+        "dice_malignant": (scores, lesion & (label == MALIGNANT)),
+        "dice_all": (scores, np.ones_like(lesion)),
+        "iou": (columns["iou"], lesion),
+        "hd95": (columns["hd95"], lesion),
+        "normal_fp_rate": (columns["pred_area"] > 0, ~lesion),
+        "lesion_miss_rate": (scores == 0, lesion),
     }
-
-
-def _mean(values: Shaped[np.ndarray, " n"]) -> float | None:
-    return float(values.mean()) if values.size else None
+    return {name: mean_of(values, kept, counts) for name, (values, kept) in parts.items()}
 
 
 def _boundary(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:

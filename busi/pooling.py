@@ -4,20 +4,25 @@ Shares and losses are taken over the pictures of all folds. Ranking (AUROC) and 
 fold by fold and averaged, since the scores of different models do not share a scale.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
+from busi.bootstrap import Counts, Estimates, Values, average, bootstrap, mean_of
 from busi.decisions import Decisions, decide
 from busi.evidence import Predictions
-from busi.statistics import auroc, bootstrap_metrics, classification_metrics, operating_points
-from busi.types import CLASSES
+from busi.metrics import segmentation_metrics
+from busi.statistics import auroc_metrics, calibration_metrics, class_metrics, operating_points
+from busi.types import CLASSES, MALIGNANT
 
-Metrics = Mapping[str, float | None]
 TARGETS = ("specificity_90", "sensitivity_90", "sensitivity_95")
-MALIGNANT = CLASSES.index("malignant")
+"""Operating points that the validation fold sets."""
+
+Table = Mapping[str, Shaped[np.ndarray, " n"]]
+"""Columns of predictions."""
 
 
 @dataclass(frozen=True)
@@ -25,24 +30,32 @@ class Judged:
     """The test pictures of all folds of one arm and one seed, row by row.
 
     Attributes:
-        labels: True classes.
-        groups: Near-duplicate groups; none lies in two folds.
-        folds: The fold whose model judged the picture.
+        table: Their columns of ``predictions.csv``.
         raw: Probabilities as the networks gave them.
         probs: Probabilities after the temperature of the fold's own validation pictures.
         called: At each of `TARGETS`, whether the picture is called malignant.
         sets: Conformal sets.
         decisions: Of each fold.
+        thresholds: Of each fold, at each of `TARGETS`; None where validation lacks a class.
     """
 
-    labels: Int[np.ndarray, " n"]
-    groups: Int[np.ndarray, " n"]
-    folds: Int[np.ndarray, " n"]
+    table: Table
     raw: Float[np.ndarray, "n 3"]
     probs: Float[np.ndarray, "n 3"]
     called: Mapping[str, Bool[np.ndarray, " n"]]
     sets: Bool[np.ndarray, "n 3"]
     decisions: Mapping[int, Decisions]
+    thresholds: Mapping[int, Mapping[str, float | None]]
+
+    @property
+    def labels(self) -> Int[np.ndarray, " n"]:
+        """True classes."""
+        return self.table["label"]
+
+    @property
+    def folds(self) -> Int[np.ndarray, " n"]:
+        """The fold whose model judged the picture."""
+        return self.table["fold"]
 
 
 def judge(found: Sequence[Predictions]) -> Judged:
@@ -52,105 +65,109 @@ def judge(found: Sequence[Predictions]) -> Judged:
         found: The folds of one arm and one seed, each with validation and test rows.
     """
     decisions: dict[int, Decisions] = {}
+    thresholds: dict[int, dict[str, float | None]] = {}
     parts = []
     for one in found:
-        made = decide(one.logits("val"), one.labels("val"))
-        val, test = made.probs(one.logits("val")), made.probs(one.logits("test"))
+        logits = one.logits("test")
+        decided = decide(one.logits("val"), one.labels("val"))
+        val, test = decided.probs(one.logits("val")), decided.probs(logits)
         points = operating_points(one.labels("val"), val, one.labels("test"), test)
-        thresholds = {target: points[f"threshold_at_{target}"] for target in TARGETS}
-        decisions[one.fold] = made
+        limits = {target: points[f"threshold_at_{target}"] for target in TARGETS}
+        decisions[one.fold], thresholds[one.fold] = decided, limits
         parts.append(
             {
-                "labels": one.labels("test"),
-                "groups": one.part("test")["group"],
-                "folds": np.full(len(test), one.fold),
-                "raw": Decisions(1.0, made.quantiles, made.level).probs(one.logits("test")),
+                "raw": Decisions(1.0, decided.quantiles, decided.level).probs(logits),
                 "probs": test,
-                "sets": made.sets(one.logits("test")),
+                "sets": decided.sets(logits),
                 # Without a threshold (a class is missing in validation) nothing is called malignant.
-                **{t: test[:, MALIGNANT] >= (np.inf if x is None else x) for t, x in thresholds.items()},
+                **{t: test[:, MALIGNANT] >= (np.inf if x is None else x) for t, x in limits.items()},
             }
         )
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     called = {target: joined.pop(target) for target in TARGETS}
-    return Judged(**joined, called=called, decisions=decisions)
+    return Judged(join(found), **joined, called=called, decisions=decisions, thresholds=thresholds)
 
 
-def measure(judged: Judged, rows: Int[np.ndarray, " m"] | None = None) -> dict[str, float | None]:
+def join(found: Sequence[Predictions]) -> Table:
+    """The test rows of several folds below each other; ``fold`` is the fold whose model judged them."""
+    parts = [{**one.part("test"), "fold": np.full(len(one.labels("test")), one.fold)} for one in found]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def measure(judged: Judged, counts: Counts) -> Values:
     """All numbers of a diagnosis over its folds.
 
     Args:
         judged: Of one arm and seed.
-        rows: The rows that count, repeats included (a bootstrap draw); None for each once.
+        counts: How often each picture counts, in each of d draws.
 
     Returns:
-        What `busi.statistics.classification_metrics` gives on calibrated probabilities, `auroc...` as means
-        over folds; `raw_brier`, `raw_log_loss`, `raw_calibration_error` and `raw_calibration_slope` before
-        the temperature; `sensitivity_at_...` and `specificity_at_...` as means over folds;
-        `coverage_<class>`, the share of its pictures whose conformal set holds the class, and `set_size`,
-        the mean number of classes in a set. None where undefined.
+        What `measure_calls` gives; calibration after the temperature, and, as ``raw_...``, before it.
     """
-    rows = np.arange(len(judged.labels)) if rows is None else rows
-    labels, folds, probs = judged.labels[rows], judged.folds[rows], judged.probs[rows]
-    values = classification_metrics(labels, probs, rows)
-    before = classification_metrics(labels, judged.raw[rows], rows)
-    values |= {
-        f"raw_{name}": before[name]
-        for name in ("brier", "log_loss", "calibration_error", "calibration_slope")
+    before = calibration_metrics(judged.labels, judged.raw, counts)
+    return {
+        **measure_calls(judged, counts),
+        **calibration_metrics(judged.labels, judged.probs, counts),
+        **{f"raw_{name}": x for name, x in before.items()},
     }
-    by_fold: dict[str, list[float]] = {}
-    truth = labels[:, None] == np.arange(len(CLASSES))
+
+
+def measure_calls(judged: Judged, counts: Counts) -> Values:
+    """The numbers of a diagnosis without its calibration.
+
+    Returns:
+        What `busi.statistics.class_metrics` gives; `auroc...` as means over folds;
+        `sensitivity_at_<target>` and `specificity_at_<target>` as means over folds; `coverage_<class>`, the
+        share of its pictures whose conformal set holds the class, and `set_size`, the mean number of
+        classes in a set. NaN where undefined.
+    """
+    labels, everyone = judged.labels, np.ones(len(judged.labels), np.bool_)
+    malignant = labels == MALIGNANT
+    by_fold = []
     for fold in np.unique(judged.folds):
-        here = folds == fold
-        areas = auroc(truth[here], probs[here])
-        for label, name in enumerate(CLASSES):
-            by_fold.setdefault(f"auroc_{name}", []).append(float(areas[label]))
-        by_fold.setdefault("auroc", []).append(float(areas.mean()))
+        here = judged.folds == fold
+        values = dict(auroc_metrics(labels[here], judged.probs[here], counts[:, here]))
         for target, called in judged.called.items():
-            flagged, malignant = called[rows][here], truth[here, MALIGNANT]
-            by_fold.setdefault(f"sensitivity_at_{target}", []).append(_share(flagged[malignant]))
-            by_fold.setdefault(f"specificity_at_{target}", []).append(_share(~flagged[~malignant]))
-    sets = judged.sets[rows]
-    shares = {name: float(np.mean(x)) for name, x in by_fold.items()}
-    shares |= {f"coverage_{name}": _share(sets[truth[:, k], k]) for k, name in enumerate(CLASSES)}
-    shares["set_size"] = float(sets.sum(axis=1).mean())
-    return values | {name: x if np.isfinite(x) else None for name, x in shares.items()}
+            values[f"sensitivity_at_{target}"] = mean_of(called, here & malignant, counts)
+            values[f"specificity_at_{target}"] = mean_of(~called, here & ~malignant, counts)
+        by_fold.append(Estimates(values))
+    covered = {
+        f"coverage_{name}": mean_of(judged.sets[:, k], labels == k, counts) for k, name in enumerate(CLASSES)
+    }
+    return {
+        **class_metrics(labels, judged.probs.argmax(axis=1), counts),
+        **average(by_fold).columns,
+        **covered,
+        "set_size": mean_of(judged.sets.sum(axis=1), everyone, counts),
+    }
 
 
-def intervals(judged: Sequence[Judged], num_draws: int = 2000) -> dict[str, tuple[float, float]]:
-    """95 % intervals of the means over seeds: whole groups are drawn within folds, the same for every seed.
+def estimate(
+    seeds: Sequence[Judged],
+    compute: Callable[[Judged, Counts], Values] = measure,
+    kept: Bool[np.ndarray, " n"] | None = None,
+    num_draws: int = 2000,
+) -> Estimates:
+    """Means over the seeds of one arm, with draws of whole groups within folds, the same for every seed.
 
     Args:
-        judged: The seeds of one arm, over the same pictures in the same order.
+        seeds: Over the same pictures in the same order.
+        compute: The numbers of one seed.
+        kept: The pictures that count, None for all.
         num_draws: Number of bootstrap draws.
     """
-    first = judged[0]
-    return bootstrap_metrics(
-        first.groups, lambda rows: mean([measure(one, rows) for one in judged]), first.folds, num_draws
-    )
+    return average([_draw(one.table, partial(compute, one), kept, num_draws) for one in seeds])
 
 
-def difference(
-    one: Sequence[Judged], other: Sequence[Judged], num_draws: int = 2000
-) -> dict[str, tuple[float, float]]:
-    """95 % intervals of `one` minus `other`, arms over the same pictures in the same order: paired draws."""
-    first = one[0]
-
-    def compute(rows: Int[np.ndarray, " m"]) -> dict[str, float | None]:
-        ours, theirs = (mean([measure(seed, rows) for seed in arm]) for arm in (one, other))
-        return {name: None if x is None or (y := theirs[name]) is None else x - y for name, x in ours.items()}
-
-    return bootstrap_metrics(first.groups, compute, first.folds, num_draws)
+def estimate_masks(
+    seeds: Sequence[Table], kept: Bool[np.ndarray, " n"] | None = None, num_draws: int = 2000
+) -> Estimates:
+    """The same for the numbers of `busi.metrics.segmentation_metrics`."""
+    return average([_draw(one, partial(segmentation_metrics, one), kept, num_draws) for one in seeds])
 
 
-def mean(metrics: Sequence[Metrics]) -> dict[str, float | None]:
-    """Mean of each number; None where one of them is."""
-    means: dict[str, float | None] = {}
-    for name in metrics[0]:
-        values = [x for one in metrics if (x := one[name]) is not None]
-        means[name] = float(np.mean(values)) if len(values) == len(metrics) else None
-    return means
-
-
-def _share(flags: Bool[np.ndarray, " n"]) -> float:
-    return float(flags.mean()) if flags.size else float("nan")
+def _draw(
+    table: Table, compute: Callable[[Counts], Values], kept: Bool[np.ndarray, " n"] | None, num_draws: int
+) -> Estimates:
+    weighed = compute if kept is None else lambda counts: compute(counts * kept)
+    return bootstrap(table["group"], weighed, table["fold"], num_draws)

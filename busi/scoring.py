@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Shaped
 from omegaconf import DictConfig
 from PIL import Image
 from rich.progress import track
 from scipy.special import softmax
 from sklearn.metrics import confusion_matrix
 
+from busi.bootstrap import Counts, Values, bootstrap, defined
 from busi.data.cohort import Cohort
 from busi.data.datamodule import BUSIDataModule
 from busi.data.geometry import quantize
@@ -26,7 +27,7 @@ from busi.modules.segmentation import SegModule
 from busi.paths import write_whole
 from busi.pictures import Overlay, draw_confusion, draw_overlays
 from busi.runs import UPPER_BOUND, write_table
-from busi.statistics import bootstrap_metrics, classification_metrics, operating_points
+from busi.statistics import classification_metrics, operating_points
 from busi.types import CLASSES
 
 log = logging.getLogger(__name__)
@@ -164,39 +165,35 @@ def describe(cohort: Cohort, i: int) -> Row:
     }
 
 
-def summarize(rows: Sequence[Row], measure: Callable[[Columns], Metrics]) -> Metrics:
+def summarize(rows: Sequence[Row], measure: Callable[[Columns, Counts], Values]) -> Metrics:
     """Measure the rows of each split, and bootstrap the groups of the test fold.
 
     Args:
         rows: Of ``predictions.csv``.
-        measure: Metrics of columns; ``row`` among them tells the repeats of a bootstrap draw.
+        measure: Metrics of columns, for each draw.
 
     Returns:
         ``val/<name>``, ``test/<name>``, and ``test/<name>_low`` and ``_high``, the 95 % interval, which
         leaves out the variance of training again. None where undefined.
     """
     metrics: Metrics = {}
-    tables = {split: [row for row in rows if row["split"] == split] for split in ("val", "test")}
-    columns = {split: _columns(table) for split, table in tables.items() if table}
-    for split, values in columns.items():
-        metrics |= {f"{split}/{name}": x for name, x in measure(values).items()}
-    if (test := columns.get("test")) is None:
-        return metrics
-
-    def draw(picked: Int[np.ndarray, " m"]) -> Metrics:
-        return measure({name: column[picked] for name, column in test.items()})
-
-    log.info("Bootstrapping the test fold: 2,000 draws of %d groups", len(np.unique(test["group"])))
-    for name, limits in bootstrap_metrics(test["group"], draw).items():
-        for side, limit in zip(("low", "high"), limits, strict=True):
-            metrics[f"test/{name}_{side}"] = float(limit) if np.isfinite(limit) else None
+    for split, num_draws in (("val", 0), ("test", 2000)):
+        if not (table := [row for row in rows if row["split"] == split]):
+            continue
+        columns = _columns(table)
+        estimates = bootstrap(columns["group"], partial(measure, columns), num_draws=num_draws)
+        for name in estimates.columns:
+            value, low, high = map(defined, estimates[name])
+            metrics[f"{split}/{name}"] = value
+            if num_draws:
+                metrics |= {f"{split}/{name}_low": low, f"{split}/{name}_high": high}
     return metrics
 
 
 def _columns(table: Sequence[Row]) -> Columns:
     columns = {name: np.array([row[name] for row in table]) for name in table[0]}
     labels = np.array([CLASSES.index(name) for name in columns["label"]])
-    return {**columns, "label": labels, "row": np.arange(len(table))}
+    return {**columns, "label": labels}
 
 
 def spread(cases: Sequence[Case], num_cases: int = 4) -> list[Case]:
@@ -219,6 +216,6 @@ def _overlay(cohort: Cohort, row: Row, i: int, pred: Bool[np.ndarray, "_ _"]) ->
     return Overlay(f"{row['id']}   Dice {row['dice']:.2f}", picture, mask, pred)
 
 
-def _classification_metrics(columns: Columns) -> Metrics:
+def _classification_metrics(columns: Columns, counts: Counts) -> Values:
     probs = np.stack([columns[f"prob_{name}"] for name in CLASSES], axis=1)
-    return classification_metrics(columns["label"], probs, columns["row"])
+    return classification_metrics(columns["label"], probs, counts)

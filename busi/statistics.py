@@ -1,16 +1,15 @@
-"""How good a diagnosis is, and how sure we can be of a number.
+"""How good a diagnosis is.
 
-Labels are positions in `CLASSES`, `probs` hold one column per class. The scores are written out in NumPy,
-and tested against scikit-learn, because a bootstrap computes them thousands of times.
+Labels are positions in `CLASSES`, `probs` hold one column per class. `counts` say how often each picture
+counts in each of d bootstrap draws: all draws are scored at once. The scores are written out in NumPy, and
+tested against scikit-learn, because a bootstrap computes them thousands of times.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from scipy.special import expit
-from scipy.stats import rankdata
 
+from busi.bootstrap import Counts, Values
 from busi.types import CLASSES, MALIGNANT
 
 TINY = float(np.finfo(np.float64).eps)
@@ -18,69 +17,100 @@ TINY = float(np.finfo(np.float64).eps)
 
 
 def classification_metrics(
-    labels: Int[np.ndarray, " n"], probs: Float[np.ndarray, "n 3"], rows: Int[np.ndarray, " n"] | None = None
-) -> dict[str, float | None]:
+    labels: Int[np.ndarray, " n"], probs: Float[np.ndarray, "n 3"], counts: Counts
+) -> Values:
     """Score class probabilities against the true classes.
 
     Args:
         labels: True classes.
         probs: Probabilities, rows summing to 1. The most probable class is predicted, the first of equals.
-        rows: Which picture each row shows, from 0: the indices of a bootstrap draw, where pictures repeat.
+        counts: Of the draws.
 
     Returns:
-        In [0, 1]: `accuracy`; `recall_<class>` and its mean `balanced_accuracy`; `macro_f1`;
-        `auroc_<class>` (one versus rest) and its mean `auroc`; `calibration_error` of the predicted class.
-        `brier`, summed over classes (Brier, 1950), in [0, 2]. `log_loss` in nats. `calibration_slope` of
-        malignant versus rest. None where undefined: a class that has no picture has no recall and no
-        AUROC, and the means over classes are None too, since a mean over two is another quantity.
+        What `class_metrics`, `auroc_metrics` and `calibration_metrics` return.
 
     Raises:
         ValueError: A probability is not finite.
     """
     if not np.isfinite(probs).all():
         raise ValueError("probs must be finite: the model that gave them has diverged")
-    probs = probs.astype(np.float64)
-    repeats = np.ones_like(labels) if rows is None else np.bincount(rows)[rows]
-    preds = probs.argmax(axis=1)
-    truth = labels[:, None] == np.arange(len(CLASSES))
-    support, predicted = truth.sum(axis=0), np.bincount(preds, minlength=len(CLASSES))
-    hits = np.bincount(labels[preds == labels], minlength=len(CLASSES))
-    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN, and becomes None below
+    return {
+        **class_metrics(labels, probs.argmax(axis=1), counts),
+        **auroc_metrics(labels, probs, counts),
+        **calibration_metrics(labels, probs, counts),
+    }
+
+
+def class_metrics(labels: Int[np.ndarray, " n"], preds: Int[np.ndarray, " n"], counts: Counts) -> Values:
+    """Score predicted classes.
+
+    Returns:
+        In [0, 1]: `accuracy`; `recall_<class>` and its mean `balanced_accuracy`; `macro_f1`. NaN where
+        undefined: a class that has no picture has no recall, and the means over classes are NaN too, since
+        a mean over two is another quantity.
+    """
+    truth, called = _one_hot(labels), _one_hot(preds)
+    hits, support, predicted = (_sum(counts, x) for x in (truth & called, truth, called))
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
         recall = hits / support
         f1 = np.where(support > 0, 2 * hits / (support + predicted), np.nan)
-        aurocs = auroc(truth, probs)
-        values = {
-            "accuracy": np.divide(hits.sum(), len(labels)),
-            "balanced_accuracy": recall.mean(),
-            "macro_f1": f1.mean(),
-            **{f"recall_{name}": recall[k] for k, name in enumerate(CLASSES)},
-            **{f"auroc_{name}": aurocs[k] for k, name in enumerate(CLASSES)},
-            "auroc": aurocs.mean(),
-            "brier": np.divide(((probs - truth) ** 2).sum(), len(labels)),
-            "log_loss": np.divide(-np.log(np.maximum(probs[truth], TINY)).sum(), len(labels)),
-            "calibration_error": calibration_error(preds == labels, probs.max(axis=1), repeats),
-            "calibration_slope": calibration_slope(truth[:, MALIGNANT], probs[:, MALIGNANT]),
+        return {
+            "accuracy": hits.sum(axis=1) / counts.sum(axis=1),
+            "balanced_accuracy": recall.mean(axis=1),
+            "macro_f1": f1.mean(axis=1),
+            **{f"recall_{name}": recall[:, k] for k, name in enumerate(CLASSES)},
         }
-    return _undefined_as_none(values)
 
 
-def auroc(truth: Bool[np.ndarray, "n c"], scores: Float[np.ndarray, "n c"]) -> Float[np.ndarray, " c"]:
-    """Area under the ROC curve of every column: the Mann-Whitney statistic with mid-ranks for ties.
+def auroc_metrics(labels: Int[np.ndarray, " n"], probs: Float[np.ndarray, "n 3"], counts: Counts) -> Values:
+    """`auroc_<class>`, one versus rest, and its mean `auroc`; NaN where a class or its rest is missing."""
+    truth = _one_hot(labels)
+    areas = [auroc(truth[:, k], probs[:, k], counts) for k in range(len(CLASSES))]
+    named = {f"auroc_{name}": areas[k] for k, name in enumerate(CLASSES)}
+    return {**named, "auroc": np.mean(areas, axis=0)}
 
-    Source: Hanley and McNeil, Radiology 143, 1982. NaN where a column of `truth` has one value only.
+
+def calibration_metrics(
+    labels: Int[np.ndarray, " n"], probs: Float[np.ndarray, "n 3"], counts: Counts
+) -> Values:
+    """How far probabilities can be taken at their word.
+
+    Returns:
+        `brier`, summed over classes (Brier, 1950), in [0, 2]; `log_loss` in nats; `calibration_error` of
+        the predicted class, in [0, 1]; `calibration_slope` of malignant versus rest. NaN where undefined.
     """
-    positives = truth.sum(axis=0)
-    wins = (rankdata(scores, axis=0) * truth).sum(axis=0) - positives * (positives + 1) / 2
-    with np.errstate(invalid="ignore"):
-        return np.asarray(wins / (positives * (len(truth) - positives)))
+    truth, probs = _one_hot(labels), probs.astype(np.float64)
+    total = counts.sum(axis=1)
+    losses = np.stack([((probs - truth) ** 2).sum(axis=1), -np.log(np.maximum(probs[truth], TINY))], axis=1)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
+        brier, log_loss = (_sum(counts, losses) / total[:, None]).T
+    return {
+        "brier": brier,
+        "log_loss": log_loss,
+        "calibration_error": calibration_error(probs.argmax(axis=1) == labels, probs.max(axis=1), counts),
+        "calibration_slope": calibration_slope(truth[:, MALIGNANT], probs[:, MALIGNANT], counts),
+    }
+
+
+def auroc(
+    positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"], counts: Counts
+) -> Float[np.ndarray, " d"]:
+    """Area under the ROC curve: the share of pairs in which the positive scores higher, ties a half.
+
+    Source: Hanley and McNeil, Radiology 143, 1982. NaN where positives or negatives are missing.
+    """
+    order = np.argsort(scores, kind="stable")
+    ranked, positive, counts = scores[order], positive[order], counts[:, order]
+    negatives = np.pad((counts * ~positive).cumsum(axis=1), ((0, 0), (1, 0)))
+    ones, values = counts[:, positive], ranked[positive]
+    below, up_to = (negatives[:, np.searchsorted(ranked, values, side)] for side in ("left", "right"))
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
+        return np.asarray((ones * (below + up_to)).sum(axis=1) / (2 * ones.sum(axis=1) * negatives[:, -1]))
 
 
 def calibration_error(
-    correct: Bool[np.ndarray, " n"],
-    confidence: Float[np.ndarray, " n"],
-    repeats: Int[np.ndarray, " n"],
-    num_bins: int = 15,
-) -> float:
+    correct: Bool[np.ndarray, " n"], confidence: Float[np.ndarray, " n"], counts: Counts, num_bins: int = 15
+) -> Float[np.ndarray, " d"]:
     """Debiased root-mean-square calibration error of the predicted class.
 
     ``sum_b n_b / n [(conf_b - acc_b)^2 - acc_b (1 - acc_b) / (m_b - 1)]`` over bins of equal mass, floored
@@ -93,26 +123,33 @@ def calibration_error(
     Args:
         correct: Whether the predicted class is the true one.
         confidence: Probability of the predicted class.
-        repeats: How many of the rows show the same picture as this one, itself included.
+        counts: Of the draws.
         num_bins: Number of bins, fewer where confidences are equal.
 
     Returns:
         In [0, 1]; NaN when no bin holds two pictures.
     """
-    edges = np.quantile(confidence, np.arange(1, num_bins) / num_bins) if len(confidence) else confidence
-    bins = np.searchsorted(edges, confidence, side="right")
-    size = np.bincount(bins)
-    effective = size**2 / np.maximum(np.bincount(bins, repeats), 1)
-    kept = effective > 1
-    if not kept.any():
-        return float("nan")
-    accuracy = np.bincount(bins, correct)[kept] / size[kept]
-    gap = np.bincount(bins, confidence)[kept] / size[kept] - accuracy
-    excess = gap**2 - accuracy * (1 - accuracy) / (effective[kept] - 1)
-    return float(np.sqrt(max((size[kept] * excess).sum() / len(confidence), 0.0)))
+    errors = np.full(len(counts), np.nan)
+    for draw, repeats in enumerate(counts):
+        total = int(repeats.sum())
+        if not total:
+            continue
+        edges = np.quantile(np.repeat(confidence, repeats), np.arange(1, num_bins) / num_bins)
+        bins = np.searchsorted(edges, confidence, side="right")
+        size = np.bincount(bins, repeats)
+        effective = size**2 / np.maximum(np.bincount(bins, repeats**2), 1)
+        if not (kept := effective > 1).any():
+            continue
+        accuracy = np.bincount(bins, repeats * correct)[kept] / size[kept]
+        gap = np.bincount(bins, repeats * confidence)[kept] / size[kept] - accuracy
+        excess = gap**2 - accuracy * (1 - accuracy) / (effective[kept] - 1)
+        errors[draw] = np.sqrt(max((size[kept] * excess).sum() / total, 0.0))
+    return errors
 
 
-def calibration_slope(truth: Bool[np.ndarray, " n"], prob: Float[np.ndarray, " n"]) -> float:
+def calibration_slope(
+    truth: Bool[np.ndarray, " n"], prob: Float[np.ndarray, " n"], counts: Counts
+) -> Float[np.ndarray, " d"]:
     """Slope of the unpenalised logistic regression of the outcome on the logit of its probability.
 
     1 when calibrated, below 1 when the probabilities are too extreme (Cox, Biometrika 45, 1958; Van Calster
@@ -125,19 +162,26 @@ def calibration_slope(truth: Bool[np.ndarray, " n"], prob: Float[np.ndarray, " n
     margin = float(np.finfo(np.float32).eps)  # a float32 softmax says nothing finer about its distance to 1
     prob = np.clip(prob, margin, 1 - margin)
     logit = np.log(prob) - np.log1p(-prob)
-    ranges = [(side.min(), side.max()) for side in (logit[truth], logit[~truth]) if side.size]
-    if len(ranges) < 2 or ranges[0][1] <= ranges[1][0] or ranges[1][1] <= ranges[0][0]:
-        return float("nan")
-    design = np.stack([np.ones_like(logit), (logit - logit.mean()) / logit.std()])
-    beta = np.zeros(2)
+    slopes = np.full(len(counts), np.nan)
+    overlap = np.flatnonzero(_overlap(truth, logit, counts))
+    if not overlap.size:
+        return slopes
+    design = np.stack([np.ones_like(logit), (logit - logit.mean()) / logit.std()], axis=1)
+    squares = np.stack([design[:, 0], design[:, 1], design[:, 1] ** 2], axis=1)
+    weights, beta = counts[overlap].astype(np.float64), np.zeros((len(overlap), 2))
     for _ in range(50):
-        fitted = expit(beta @ design)
-        gradient = design @ (truth - fitted)
+        fitted = expit(beta @ design.T)
+        gradient = (weights * (truth - fitted)) @ design
         if np.abs(gradient).max() < 1e-8:
-            return float(beta[1] / logit.std())
-        hessian = design * (fitted * (1 - fitted)) @ design.T
-        beta += np.linalg.lstsq(hessian, gradient)[0]
-    return float("nan")
+            break
+        a, b, c = ((weights * fitted * (1 - fitted)) @ squares).T
+        with np.errstate(all="ignore"):  # a draw that diverges ends as NaN
+            step = np.stack(
+                [c * gradient[:, 0] - b * gradient[:, 1], a * gradient[:, 1] - b * gradient[:, 0]]
+            )
+            beta = beta + (step / (a * c - b**2)).T
+    slopes[overlap] = np.where(np.abs(gradient).max(axis=1) < 1e-8, beta[:, 1] / logit.std(), np.nan)
+    return slopes
 
 
 def operating_points(
@@ -176,67 +220,6 @@ def operating_points(
     return _undefined_as_none(values)
 
 
-def bootstrap_metrics(
-    groups: Int[np.ndarray, " n"],
-    compute: Callable[[Int[np.ndarray, " m"]], Mapping[str, float | None]],
-    strata: Int[np.ndarray, " n"] | None = None,
-    num_draws: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> dict[str, tuple[float, float]]:
-    """Confidence intervals of metrics by the percentile bootstrap over whole groups.
-
-    Pictures of one group (lesion) are not independent, so whole groups are drawn with replacement, within
-    each stratum (fold): Davison and Hinkley, "Bootstrap Methods and their Application", 1997, sections 3.2
-    and 3.8. The interval leaves out the variance of training again. To compare two arms, let `compute`
-    return the differences of their metrics on the rows it gets: a paired bootstrap.
-
-    Args:
-        groups: Group of each row.
-        compute: Metrics of the rows whose indices it gets; None or NaN where undefined.
-        strata: Stratum of each row; every draw has each stratum's number of groups.
-        num_draws: Number of draws.
-        seed: Equal seeds draw the same groups.
-        level: Nominal coverage.
-
-    Returns:
-        Lower and upper limit by metric. Draws where a metric is undefined are left out; if more than half
-        are, both limits are NaN, since the rest does not stand for the population.
-
-    Raises:
-        ValueError: A group lies in more than one stratum.
-    """
-    draws = [compute(rows) for rows in resample(groups, strata, num_draws, seed)]
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    intervals = {}
-    for name in draws[0]:
-        values = np.array([draw[name] for draw in draws], dtype=np.float64)  # None becomes NaN
-        values = values[np.isfinite(values)]
-        lower, upper = np.quantile(values, tails) if 2 * len(values) >= num_draws else (np.nan, np.nan)
-        intervals[name] = (float(lower), float(upper))
-    return intervals
-
-
-def resample(
-    groups: Int[np.ndarray, " n"], strata: Int[np.ndarray, " n"] | None, num_draws: int, seed: int
-) -> Iterator[Int[np.ndarray, " m"]]:
-    """Yield the row indices of bootstrap draws of whole groups; see `bootstrap_metrics`."""
-    strata = np.zeros_like(groups) if strata is None else strata
-    order = np.lexsort((groups, strata))
-    pairs, sizes = np.unique(np.stack([strata, groups], axis=1), axis=0, return_counts=True)
-    if len(np.unique(pairs[:, 1])) < len(pairs):
-        raise ValueError("a group lies in more than one stratum: make the folds from whole groups")
-    starts = np.cumsum(sizes) - sizes
-    # Slot g of a draw holds one of the groups low[g]..high[g] - 1: those of its own stratum.
-    low, high = (np.searchsorted(pairs[:, 0], pairs[:, 0], side=side) for side in ("left", "right"))
-    rng = np.random.default_rng(seed)
-    for _ in range(num_draws):
-        drawn = rng.integers(low, high)
-        size = sizes[drawn]
-        skip = starts[drawn] - (np.cumsum(size) - size)
-        yield order[np.repeat(skip, size) + np.arange(size.sum())]
-
-
 def _rates(
     labels: Int[np.ndarray, " n"], scores: Float[np.ndarray, " n"], thresholds: Float[np.ndarray, " k"]
 ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
@@ -248,5 +231,27 @@ def _rates(
     return sensitivity, specificity
 
 
-def _undefined_as_none(values: Mapping[str, float]) -> dict[str, float | None]:
+def _one_hot(labels: Int[np.ndarray, " n"]) -> Bool[np.ndarray, "n 3"]:
+    return np.asarray(labels[:, None] == np.arange(len(CLASSES)))
+
+
+def _sum(counts: Counts, values: Shaped[np.ndarray, "n k"]) -> Float[np.ndarray, "d k"]:
+    # Floating-point products are many times faster than those of integers.
+    return counts.astype(np.float64) @ values.astype(np.float64)
+
+
+def _overlap(
+    truth: Bool[np.ndarray, " n"], logit: Float[np.ndarray, " n"], counts: Counts
+) -> Bool[np.ndarray, " d"]:
+    """Whether both outcomes are there, and no threshold separates them."""
+    ranges = []
+    for side in (truth, ~truth):
+        there = counts[:, side] > 0
+        lowest = np.where(there, logit[side], np.inf).min(axis=1, initial=np.inf)
+        ranges.append((lowest, np.where(there, logit[side], -np.inf).max(axis=1, initial=-np.inf)))
+    (low, high), (other_low, other_high) = ranges
+    return np.asarray((high > other_low) & (other_high > low))
+
+
+def _undefined_as_none(values: dict[str, float]) -> dict[str, float | None]:
     return {name: float(value) if np.isfinite(value) else None for name, value in values.items()}

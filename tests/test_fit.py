@@ -92,7 +92,10 @@ def test_predictions_are_those_of_the_judged_pictures(seg: Run, cls: Run) -> Non
         (cls, ["pred", *(f"{kind}_{name}" for kind in ("logit", "prob") for name in CLASSES)]),
     ):
         rows, split = table(run.folder / "predictions.csv"), table(run.folder / "split.csv")
-        assert list(rows[0]) == ["id", "label", "group", "fold", "split", *columns]
+        described = ["id", "label", "group", "fold", "split", "lesion_share", "marked"]
+        assert list(rows[0]) == [*described, *columns]
+        assert {row["marked"] for row in rows} <= {"0", "1"}
+        assert all((row["label"] == "normal") == (float(row["lesion_share"]) == 0) for row in rows)
         judged = {row["id"]: row["split"] for row in split if row["split"] in ("val", "test")}
         assert {row["id"]: row["split"] for row in rows} == judged
 
