@@ -23,6 +23,8 @@ LONG = (*(text for text in SMALL if "max_epochs" not in text), "trainer.max_epoc
 
 def stop_after_first_epoch(arguments: list[str], folder: Path, number: int, cache: Path) -> int:
     """Start the command, wait for its first checkpoint, send a signal, and return the exit status."""
+    # Tests in the background of a shell ignore Ctrl-C, and so would what they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "busi.train", *arguments, f"hydra.run.dir={folder}"],
         env={**os.environ, "BUSI_CACHE": str(cache)},
