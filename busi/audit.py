@@ -14,9 +14,9 @@ from busi.command import run_command
 from busi.data.audit import Audit, examine
 from busi.data.records import read_gray, read_mask
 from busi.data.survey import clusters
-from busi.pages import Cell, Picture, Section, Table, write_page
+from busi.pages import Block, Cell, Picture, Section, Table, write_page
 from busi.paths import write_json
-from busi.pictures import ANNOTATION
+from busi.pictures import ANNOTATION, draw_contour
 from busi.provenance import describe_environment
 from busi.runs import write_table
 from busi.types import CLASSES, InputError
@@ -86,7 +86,7 @@ def draw_sections(audit: Audit) -> list[Section]:
 def _files(audit: Audit) -> Section:
     facts = audit.facts
     bad: list[list[Cell]] = [[entry["file"], entry["problem"]] for entry in facts["unusable"]]
-    blocks: list[str | Table | Picture] = [
+    blocks: list[Block] = [
         Table(
             ["", "number"],
             [
@@ -142,7 +142,7 @@ def _conflicts(audit: Audit) -> Section:
 
 
 def _leak(audit: Audit) -> Section:
-    facts, blocks = audit.facts, list[str | Table | Picture]()
+    facts, blocks = audit.facts, list[Block]()
     if leak := facts["random_split_leak"]:
         blocks.append(
             f"In a random 80/20 split {leak['mean']:.1%} of the test pictures have a near-duplicate in "
@@ -187,7 +187,7 @@ def _marks(audit: Audit) -> Section:
         "can read the class off the marks: look at marked and unmarked pictures apart."
     )
     marked = [i for i, portrait in enumerate(audit.portraits) if portrait.marked]
-    blocks: list[str | Table | Picture] = [text, Table(["class", "share of pictures with marks"], rows)]
+    blocks: list[Block] = [text, Table(["class", "share of pictures with marks"], rows)]
     if marked:
         places = np.linspace(0, len(marked) - 1, min(8, len(marked))).round().astype(int)
         figure = _draw_clusters(audit, [[marked[p] for p in places[k : k + 4]] for k in (0, 4)])
@@ -226,8 +226,7 @@ def _draw_clusters(audit: Audit, rows: Sequence[Sequence[int]]) -> Figure:
             mask = read_mask(record, *gray.shape)
             axis.imshow(gray, cmap="gray", vmin=0, vmax=255)
             axis.set_title(record.id, fontsize=8)
-            if mask.any():
-                axis.contour(mask, levels=[0.5], colors=[ANNOTATION], linewidths=1)
+            draw_contour(axis, mask.astype(bool), ANNOTATION)
     return figure
 
 

@@ -9,7 +9,7 @@ from torch.utils.data import default_collate
 from busi.data.datamodule import BUSIDataModule
 from busi.loggers import PROGRESS, log_pictures
 from busi.modules.base import StageModule
-from busi.pictures import Overlay, draw_overlays
+from busi.pictures import Overlay, draw_overlays, save_figure
 from busi.types import CLASSES, Batch
 
 
@@ -56,7 +56,7 @@ class ValidationPictures(lightning.Callback):
         module: StageModule = pl_module  # type: ignore[assignment]
         overlays = predict_overlays(module, choose_batch(data, self.num_pictures))
         title = f"Validation pictures after epoch {num_done}"
-        path = draw_overlays(overlays, title, self.folder / f"{PROGRESS}.png")
+        path = save_figure(draw_overlays(overlays, title), self.folder / f"{PROGRESS}.png")
         log_pictures(trainer.loggers, [path], trainer.global_step)
 
 

@@ -3,13 +3,29 @@
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
+import hydra
 import numpy as np
 from jaxtyping import Float, Int, Shaped
+from omegaconf import OmegaConf
 
-from busi.runs import Run, open_run
-from busi.types import CLASSES, InputError
+from busi.runs import UPPER_BOUND, Run, open_run
+from busi.settings import FOLD_SETTINGS, NOT_SETTINGS, find_differences
+from busi.types import CLASSES, InputError, Record
+
+ARMS = ("segmentation", "crossfit", "predicted", "blank", "annotated")
+"""Names of what is judged, in the order of a report."""
+
+
+NEEDED = ("id", "label", "group", "fold", "split", "lesion_share", "marked")
+NEEDED_OF = {
+    "seg": ("dice", "iou", "hd95", "area", "pred_area"),
+    "cls": tuple(f"logit_{name}" for name in CLASSES),
+}
+"""Columns that ``predictions.csv`` must have, in any stage and in each."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +70,36 @@ class Predictions:
         return np.stack([rows[f"logit_{name}"] for name in CLASSES], axis=1)
 
 
-def read_evidence(folders: Sequence[Path], partial: bool) -> list[Predictions]:
-    """Read runs that may stand in one report, by arm, seed and fold.
+@dataclass(frozen=True)
+class Arm:
+    """The runs that are judged as one: segmentation, or diagnosis with one kind of guide.
+
+    Attributes:
+        name: ``segmentation``, or what guided the classifier.
+        seeds: The runs of each seed, fold by fold; every seed has the same folds.
+    """
+
+    name: str
+    seeds: tuple[tuple[Predictions, ...], ...]
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The folds that were tested."""
+        return tuple(one.fold for one in self.seeds[0])
+
+    @property
+    def title(self) -> str:
+        """The name, with a warning where the guide gives the label away."""
+        return f"{self.name}{UPPER_BOUND.get(self.name, '')}"
+
+    def only(self, folds: Sequence[int]) -> "Arm":
+        """The same with these folds alone."""
+        seeds = (tuple(one for one in seed if one.fold in folds) for seed in self.seeds)
+        return Arm(self.name, tuple(seeds))
+
+
+def read_evidence(folders: Sequence[Path], partial: bool) -> list[Arm]:
+    """Read runs that may stand in one report: segmentation first, then diagnosis by guide.
 
     Args:
         folders: Run folders, or folders of them (a sweep).
@@ -63,7 +107,8 @@ def read_evidence(folders: Sequence[Path], partial: bool) -> list[Predictions]:
 
     Raises:
         InputError: If a folder holds no run; a run is not finished, not tested or damaged; runs differ in
-            data or split; an arm has a fold twice under one seed, or lacks one and `partial` is not set.
+            data or split; an arm has a fold twice under one seed, lacks one and `partial` is not set, has
+            other folds under another seed, or folds of different settings.
     """
     runs = [run for folder in folders for run in find(folder)]
     unfinished = [str(run.folder) for run in runs if not run.finished]
@@ -79,7 +124,29 @@ def read_evidence(folders: Sequence[Path], partial: bool) -> list[Predictions]:
     check_same(found, "data", "data sets")
     check_same(found, "split", "splits")
     check_folds(found, partial)
-    return sorted(found, key=lambda one: (one.arm != "segmentation", one.arm, one.seed, one.fold))
+    found = sorted(found, key=lambda one: (ARMS.index(one.arm), one.seed, one.fold))
+    arms = []
+    for name, runs_of_arm in groupby(found, key=lambda one: one.arm):
+        seeds = (tuple(folds) for _, folds in groupby(runs_of_arm, key=lambda one: one.seed))
+        arms.append(Arm(name, tuple(seeds)))
+    for arm in arms:
+        check_arm(arm)
+    return arms
+
+
+def find_records(run: Run) -> dict[str, Record]:
+    """The pictures of a run's data by their ids, as files that are not opened.
+
+    Raises:
+        InputError: If the data is not where it was, or is read by a function of another package.
+    """
+    node: dict[str, Any] = OmegaConf.to_container(run.config.data.read)  # type: ignore[assignment]
+    target = node.pop("_target_")
+    node.pop("_partial_", None)
+    if not target.startswith("busi.data."):
+        raise InputError(f"{target}, which reads the data of {run.folder}, is not of busi")
+    records, _ = hydra.utils.get_method(target)(Path(run.config.data.root).expanduser(), **node)
+    return {record.id: record for record in records}
 
 
 def find(folder: Path) -> list[Run]:
@@ -106,12 +173,12 @@ def read_predictions(run: Run) -> Predictions:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        columns = {name: _column(name, [row[name] for row in rows]) for name in rows[0]}
+        names = dict.fromkeys([*rows[0], *NEEDED, *NEEDED_OF[run.provenance["stage"]]])
+        columns = {name: _column(name, [row[name] for row in rows]) for name in names}
         labels = np.array([CLASSES.index(name) for name in columns["label"]])
     except (OSError, KeyError, IndexError, ValueError, TypeError) as error:
         raise InputError(
-            f"{path} is missing or damaged ({type(error).__name__}): make it again with "
-            f"python -m busi.train resume={run.folder}"
+            f"{path} is missing, damaged or of an older version ({error}): train this run again"
         ) from error
     return Predictions(run, {**columns, "label": labels})
 
@@ -148,6 +215,25 @@ def check_folds(found: Sequence[Predictions], partial: bool) -> None:
                 f"{arm} with seed {seed} lacks fold {', '.join(map(str, missing))} of {num_folds}: run them, "
                 "or say --partial for a report of what is there"
             )
+
+
+def check_arm(arm: Arm) -> None:
+    """Raise `InputError` if seeds have different folds, or folds different settings."""
+    for seed in arm.seeds:
+        if folds := {one.fold for one in seed} ^ set(arm.folds):
+            raise InputError(
+                f"the seeds of {arm.name} have different folds ({', '.join(map(str, sorted(folds)))}): give "
+                "the same folds of every seed"
+            )
+        for one in seed:
+            first = seed[0].run
+            if one.run.provenance["recipe"] != first.provenance["recipe"]:
+                different = find_differences(first.config, one.run.config, (*NOT_SETTINGS, *FOLD_SETTINGS))
+                listed = "; ".join(f"{name} {was} and {now}" for name, (was, now) in different.items())
+                raise InputError(
+                    f"{first.folder} and {one.run.folder} are folds of one result, but not of one recipe: "
+                    f"{listed}. Run one of them again"
+                )
 
 
 def _column(name: str, texts: Sequence[str]) -> Shaped[np.ndarray, " n"]:

@@ -46,12 +46,16 @@ class Picture:
     caption: str
 
 
+Block = str | Table | Picture
+"""What a section is made of; text is plain, one string a paragraph."""
+
+
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it, in order; text is plain, one string a paragraph."""
+    """A heading and what stands below it, in order."""
 
     title: str
-    blocks: Sequence[str | Table | Picture] = field(default_factory=list)
+    blocks: Sequence[Block] = field(default_factory=list)
 
 
 def write_page(folder: Path, title: str, lead: str, sections: Sequence[Section]) -> Path:
@@ -86,7 +90,7 @@ def show(cell: Cell) -> str:
     return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
 
 
-def kind(block: str | Table | Picture) -> str:
+def kind(block: Block) -> str:
     """What a block is, in lower case: str, table or picture."""
     return type(block).__name__.lower()
 

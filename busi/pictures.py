@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -32,7 +33,7 @@ class Overlay:
     pred: Bool[np.ndarray, "h w"]
 
 
-def draw_overlays(overlays: Sequence[Overlay], title: str, path: Path) -> Path:
+def draw_overlays(overlays: Sequence[Overlay], title: str) -> Figure:
     """Draw pictures in rows of four, annotated and predicted masks as contours."""
     num_rows = max(1, -(-len(overlays) // 4))
     figure = Figure(figsize=(12, 3.1 * num_rows + 0.7), layout="constrained")
@@ -43,18 +44,23 @@ def draw_overlays(overlays: Sequence[Overlay], title: str, path: Path) -> Path:
     for axis, overlay in zip(axes, overlays, strict=False):
         axis.imshow(overlay.picture, cmap="gray", vmin=0, vmax=255)
         axis.set_title(overlay.title, fontsize=9)
-        for mask, colour in ((overlay.mask, ANNOTATION), (overlay.pred, PREDICTION)):
-            if mask.any():
-                # A margin closes the contour of a mask that touches the border.
-                framed = np.pad(mask.astype(float), 1)
-                columns, rows = np.arange(-1, mask.shape[1] + 1), np.arange(-1, mask.shape[0] + 1)
-                axis.contour(columns, rows, framed, levels=[0.5], colors=[colour], linewidths=1.5)
+        draw_contour(axis, overlay.mask, ANNOTATION)
+        draw_contour(axis, overlay.pred, PREDICTION)
     figure.text(0.01, 0.005, "annotation", color=ANNOTATION, weight="bold")
     figure.text(0.11, 0.005, "prediction", color=PREDICTION, weight="bold")
-    return _save(figure, path)
+    return figure
 
 
-def draw_confusion(counts: Int[np.ndarray, "3 3"], title: str, path: Path) -> Path:
+def draw_contour(axis: Axes, mask: Bool[np.ndarray, "h w"], colour: str) -> None:
+    """Outline a mask; an empty one has no outline."""
+    if mask.any():
+        # A margin closes the contour of a mask that touches the border.
+        framed = np.pad(mask.astype(float), 1)
+        columns, rows = np.arange(-1, mask.shape[1] + 1), np.arange(-1, mask.shape[0] + 1)
+        axis.contour(columns, rows, framed, levels=[0.5], colors=[colour], linewidths=1.5)
+
+
+def draw_confusion(counts: Int[np.ndarray, "3 3"], title: str) -> Figure:
     """Draw a confusion matrix, rows the true classes: counts, and shares of each row as shades."""
     figure = Figure(figsize=(4.8, 4.4), layout="constrained")
     axis = figure.subplots()
@@ -67,9 +73,10 @@ def draw_confusion(counts: Int[np.ndarray, "3 3"], title: str, path: Path) -> Pa
     axis.set_xticks(range(len(CLASSES)), CLASSES)
     axis.set_yticks(range(len(CLASSES)), CLASSES, rotation=90, va="center")
     axis.set(xlabel="predicted", ylabel="true", title=title)
-    return _save(figure, path)
+    return figure
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as a PNG, whole or not at all."""
     FigureCanvasAgg(figure)
     return write_whole(path, lambda part: figure.savefig(part, dpi=110))

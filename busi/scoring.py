@@ -25,7 +25,7 @@ from busi.metrics import dice, hd95, iou, segmentation_metrics
 from busi.modules.classification import ClsModule
 from busi.modules.segmentation import SegModule
 from busi.paths import write_whole
-from busi.pictures import Overlay, draw_confusion, draw_overlays
+from busi.pictures import Overlay, draw_confusion, draw_overlays, save_figure
 from busi.runs import UPPER_BOUND, write_table
 from busi.statistics import classification_metrics, operating_points
 from busi.types import CLASSES
@@ -78,11 +78,11 @@ def score_segmentation(cfg: DictConfig, module: SegModule, data: BUSIDataModule,
         if cohort.splits[i] == judged[-1]:
             shown.append((row, i, pred))
     write_table(folder / "predictions.csv", rows)
-    draw_overlays(
+    figure = draw_overlays(
         [_overlay(cohort, *case) for case in spread(shown)],
         f"{title(cfg, judged[-1])}: of each class from the best Dice to the worst",
-        folder / "pictures" / f"{judged[-1]}_overlays.png",
     )
+    save_figure(figure, folder / "pictures" / f"{judged[-1]}_overlays.png")
     return summarize(rows, segmentation_metrics)
 
 
@@ -109,11 +109,11 @@ def score_classification(cfg: DictConfig, module: ClsModule, data: BUSIDataModul
     write_table(folder / "predictions.csv", rows)
     labels, split = cohort.labels()[judged], np.array(cohort.splits)[judged]
     shown = split == splits[-1]
-    draw_confusion(
+    figure = draw_confusion(
         confusion_matrix(labels[shown], probs[shown].argmax(axis=1), labels=range(len(CLASSES))),
         f"{title(cfg, splits[-1])}, guide={cfg.guide}{UPPER_BOUND.get(cfg.guide, '')}",
-        folder / "pictures" / f"{splits[-1]}_confusion.png",
     )
+    save_figure(figure, folder / "pictures" / f"{splits[-1]}_confusion.png")
     metrics = summarize(rows, _classification_metrics)
     if cfg.test:
         val, test = split == "val", split == "test"

@@ -63,16 +63,24 @@ def flatten(cfg: DictConfig, leave_out: Sequence[str]) -> dict[str, object]:
     return dict(walk(OmegaConf.to_container(cfg, resolve=True), ""))
 
 
-def find_differences(there: DictConfig, asked: DictConfig) -> list[str]:
-    """Say which values two configs do not share, places aside: ``optimizer.lr 0.001 (asked: 0.01)``."""
-    before, after = (flatten(cfg, (*PLACES, "resume", "test")) for cfg in (there, asked))
+def find_differences(
+    there: DictConfig, other: DictConfig, leave_out: Sequence[str] = (*PLACES, "resume", "test")
+) -> dict[str, tuple[object, object]]:
+    """Which values two configs do not share: name -> value there, value in the other.
+
+    Args:
+        there: One config.
+        other: Another.
+        leave_out: Dotted names that do not matter.
+    """
+    before, after = (flatten(cfg, leave_out) for cfg in (there, other))
     different: dict[tuple[object, ...], str] = {}
     for name in dict.fromkeys([*before, *after]):
         values = before.get(name, "not there"), after.get(name, "not there")
         if values[0] != values[1]:
             # An interpolated value is in several places: the first is where it was set.
             different.setdefault((name.rsplit(".", 1)[-1], *values), name)
-    return [f"{name} {was} (asked: {now})" for (_, was, now), name in different.items()]
+    return {name: (was, now) for (_, was, now), name in different.items()}
 
 
 def settings_fingerprint(cfg: DictConfig, leave_out: Sequence[str] = ()) -> str:

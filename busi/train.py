@@ -80,9 +80,8 @@ def start_or_continue(cfg: DictConfig, folder: Path, in_sweep: bool) -> "Run":
     run = open_run(folder)
     started_with = run.config if in_sweep else hydra.compose("train", read_overrides(folder))
     if different := find_differences(resolve(started_with, folder), resolve(cfg, folder)):
-        raise InputError(
-            f"{folder} was started with {'; '.join(different)}: leave that out, or start a new run"
-        )
+        listed = "; ".join(f"{name} {was} (asked: {now})" for name, (was, now) in different.items())
+        raise InputError(f"{folder} was started with {listed}: leave that out, or start a new run")
     return go_on(run, test=wants_test(cfg))
 
 

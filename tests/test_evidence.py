@@ -12,7 +12,7 @@ import pytest
 from omegaconf import DictConfig
 from scipy.special import softmax
 
-from busi.evidence import read_evidence
+from busi.evidence import Predictions, read_evidence
 from busi.fit import fit
 from busi.paths import conf_dir
 from busi.types import CLASSES, InputError
@@ -33,6 +33,11 @@ def configs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Compose:
     return composed
 
 
+def read(folders: list[Path], partial: bool = False) -> list[Predictions]:
+    """All predictions, in the order of their arms."""
+    return [one for arm in read_evidence(folders, partial) for seed in arm.seeds for one in seed]
+
+
 @pytest.fixture(scope="module")
 def runs(configs: Compose) -> Path:
     """All three folds of both stages."""
@@ -44,7 +49,7 @@ def runs(configs: Compose) -> Path:
 
 
 def test_runs_are_read_in_order_with_their_columns(runs: Path) -> None:
-    found = read_evidence([runs], partial=False)
+    found = read([runs])
     assert [(one.arm, one.fold) for one in found] == [
         *(("segmentation", fold) for fold in range(3)),
         *(("blank", fold) for fold in range(3)),
@@ -57,7 +62,7 @@ def test_runs_are_read_in_order_with_their_columns(runs: Path) -> None:
 
 
 def test_every_picture_is_tested_once_over_the_folds(runs: Path) -> None:
-    found = read_evidence([runs / "cls"], partial=False)
+    found = read([runs / "cls"])
     ids = np.concatenate([one.part("test")["id"] for one in found])
     assert len(ids) == len(set(ids))
     with (runs / "cls" / "0" / "split.csv").open(newline="") as file:
@@ -68,7 +73,7 @@ def test_fewer_folds_need_the_word(runs: Path) -> None:
     two = [runs / "seg" / "0", runs / "seg" / "2"]
     with pytest.raises(InputError, match="segmentation with seed 0 lacks fold 1 of 3: .* --partial"):
         read_evidence(two, partial=False)
-    assert [one.fold for one in read_evidence(two, partial=True)] == [0, 2]
+    assert [one.fold for one in read(two, partial=True)] == [0, 2]
 
 
 def test_the_same_fold_twice_is_an_error(runs: Path) -> None:
@@ -94,11 +99,17 @@ def test_runs_that_cannot_be_reported_say_what_to_do(runs: Path, configs: Compos
     facts = json.loads((unfinished / "provenance.json").read_text())
     (unfinished / "provenance.json").write_text(json.dumps({**facts, "finished": None}))
     (damaged / "predictions.csv").write_text("id,label\n")
+    other = fit(configs("stage=seg", "data.fold=1", "image_size=64"), tmp_path / "other").folder
+    with pytest.raises(InputError, match="not of one recipe: image_size 32 and 64"):
+        read_evidence([runs / "seg" / "0", other], partial=True)
+    seed = fit(configs("stage=seg", "data.fold=1", "seed=1"), tmp_path / "seed").folder
+    with pytest.raises(InputError, match=r"seeds of segmentation have different folds \(0, 1\)"):
+        read_evidence([runs / "seg" / "0", seed], partial=True)
     for folder, words in (
         (untested, "did not score its test fold: python -m busi.train resume=.* test=true"),
         (inner, "only runs with data.leave_out"),
         (unfinished, "1 runs are not finished: .* resume=FOLDER"),
-        (damaged, "predictions.csv is missing or damaged"),
+        (damaged, "predictions.csv is missing, damaged or of an older version"),
         (tmp_path / "nothing", "is no run folder, and has none below it"),
     ):
         with pytest.raises(InputError, match=words):

@@ -1,0 +1,89 @@
+"""Where the numbers come from: data, split, runs, versions, machine."""
+
+import csv
+from collections.abc import Sequence
+from typing import Any
+
+from busi.evidence import Arm, Predictions
+from busi.pages import Block, Cell, Section, Table
+from busi.sections.cells import Facts
+
+
+def describe_origin(arms: Sequence[Arm], environment: dict[str, Any]) -> tuple[Section, Facts]:
+    """The section on what was run.
+
+    Args:
+        arms: Of the report.
+        environment: Of the process that writes the report.
+    """
+    found = [one for arm in arms for seed in arm.seeds for one in seed]
+    first = found[0].run
+    dropped = read_dropped(found[0])
+    commands = dict.fromkeys(one.run.provenance["command"] for one in found)
+    blocks: list[Block] = [
+        f"Data {first.config.data.name}, fingerprint {first.provenance['data']}; split fingerprint "
+        f"{first.provenance['split']} ({first.config.data.num_folds} folds of whole groups of "
+        "near-duplicates, the same in both stages). A run of fold k is tested on it, validated on k + 1.",
+        "What the split cannot promise: other frames of a lesion or patient may cross it where the data "
+        "has no ids of patients.",
+        Table(
+            ["reason", "dropped", "pictures"],
+            [[why, len(ids), ", ".join(ids)] for why, ids in dropped.items()],
+        )
+        if dropped
+        else "No picture was dropped.",
+        Table(
+            ["run", "guide", "seed", "fold", "best epoch", "seconds", "device", "commit"],
+            [describe_run(one) for one in found],
+            "Runs",
+        ),
+        Table(["command"], [[command] for command in commands], "Their commands"),
+        Table(["", ""], [[name, value] for name, value in software(found).items()], "Software and machine"),
+        f"This report: {environment['command']} (busi {environment['busi']}, commit "
+        f"{environment['git_commit'] or 'unknown'}).",
+    ]
+    return Section("Where the numbers come from", blocks), {
+        "data": first.provenance["data"],
+        "split": first.provenance["split"],
+        "dropped": dropped,
+        "runs": [{"folder": str(one.run.folder), **one.run.provenance} for one in found],
+        "environment": environment,
+    }
+
+
+def read_dropped(one: Predictions) -> dict[str, list[str]]:
+    """Reason -> ids of the pictures that were left out of the folds."""
+    with (one.run.folder / "split.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["reason"]]
+    return {
+        why: [row["id"] for row in rows if row["reason"] == why]
+        for why in sorted({r["reason"] for r in rows})
+    }
+
+
+def describe_run(one: Predictions) -> list[Cell]:
+    """The row of a run."""
+    facts = one.run.provenance
+    commit = str(facts["git_commit"] or "unknown")
+    return [
+        str(one.run.folder),
+        one.arm,
+        one.seed,
+        one.fold,
+        facts["epoch"],
+        round(facts["seconds"]),
+        facts["device"],
+        commit[:10] + ("-dirty" if commit.endswith("-dirty") else ""),
+    ]
+
+
+def software(found: Sequence[Predictions]) -> dict[str, str]:
+    """Versions and machines, all of them where runs differ."""
+    values: dict[str, dict[str, None]] = {}
+    for one in found:
+        facts = one.run.provenance
+        for name in ("busi", "python", "system", "num_cpus", "gpu"):
+            values.setdefault(name, {})[str(facts[name] or "none")] = None
+        for name, version in facts["packages"].items():
+            values.setdefault(name, {})[version] = None
+    return {name: " and ".join(different) for name, different in values.items()}

@@ -1,0 +1,191 @@
+"""The report by its real command, on finished runs of made data."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+import numpy as np
+import pytest
+from omegaconf import DictConfig, OmegaConf
+from sklearn.metrics import accuracy_score, confusion_matrix
+
+from busi.fit import fit
+from busi.paths import conf_dir
+from busi.types import CLASSES
+from tests.conftest import SMALL
+
+Report = Callable[..., subprocess.CompletedProcess[str]]
+Compose = Callable[..., DictConfig]
+
+
+@pytest.fixture(scope="module")
+def configs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Compose:
+    outputs = tmp_path_factory.mktemp("outputs")
+
+    def composed(*overrides: str) -> DictConfig:
+        paths = [f"cache_dir={cache}", f"output_dir={outputs}", *SMALL, "data.num_folds=3"]
+        with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+            return hydra.compose("train", overrides=[*paths, *overrides])
+
+    return composed
+
+
+@pytest.fixture(scope="module")
+def runs(configs: Compose) -> Path:
+    """All three folds of segmentation, and of diagnosis with two guides."""
+    folder = Path(configs().output_dir)
+    for fold in range(3):
+        fit(configs("stage=seg", f"data.fold={fold}"), folder / "seg" / str(fold))
+        for guide in ("blank", "annotated"):
+            fit(configs("stage=cls", f"guide={guide}", f"data.fold={fold}"), folder / guide / str(fold))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "busi.report", *arguments],
+            cwd=tmp_path_factory.getbasetemp(),
+            env={**os.environ, "BUSI_CACHE": str(cache)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def written(report: Report, runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report on all of them."""
+    output = tmp_path_factory.mktemp("report")
+    done = report(str(runs), "--output", str(output))
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+def rows_of(runs: Path, arm: str) -> list[dict[str, str]]:
+    rows = []
+    for fold in range(3):
+        with (runs / arm / str(fold) / "predictions.csv").open(newline="") as file:
+            rows += [row for row in csv.DictReader(file) if row["split"] == "test"]
+    return rows
+
+
+def test_page_stands_alone_and_each_figure_is_a_file(written: Path) -> None:
+    page = (written / "index.html").read_text()
+    assert not re.findall(r"(?:src|href)=\"(?!data:|#)", page)
+    assert not re.findall(r"https?://", page)
+    figures = {path.stem for path in (written / "figures").iterdir()}
+    assert len(figures) == page.count("<img ")
+    kinds = ("confusion", "ranking", "reliability", "decisions")
+    assert {f"{kind}_{arm}" for kind in kinds for arm in ("blank", "annotated")} <= figures
+    assert {"ranking", "dice_by_size", "examples_benign", "examples_malignant"} <= figures
+    for words in ("Made data", "not a medical device", "upper bound: the mask gives the label away"):
+        assert words in page
+    assert "that needs at least 3 seeds of each arm, and one has 1" in page
+    assert "partial" not in page.split("<section>")[0]
+
+
+def test_numbers_are_those_of_the_predictions(written: Path, runs: Path) -> None:
+    facts = json.loads((written / "report.json").read_text())
+    masks = rows_of(runs, "seg")
+    lesions = [float(row["dice"]) for row in masks if float(row["area"]) > 0]
+    normals = [float(row["pred_area"]) > 0 for row in masks if float(row["area"]) == 0]
+    of_all = facts["segmentation"]["by_class"]["all"]
+    assert of_all["dice"]["value"] == pytest.approx(np.mean(lesions))
+    assert of_all["dice"]["low"] < of_all["dice"]["value"] < of_all["dice"]["high"]
+    assert of_all["normal_fp_rate"]["value"] == pytest.approx(np.mean(normals))
+    for arm in ("blank", "annotated"):
+        rows = rows_of(runs, arm)
+        labels = [CLASSES.index(row["label"]) for row in rows]
+        # A temperature changes no order.
+        preds = [int(np.argmax([float(row[f"logit_{name}"]) for name in CLASSES])) for row in rows]
+        said = facts["diagnosis"]["arms"][arm]
+        assert said["numbers"]["accuracy"]["value"] == pytest.approx(accuracy_score(labels, preds))
+        assert said["confusion"] == confusion_matrix(labels, preds, labels=range(3)).tolist()
+        assert [one["fold"] for one in said["decisions"]] == [0, 1, 2]
+    apart = facts["diagnosis"]["differences"]["blank - annotated"]["accuracy"]["value"]
+    arms = facts["diagnosis"]["arms"]
+    first, second = (arms[arm]["numbers"]["accuracy"]["value"] for arm in ("blank", "annotated"))
+    assert apart == pytest.approx(first - second)
+    assert len(facts["runs"]) == 9
+
+
+def test_shuffled_test_labels_change_no_decision(
+    written: Path, runs: Path, report: Report, tmp_path: Path
+) -> None:
+    """The whole way from stored predictions to stated thresholds, temperatures and sets."""
+    rng = np.random.default_rng(0)
+    shutil.copytree(runs / "blank", tmp_path / "blank")
+    for path in (tmp_path / "blank").glob("*/predictions.csv"):
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        test = [row for row in rows if row["split"] == "test"]
+        for row, label in zip(test, rng.permutation([row["label"] for row in test]), strict=True):
+            row["label"] = str(label)
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    done = report(str(tmp_path / "blank"), "--output", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    before, after = (
+        json.loads((folder / "report.json").read_text())["diagnosis"]["arms"]["blank"]
+        for folder in (written, tmp_path / "out")
+    )
+    assert before["decisions"] == after["decisions"]
+    assert before["numbers"]["auroc"] != after["numbers"]["auroc"]
+
+
+def test_fewer_folds_are_said_in_the_title(runs: Path, report: Report, tmp_path: Path) -> None:
+    arguments = [str(runs / "seg" / "1"), str(runs / "blank"), "--output", str(tmp_path)]
+    done = report(*arguments)
+    assert done.returncode == 1
+    assert "error: segmentation with seed 0 lacks fold 0, 2 of 3" in done.stderr
+    assert not list(tmp_path.iterdir())
+    done = report(*arguments, "--partial")
+    assert done.returncode == 0, done.stderr
+    title = re.findall(r"<h1>(.*)</h1>", (tmp_path / "index.html").read_text())
+    assert title == ["Report on phantom - partial, not all of 3 folds (segmentation fold 1)"]
+
+
+def test_pictures_that_are_gone_cost_the_examples_alone(runs: Path, report: Report, tmp_path: Path) -> None:
+    shutil.copytree(runs / "seg", tmp_path / "seg")
+    for path in (tmp_path / "seg").glob("*/config.yaml"):
+        cfg = OmegaConf.load(path)
+        cfg.data.read = {"_target_": "busi.data.records.read_busi", "_partial_": True}
+        cfg.data.root = "nowhere"
+        OmegaConf.save(cfg, path)
+    done = report(str(tmp_path / "seg"), "--output", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "No pictures are shown here: no data at nowhere" in page
+    assert not list((tmp_path / "out" / "figures").glob("examples*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere", "--output", "out"], "error: nowhere is no run folder, and has none below it"),
+        (["RUNS", "RUNS/blank/0", "--output", "out"], "error: fold 0 of blank with seed 0 is there twice"),
+        (["RUNS", "--output", "file/out"], "error: cannot write to file/out"),
+        (["RUNS"], "the following arguments are required: --output"),
+    ],
+)
+def test_wrong_arguments_are_one_line(
+    runs: Path, report: Report, tmp_path_factory: pytest.TempPathFactory, arguments: list[str], words: str
+) -> None:
+    (tmp_path_factory.getbasetemp() / "file").touch()
+    done = report(*(text.replace("RUNS", str(runs)) for text in arguments))
+    assert done.returncode in (1, 2)
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
