@@ -8,6 +8,7 @@ from typing import Any
 import hydra
 import lightning
 import torch
+from jaxtyping import Float
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
@@ -120,6 +121,43 @@ def load_network(checkpoint: Checkpoint) -> Normalized:
     network = build_network(checkpoint.config.model)
     network.load_state_dict(checkpoint.part("network."))
     return network.eval()
+
+
+class Classifier(nn.Module):
+    """A trained classifier: picture and guide (b, 1, s, s) -> logits (b, 3) under the prior of its data."""
+
+    correction: Tensor
+
+    def __init__(self, network: nn.Module, correction: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("correction", correction)
+
+    def forward(
+        self, image: Float[Tensor, "b 1 s s"], guide: Float[Tensor, "b 1 s s"]
+    ) -> Float[Tensor, "b 3"]:
+        """Logits."""
+        logits: Tensor = self.network(image, guide) + self.correction
+        return logits
+
+
+def load_classifier(checkpoint: Checkpoint) -> Classifier:
+    """Rebuild a trained classifier from its checkpoint alone, in evaluation mode."""
+    return Classifier(load_network(checkpoint), checkpoint.weights["logit_correction"]).eval()
+
+
+def load_segmenter(checkpoint: Checkpoint) -> tuple[Normalized, DictConfig] | None:
+    """Rebuild the segmentation network that a classifier carries along; None if it has none.
+
+    Returns:
+        The network in evaluation mode, and the config of the run that trained it.
+    """
+    if (parent := checkpoint.card["parent"]) is None:
+        return None
+    config: DictConfig = OmegaConf.create(parent["config"])
+    network = build_network(config.model)
+    network.load_state_dict(checkpoint.part("segmenter."))
+    return network.eval(), config
 
 
 def _check_targets(node: Any) -> None:

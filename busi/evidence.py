@@ -1,6 +1,5 @@
 """Stored predictions of finished runs, checked to belong together before anything is said about them."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from omegaconf import OmegaConf
 
-from busi.runs import UPPER_BOUND, Run, open_run
+from busi.runs import UPPER_BOUND, Run, open_run, read_table
 from busi.settings import FOLD_SETTINGS, NOT_SETTINGS, find_differences
 from busi.types import CLASSES, InputError, Record
 
@@ -169,18 +168,24 @@ def read_predictions(run: Run) -> Predictions:
         raise InputError(
             f"{run.folder} did not score its test fold: python -m busi.train resume={run.folder} test=true"
         )
-    path = run.folder / "predictions.csv"
+    return Predictions(run, read_columns(run.folder / "predictions.csv", run.provenance["stage"]))
+
+
+def read_columns(path: Path, stage: str) -> dict[str, Shaped[np.ndarray, " n"]]:
+    """Read ``predictions.csv`` of a stage, column by column; see `Predictions`.
+
+    Raises:
+        InputError: If the file is missing or damaged, or lacks a column.
+    """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        names = dict.fromkeys([*rows[0], *NEEDED, *NEEDED_OF[run.provenance["stage"]]])
+        rows = read_table(path)
+        names = dict.fromkeys([*rows[0], *NEEDED, *NEEDED_OF[stage]])
         columns = {name: _column(name, [row[name] for row in rows]) for name in names}
-        labels = np.array([CLASSES.index(name) for name in columns["label"]])
+        return {**columns, "label": np.array([CLASSES.index(name) for name in columns["label"]])}
     except (OSError, KeyError, IndexError, ValueError, TypeError) as error:
         raise InputError(
             f"{path} is missing, damaged or of an older version ({error}): train this run again"
         ) from error
-    return Predictions(run, {**columns, "label": labels})
 
 
 def check_same(found: Sequence[Predictions], name: str, words: str) -> None:

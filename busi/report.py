@@ -10,7 +10,6 @@ from busi.command import run_command
 from busi.evidence import Arm, read_evidence
 from busi.pages import Section, write_page
 from busi.paths import write_json
-from busi.provenance import describe_environment
 from busi.sections.cells import Facts
 from busi.sections.diagnosis import describe_diagnosis
 from busi.sections.origin import describe_origin
@@ -34,17 +33,18 @@ def main() -> None:
     arguments = parser.parse_args()
     began = time.monotonic()
     arms = read_evidence(arguments.runs, arguments.partial)
-    page = write_report(arms, arguments.output, title_of(arms))
+    page = write_report(arms, arguments.output, title_of(arms), about_split(arms))
     log.info("Finished in %.0f s: %s", time.monotonic() - began, page)
 
 
-def write_report(arms: Sequence[Arm], output: Path, title: str) -> Path:
+def write_report(arms: Sequence[Arm], output: Path, title: str, about: str) -> Path:
     """Write ``index.html``, ``report.json`` and ``figures/``.
 
     Args:
         arms: What is reported.
         output: The folder.
         title: Of the page.
+        about: How test pictures were kept apart from what was trained.
 
     Raises:
         InputError: If the folder cannot be written.
@@ -60,7 +60,7 @@ def write_report(arms: Sequence[Arm], output: Path, title: str) -> Path:
         log.info("Measuring diagnosis with guide %s", ", ".join(arm.name for arm in diagnosis))
         more, facts["diagnosis"] = describe_diagnosis(diagnosis)
         sections += more
-    section, origin = describe_origin(arms, describe_environment("busi.report"))
+    section, origin = describe_origin(arms, about)
     try:
         write_json(output / "report.json", {**facts, **origin})
         return write_page(output, title, lead(arms), [*sections, section])
@@ -77,6 +77,15 @@ def title_of(arms: Sequence[Arm]) -> str:
         f" - partial, not all of {number} folds ({'; '.join(missing)})" if missing else f", {number} folds"
     )
     return f"Report on {config.data.name}{partial}"
+
+
+def about_split(arms: Sequence[Arm]) -> str:
+    """How the folds were made."""
+    run = arms[0].seeds[0][0].run
+    return (
+        f"Split fingerprint {run.provenance['split']}: {run.config.data.num_folds} folds of whole groups of "
+        "near-duplicates, the same in both stages. A run of fold k is tested on it, and decides on k + 1."
+    )
 
 
 def lead(arms: Sequence[Arm]) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import csv
 import fcntl
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -205,7 +205,13 @@ def read_overrides(folder: Path) -> list[str]:
     return [str(text) for text in OmegaConf.load(path)] if path.is_file() else []
 
 
-def write_table(path: Path, rows: Sequence[dict[str, object]]) -> Path:
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Read the rows of a CSV file."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
     """Write rows with the same keys as CSV, whole or not at all.
 
     Floats are written in full precision, undefined ones as empty fields.

@@ -13,6 +13,7 @@ from PIL import Image
 from rich.progress import track
 from scipy.special import softmax
 from sklearn.metrics import confusion_matrix
+from torch import nn
 
 from busi.bootstrap import Counts, Values, bootstrap, defined
 from busi.data.cohort import Cohort
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 Row = dict[str, object]
 Columns = Mapping[str, Shaped[np.ndarray, " n"]]
 Metrics = dict[str, float | None]
+NOT_MAPPED = ("subset", "seen")
+"""Pictures that were dropped for these reasons get no map."""
 Case = tuple[Row, int, Bool[np.ndarray, "_ _"]]
 """A row of predictions, the position of its picture in the cohort, and its predicted mask."""
 
@@ -50,18 +53,45 @@ def score_segmentation(cfg: DictConfig, module: SegModule, data: BUSIDataModule,
         ``val/...`` and ``test/...`` numbers, each of the test fold with ``_low`` and ``_high``, its
         95 % interval.
     """
-    cohort, judged = data.cohort, judged_splits(cfg)
+    judged = judged_splits(cfg)
+    cases = predict_masks(module.network.eval(), module.threshold, data, judged, folder)
+    rows = [row for row, _, _ in cases]
+    write_table(folder / "predictions.csv", rows)
+    figure = draw_overlays(
+        [
+            _overlay(data.cohort, *case)
+            for case in spread([case for case in cases if case[0]["split"] == judged[-1]])
+        ],
+        f"{title(cfg, judged[-1])}: of each class from the best Dice to the worst",
+    )
+    save_figure(figure, folder / "pictures" / f"{judged[-1]}_overlays.png")
+    return summarize(rows, segmentation_metrics)
+
+
+def predict_masks(
+    network: nn.Module, threshold: float, data: BUSIDataModule, judged: Sequence[str], folder: Path
+) -> list[Case]:
+    """Write the map of every picture that was not trained on, and measure the masks of some.
+
+    Args:
+        network: Picture -> logits, in evaluation mode.
+        threshold: Probability from which a pixel is lesion.
+        data: The pictures.
+        judged: Splits that are measured.
+        folder: Where ``maps/`` goes.
+    """
+    cohort = data.cohort
     held_out = [
         i
         for i in cohort.indices("val", "test", "left_out", "dropped").tolist()
-        if cohort.reasons[i] != "subset"
+        if cohort.reasons[i] not in NOT_MAPPED
     ]
     records = [cohort.records[i] for i in held_out]
     pictures = (read_gray(record.image) for record in records)
-    maps = predict_maps(module.network.eval(), pictures, data.image_size, data.batch_size)
-    rows, shown = [], []
+    maps = predict_maps(network, pictures, data.image_size, data.batch_size)
+    cases: list[Case] = []
     for i, probs in zip(held_out, track(maps, "predicting masks", len(records), transient=True), strict=True):
-        record, pred = cohort.records[i], probs >= module.threshold
+        record, pred = cohort.records[i], probs >= threshold
         name = f"{file_name(record.id)}.png"
         write_whole(folder / "maps" / name, partial(Image.fromarray(quantize(probs)).save, format="PNG"))
         if cohort.splits[i] not in judged:
@@ -74,16 +104,8 @@ def score_segmentation(cfg: DictConfig, module: SegModule, data: BUSIDataModule,
             "area": int(mask.sum()),
             "pred_area": int(pred.sum()),
         }
-        rows.append(row)
-        if cohort.splits[i] == judged[-1]:
-            shown.append((row, i, pred))
-    write_table(folder / "predictions.csv", rows)
-    figure = draw_overlays(
-        [_overlay(cohort, *case) for case in spread(shown)],
-        f"{title(cfg, judged[-1])}: of each class from the best Dice to the worst",
-    )
-    save_figure(figure, folder / "pictures" / f"{judged[-1]}_overlays.png")
-    return summarize(rows, segmentation_metrics)
+        cases.append((row, i, pred))
+    return cases
 
 
 def score_classification(cfg: DictConfig, module: ClsModule, data: BUSIDataModule, folder: Path) -> Metrics:
@@ -95,19 +117,11 @@ def score_classification(cfg: DictConfig, module: ClsModule, data: BUSIDataModul
         As `score_segmentation`, and the operating points: thresholds from the validation fold,
         achieved values on the test fold.
     """
-    cohort, splits = data.cohort, judged_splits(cfg)
-    judged = cohort.indices(*splits)
-    logits = predict_logits(module, data, judged)
-    probs = softmax(logits, axis=1)
-    rows = [
-        describe(cohort, i)
-        | {"pred": CLASSES[p.argmax()]}
-        | {f"logit_{name}": float(x) for name, x in zip(CLASSES, z, strict=True)}
-        | {f"prob_{name}": float(x) for name, x in zip(CLASSES, p, strict=True)}
-        for i, z, p in zip(judged.tolist(), logits, probs, strict=True)
-    ]
+    splits = judged_splits(cfg)
+    rows = predict_classes(module.eval(), data, splits)
     write_table(folder / "predictions.csv", rows)
-    labels, split = cohort.labels()[judged], np.array(cohort.splits)[judged]
+    columns = _columns(rows)
+    labels, split, probs = columns["label"], columns["split"], _probs(columns)
     shown = split == splits[-1]
     figure = draw_confusion(
         confusion_matrix(labels[shown], probs[shown].argmax(axis=1), labels=range(len(CLASSES))),
@@ -122,6 +136,31 @@ def score_classification(cfg: DictConfig, module: ClsModule, data: BUSIDataModul
     return metrics
 
 
+@torch.inference_mode()
+def predict_classes(network: nn.Module, data: BUSIDataModule, judged: Sequence[str]) -> list[Row]:
+    """Classify clean pictures, in double precision so that probabilities sum to one.
+
+    Args:
+        network: Picture and guide -> logits, in evaluation mode.
+        data: The pictures, with their guides.
+        judged: Splits that are classified.
+    """
+    cohort, device = data.cohort, next(network.parameters()).device
+    indices = cohort.indices(*judged)
+    batches = []
+    for batch in track(data.clean_dataloader(indices), "classifying", transient=True):
+        image, guide = batch["image"].to(device), batch["guide"].to(device)
+        batches.append(network(image, guide).double().cpu().numpy())
+    logits = np.concatenate(batches)
+    return [
+        describe(cohort, i)
+        | {"pred": CLASSES[z.argmax()]}
+        | {f"logit_{name}": float(x) for name, x in zip(CLASSES, z, strict=True)}
+        | {f"prob_{name}": float(x) for name, x in zip(CLASSES, p, strict=True)}
+        for i, z, p in zip(indices.tolist(), logits, softmax(logits, axis=1), strict=True)
+    ]
+
+
 def judged_splits(cfg: DictConfig) -> tuple[str, ...]:
     """The splits that are predicted and measured, the test fold last."""
     return ("val", "test") if cfg.test else ("val",)
@@ -131,19 +170,6 @@ def title(cfg: DictConfig, split: str) -> str:
     """Which pictures a drawing shows."""
     fold = cfg.data.fold if split == "test" else (cfg.data.fold + 1) % cfg.data.num_folds
     return f"{'Test' if split == 'test' else 'Validation'} pictures of fold {fold}"
-
-
-@torch.inference_mode()
-def predict_logits(
-    module: ClsModule, data: BUSIDataModule, indices: Shaped[np.ndarray, " m"]
-) -> Float[np.ndarray, "m 3"]:
-    """Logits of clean pictures, in double precision so that probabilities sum to one."""
-    module.eval()
-    batches = []
-    for batch in track(data.clean_dataloader(indices), "classifying", transient=True):
-        image, guide = batch["image"].to(module.device), batch["guide"].to(module.device)
-        batches.append(module(image, guide).double().cpu().numpy())
-    return np.concatenate(batches)
 
 
 def describe(cohort: Cohort, i: int) -> Row:
@@ -217,5 +243,8 @@ def _overlay(cohort: Cohort, row: Row, i: int, pred: Bool[np.ndarray, "_ _"]) ->
 
 
 def _classification_metrics(columns: Columns, counts: Counts) -> Values:
-    probs = np.stack([columns[f"prob_{name}"] for name in CLASSES], axis=1)
-    return classification_metrics(columns["label"], probs, counts)
+    return classification_metrics(columns["label"], _probs(columns), counts)
+
+
+def _probs(columns: Columns) -> Float[np.ndarray, "n 3"]:
+    return np.stack([columns[f"prob_{name}"] for name in CLASSES], axis=1)

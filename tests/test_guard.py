@@ -27,14 +27,15 @@ def cohort(fold: int, groups: list[int] | None = None) -> Cohort:
         splits=name_splits(FOLDS, fold, 5),
         reasons=[""] * size,
         unusable=[],
-        data_fingerprint="d",
         split_fingerprint="s",
     )
 
 
 def checkpoint(trained: list[int], validated: list[int], **card: object) -> Checkpoint:
     hashes = {"train": [f"{i:032x}" for i in trained], "val": [f"{i:032x}" for i in validated]}
-    return Checkpoint(Path("seg.ckpt"), {"stage": "seg", "data": "d", **hashes, **card}, {}, 0, 0)
+    return Checkpoint(
+        Path("seg.ckpt"), {"stage": "seg", "data": cohort(0).data_fingerprint, **hashes, **card}, {}, 0, 0
+    )
 
 
 def of_fold(fold: int) -> Checkpoint:

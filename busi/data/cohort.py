@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,6 @@ class Cohort:
         splits: ``train``, ``val``, ``test``, ``left_out`` or ``dropped``.
         reasons: Why a picture was dropped, else the empty string.
         unusable: Pictures left out by ``on_bad=skip``.
-        data_fingerprint: Of ids, labels, pixels and masks of all pictures.
         split_fingerprint: Of the assignment of pictures to groups and folds; equal in both stages.
     """
 
@@ -45,8 +44,13 @@ class Cohort:
     splits: list[str]
     reasons: list[str]
     unusable: list[Problem]
-    data_fingerprint: str
     split_fingerprint: str
+
+    @cached_property
+    def data_fingerprint(self) -> str:
+        """Of ids, labels, pixels and masks of all pictures."""
+        pairs = zip(self.records, self.contents, strict=True)
+        return fingerprint([[r.id, r.label, c.pixel_hash, c.mask_hash] for r, c in pairs])
 
     def indices(self, *splits: str) -> Int[np.ndarray, " m"]:
         """Positions of the pictures in these splits."""
@@ -133,9 +137,6 @@ def build_cohort(
         splits=splits,
         reasons=reasons,
         unusable=problems,
-        data_fingerprint=fingerprint(
-            [[r.id, r.label, c.pixel_hash, c.mask_hash] for r, c in zip(records, contents, strict=True)]
-        ),
         split_fingerprint=split_fingerprint,
     )
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -123,24 +124,21 @@ class BUSIDataModule(lightning.LightningDataModule):
         self.guides: UInt8[np.ndarray, "n s s"] | None = None
         # Loader processes draw the first samples before Lightning says which epoch a resumed run is in.
         self.first_epoch = 0
-        self._cohort: Cohort | None = None
 
     def prepare_data(self) -> None:
         """Decode, check and scale everything once, into the cache."""
         _ = self.squares
 
-    @property
+    @cached_property
     def cohort(self) -> Cohort:
-        """The pictures and their parts; read on first use."""
-        if self._cohort is None:
-            if self.download:
-                self.root = download_busi()
-            reading = self.read(self.root)
-            self._cohort = build_cohort(reading, cache_dir=self.cache_dir, **self.cohort_options)
-            if self.download:
-                check_published(self._cohort.data_fingerprint, self.root)
-            log.info("%s", describe(self._cohort))
-        return self._cohort
+        """The pictures and their parts; read on first use, unless another cohort was set."""
+        if self.download:
+            self.root = download_busi()
+        cohort = build_cohort(self.read(self.root), cache_dir=self.cache_dir, **self.cohort_options)
+        if self.download:
+            check_published(cohort.data_fingerprint, self.root)
+        log.info("%s", describe(cohort))
+        return cohort
 
     @property
     def squares(self) -> UInt8[np.ndarray, "n 2 s s"]:

@@ -164,8 +164,13 @@ def file_name(record_id: str) -> str:
     return re.sub(r"[^\w ().+-]", "_", record_id)
 
 
-def raise_problems(problems: Sequence[Problem]) -> None:
-    """Raise one `InputError` that counts the problems of each kind and lists the first ten of it."""
+def raise_problems(problems: Sequence[Problem], skip: str = "data.on_bad=skip") -> None:
+    """Raise one `InputError` that counts the problems of each kind and lists the first ten of it.
+
+    Args:
+        problems: Nothing is raised if there are none.
+        skip: What the user can type to go on without these files.
+    """
     if not problems:
         return
     parts = []
@@ -173,7 +178,7 @@ def raise_problems(problems: Sequence[Problem]) -> None:
         files = [problem.file for problem in problems if problem.kind == kind]
         more = f" and {len(files) - 10} more" if len(files) > 10 else ""
         parts.append(f"{len(files)} x {kind}: {', '.join(files[:10])}{more}")
-    raise InputError(f"{'; '.join(parts)}. Mend these files, or go on without them with data.on_bad=skip")
+    raise InputError(f"{'; '.join(parts)}. Mend these files, or go on without them with {skip}")
 
 
 def read_gray(path: Path) -> UInt8[np.ndarray, "h w"]:

@@ -1,29 +1,31 @@
 """Where the numbers come from: data, split, runs, versions, machine."""
 
-import csv
+import sys
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
 from busi.evidence import Arm, Predictions
 from busi.pages import Block, Cell, Section, Table
+from busi.provenance import describe_environment
+from busi.runs import read_table
 from busi.sections.cells import Facts
 
 
-def describe_origin(arms: Sequence[Arm], environment: dict[str, Any]) -> tuple[Section, Facts]:
+def describe_origin(arms: Sequence[Arm], about: str) -> tuple[Section, Facts]:
     """The section on what was run.
 
     Args:
         arms: Of the report.
-        environment: Of the process that writes the report.
+        about: How test pictures were kept apart from what was trained.
     """
+    environment = describe_environment(f"busi.{Path(sys.argv[0]).stem}")
     found = [one for arm in arms for seed in arm.seeds for one in seed]
     first = found[0].run
     dropped = read_dropped(found[0])
     commands = dict.fromkeys(one.run.provenance["command"] for one in found)
     blocks: list[Block] = [
-        f"Data {first.config.data.name}, fingerprint {first.provenance['data']}; split fingerprint "
-        f"{first.provenance['split']} ({first.config.data.num_folds} folds of whole groups of "
-        "near-duplicates, the same in both stages). A run of fold k is tested on it, validated on k + 1.",
+        f"Data {first.config.data.name}, fingerprint {first.provenance['data']}.",
+        about,
         "What the split cannot promise: other frames of a lesion or patient may cross it where the data "
         "has no ids of patients.",
         Table(
@@ -53,8 +55,7 @@ def describe_origin(arms: Sequence[Arm], environment: dict[str, Any]) -> tuple[S
 
 def read_dropped(one: Predictions) -> dict[str, list[str]]:
     """Reason -> ids of the pictures that were left out of the folds."""
-    with (one.run.folder / "split.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["reason"]]
+    rows = [row for row in read_table(one.run.folder / "split.csv") if row["reason"]]
     return {
         why: [row["id"] for row in rows if row["reason"] == why]
         for why in sorted({r["reason"] for r in rows})
