@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_curve, roc_curve
 
@@ -113,8 +112,8 @@ def draw_sizes(
         xlim=(0.9 * share.min(), 1.1 * share.max()),
     )
     axis.minorticks_off()
-    axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    axis.legend(loc="lower right")
+    axis.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
     return figure
 
 
