@@ -5,14 +5,10 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import UInt8
 from omegaconf import DictConfig
 
 from busi.checkpoints import Checkpoint, read_checkpoint
 from busi.data.cohort import Cohort
-from busi.data.geometry import letterbox
-from busi.data.records import file_name, read_gray
 from busi.data.splits import SPLITS, train_folds
 from busi.guard import find_seen_groups
 from busi.runs import Run, find_runs, open_run, read_overrides
@@ -85,24 +81,6 @@ def check_guides(guided_by: Mapping[str, Path], cohort: Cohort) -> None:
                 f"leak: {folder} was to guide {len(seen)} pictures that it trained on, or near-duplicates "
                 f"of them (e.g. {', '.join(seen[:3])}): remove that run, and make it again"
             )
-
-
-def read_guides(
-    guided_by: Mapping[str, Path], cohort: Cohort, image_size: int
-) -> UInt8[np.ndarray, "n {image_size} {image_size}"]:
-    """Read the stored maps of the runs as guides, 8-bit, letterboxed; zero where a picture is not used.
-
-    Raises:
-        InputError: If a run has no map of a picture.
-    """
-    guides = np.zeros((len(cohort.records), image_size, image_size), np.uint8)
-    for i, record in enumerate(cohort.records):
-        if folder := guided_by.get(record.id):
-            path = folder / "maps" / f"{file_name(record.id)}.png"
-            if not path.is_file():
-                raise InputError(f"{folder} has no map of {record.id}: make that run again")
-            guides[i] = letterbox(read_gray(path), image_size)
-    return guides
 
 
 def guide_rows(guided_by: Mapping[str, Path], folder: Path) -> list[dict[str, object]]:

@@ -17,7 +17,7 @@ from busi.data.datamodule import BUSIDataModule, describe
 from busi.data.external import build_external_cohort
 from busi.data.records import Reading
 from busi.evidence import Arm, find_records, read_columns, read_predictions
-from busi.guides import predict_guides
+from busi.guides import fill_guides
 from busi.paths import conf_dir, write_whole
 from busi.report import write_report
 from busi.runs import Run, open_run, read_table, write_table
@@ -142,7 +142,7 @@ def predict_run_classes(checkpoint: Checkpoint, data: BUSIDataModule, output: Pa
     del output
     if (inside := load_segmenter(checkpoint)) is not None:
         segmenter, trained = inside
-        data.guides = predict_guides(segmenter.to(device()), trained.image_size, data)
+        fill_guides(data, data.cohort.indices("test"), segmenter.to(device()), trained.image_size)
     elif checkpoint.config.guide == "annotated":
         data.guides = data.squares[:, 1] * np.uint8(255)
     return predict_classes(load_classifier(checkpoint).to(device()), data, ["test"])

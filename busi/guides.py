@@ -1,26 +1,27 @@
 """Guides: the mask that a classifier is given, made once for each clean picture before training."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, Int, UInt8
 from omegaconf import DictConfig
 from rich.progress import track
+from torch import Tensor
+from torch.nn.functional import interpolate
 
 from busi.checkpoints import Checkpoint, load_network, read_checkpoint
-from busi.crossfit import find_guide_runs, read_guides
+from busi.crossfit import find_guide_runs
 from busi.data.cohort import Cohort
 from busi.data.datamodule import BUSIDataModule
 from busi.data.geometry import letterbox, quantize, unletterbox
 from busi.data.records import read_gray
 from busi.data.splits import SPLITS
 from busi.guard import check_leaks, check_same_data
-from busi.models.encoders import Normalized
 from busi.modules.classification import balanced_weights, prior_correction
 from busi.runs import Run, find_runs, open_run
 from busi.types import InputError
@@ -48,9 +49,9 @@ def prepare_classification(cfg: DictConfig, data: BUSIDataModule) -> dict[str, A
         segmenter = load_network(parent)
         if cfg.guide == "crossfit":
             guided_by = find_guide_runs(cfg, parent, cohort)
-            data.guides = read_guides(guided_by, cohort, data.image_size)
+            fill_crossfit(data, guided_by)
         else:
-            data.guides = predict_guides(segmenter, parent.config.image_size, data)
+            fill_guides(data, cohort.indices(*SPLITS), segmenter, parent.config.image_size)
     elif cfg.guide == "annotated":
         if missing := [
             cohort.records[i].id for i in cohort.indices(*SPLITS) if not cohort.records[i].annotated
@@ -125,21 +126,68 @@ def seg_command(cfg: DictConfig) -> str:
     return " ".join([*parts, "trainer=debug"] if cfg.debug else parts)
 
 
-def predict_guides(network: Normalized, image_size: int, data: BUSIDataModule) -> UInt8[np.ndarray, "n s s"]:
-    """Predict the guide of every picture that is used, clean, 8-bit, in the squares of the data module.
+def fill_crossfit(data: BUSIDataModule, guided_by: Mapping[str, Path]) -> None:
+    """Predict the guide of every picture by the run that guides it.
 
     Args:
+        data: The classifier's data.
+        guided_by: Id -> run folder.
+    """
+    folders = [guided_by.get(record.id) for record in data.cohort.records]
+    for folder in dict.fromkeys(folder for folder in folders if folder):
+        checkpoint = read_checkpoint(open_run(folder).best_checkpoint)
+        indices = np.flatnonzero([other == folder for other in folders])
+        fill_guides(data, indices, load_network(checkpoint), checkpoint.config.image_size)
+
+
+def fill_guides(
+    data: BUSIDataModule, indices: Int[np.ndarray, " m"], network: torch.nn.Module, image_size: int
+) -> None:
+    """Predict the guides of clean pictures, 8-bit; those of other pictures stay as they are, zero at first.
+
+    Args:
+        data: The classifier's data.
+        indices: Positions of the pictures in its cohort.
         network: Of the segmentation model, in evaluation mode.
         image_size: Side of the square that it was trained on.
-        data: The classifier's data.
     """
-    records, used = data.cohort.records, data.cohort.indices(*SPLITS)
-    guides = np.zeros((len(records), data.image_size, data.image_size), np.uint8)
-    pictures = (read_gray(records[i].image) for i in used)
-    maps = predict_maps(network, pictures, image_size, data.batch_size)
-    for i, probs in zip(used, track(maps, "predicting guides", len(used), transient=True), strict=True):
-        guides[i] = letterbox(quantize(probs), data.image_size)
-    return guides
+    squares = data.squares[:, 0]
+    if data.guides is None:
+        data.guides = np.zeros(squares.shape, np.uint8)
+    starts = range(0, len(indices), data.batch_size)
+    for start in track(starts, "predicting guides", transient=True):
+        chunk = indices[start : start + data.batch_size]
+        if image_size == data.image_size:
+            batch = squares[chunk]
+        else:
+            pictures = (read_gray(data.cohort.records[i].image) for i in chunk)
+            batch = np.stack([letterbox(picture, image_size) for picture in pictures])
+        probs = resize_guide(predict_squares(network, batch), data.image_size)
+        data.guides[chunk] = quantize(probs.cpu().numpy())
+
+
+def resize_guide(
+    probs: Float[Tensor, "b s s"], image_size: int
+) -> Float[Tensor, "b {image_size} {image_size}"]:
+    """Bring maps over squares of one size to another."""
+    if probs.shape[-1] == image_size:
+        return probs
+    resized = interpolate(probs[:, None], size=(image_size, image_size), mode="bilinear", antialias=True)
+    return resized[:, 0]
+
+
+@torch.inference_mode()
+def predict_squares(network: torch.nn.Module, squares: UInt8[np.ndarray, "b s s"]) -> Float[Tensor, "b s s"]:
+    """Lesion probability over letterboxed pictures.
+
+    Args:
+        network: Picture (b, 1, s, s) in [0, 1] -> logits, in evaluation mode.
+        squares: Gray.
+    """
+    device = next(network.parameters()).device
+    image = torch.from_numpy(np.ascontiguousarray(squares))[:, None].float().to(device) / 255
+    probs: Tensor = network(image.contiguous(memory_format=torch.channels_last)).float().sigmoid()
+    return probs[:, 0]
 
 
 def predict_maps(
@@ -148,17 +196,12 @@ def predict_maps(
     """Predict the lesion probability of pictures at their own sizes, one batch at a time.
 
     Args:
-        network: Picture (b, 1, s, s) in [0, 1] -> logits, in evaluation mode.
+        network: As in `predict_squares`.
         pictures: Gray, any sizes.
         image_size: Side of the square that the network sees, in pixels.
         batch_size: Pictures a batch.
     """
-    device = next(network.parameters()).device
     while batch := list(islice(pictures, batch_size)):
-        squares = np.stack([letterbox(picture, image_size) for picture in batch])
-        image = torch.from_numpy(squares)[:, None].float().to(device) / 255
-        # Not a decorator: one on a generator would not reach what is yielded.
-        with torch.inference_mode():
-            probs = network(image.contiguous(memory_format=torch.channels_last)).float().sigmoid()
-        for picture, square in zip(batch, probs[:, 0].cpu().numpy(), strict=True):
+        squares = predict_squares(network, np.stack([letterbox(picture, image_size) for picture in batch]))
+        for picture, square in zip(batch, squares.cpu().numpy(), strict=True):
             yield unletterbox(square, *picture.shape)

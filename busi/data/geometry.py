@@ -64,7 +64,7 @@ def unletterbox(
     return np.array(original, np.float32)
 
 
-def quantize(probs: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+def quantize(probs: Float32[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
     """Probabilities as 8-bit values: 128 and above are those of at least one half."""
-    levels: UInt8[np.ndarray, "h w"] = np.floor(probs * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    levels: UInt8[np.ndarray, "*shape"] = np.floor(probs * np.float32(255) + np.float32(0.5)).astype(np.uint8)
     return levels
