@@ -39,6 +39,19 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.fixture(scope="module")
+def configs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., DictConfig]:
+    """Compose small runs of three folds whose outputs stay for all tests of a module."""
+    outputs = tmp_path_factory.mktemp("outputs")
+
+    def composed(*overrides: str) -> DictConfig:
+        paths = [f"cache_dir={cache}", f"output_dir={outputs}", *SMALL, "data.num_folds=3"]
+        with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+            return hydra.compose("train", overrides=[*paths, *overrides])
+
+    return composed
+
+
 @pytest.fixture
 def compose(cache: Path, tmp_path: Path) -> Callable[..., DictConfig]:
     """Compose a config whose paths lie in temporary folders."""

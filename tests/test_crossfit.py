@@ -22,7 +22,6 @@ from busi.data.geometry import letterbox, quantize
 from busi.data.records import read_gray
 from busi.fit import fit
 from busi.guides import fill_crossfit, predict_squares
-from busi.paths import conf_dir
 from busi.runs import Run, open_run
 from busi.types import InputError
 from tests.conftest import SMALL
@@ -37,15 +36,9 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def configs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Compose:
-    outputs = tmp_path_factory.mktemp("outputs")
-
-    def composed(*overrides: str) -> DictConfig:
-        paths = [f"cache_dir={cache}", f"output_dir={outputs}", *SMALL]
-        with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
-            return hydra.compose("train", overrides=[*paths, *overrides])
-
-    return composed
+def configs(configs: Compose) -> Compose:
+    """With five folds: leaving one out leaves two to train on."""
+    return lambda *overrides: configs("data.num_folds=5", *overrides)
 
 
 @pytest.fixture(scope="module")

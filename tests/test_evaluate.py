@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import hydra
 import pytest
 from omegaconf import DictConfig
 from PIL import Image
@@ -17,25 +16,17 @@ from PIL import Image
 from busi.data.phantom import make_phantom
 from busi.evidence import find_records
 from busi.fit import fit
-from busi.paths import conf_dir
 from busi.runs import Run
-from tests.conftest import SMALL
 
 Evaluate = Callable[..., subprocess.CompletedProcess[str]]
 Rows = dict[str, dict[str, str]]
 
 
 @pytest.fixture(scope="module")
-def runs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+def runs(configs: Callable[..., DictConfig]) -> dict[str, Run]:
     """A run of each stage; the classifier carries the segmentation network along."""
-    outputs = tmp_path_factory.mktemp("outputs")
-
-    def composed(*overrides: str) -> DictConfig:
-        paths = [f"cache_dir={cache}", f"output_dir={outputs}", *SMALL, "data.num_folds=3"]
-        with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
-            return hydra.compose("train", overrides=[*paths, *overrides])
-
-    return {stage: fit(composed(f"stage={stage}"), outputs / stage / "run") for stage in ("seg", "cls")}
+    outputs = Path(configs().output_dir)
+    return {stage: fit(configs(f"stage={stage}"), outputs / stage / "run") for stage in ("seg", "cls")}
 
 
 @pytest.fixture

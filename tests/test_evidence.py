@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import hydra
 import numpy as np
 import pytest
 from omegaconf import DictConfig
@@ -14,23 +13,9 @@ from scipy.special import softmax
 
 from busi.evidence import Predictions, read_evidence
 from busi.fit import fit
-from busi.paths import conf_dir
 from busi.types import CLASSES, InputError
-from tests.conftest import SMALL
 
 Compose = Callable[..., DictConfig]
-
-
-@pytest.fixture(scope="module")
-def configs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Compose:
-    outputs = tmp_path_factory.mktemp("outputs")
-
-    def composed(*overrides: str) -> DictConfig:
-        paths = [f"cache_dir={cache}", f"output_dir={outputs}", *SMALL, "data.num_folds=3"]
-        with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
-            return hydra.compose("train", overrides=[*paths, *overrides])
-
-    return composed
 
 
 def read(folders: list[Path], partial: bool = False) -> list[Predictions]:

@@ -10,31 +10,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import hydra
 import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 from busi.fit import fit
-from busi.paths import conf_dir
 from busi.types import CLASSES
-from tests.conftest import SMALL
 
 Report = Callable[..., subprocess.CompletedProcess[str]]
 Compose = Callable[..., DictConfig]
-
-
-@pytest.fixture(scope="module")
-def configs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Compose:
-    outputs = tmp_path_factory.mktemp("outputs")
-
-    def composed(*overrides: str) -> DictConfig:
-        paths = [f"cache_dir={cache}", f"output_dir={outputs}", *SMALL, "data.num_folds=3"]
-        with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
-            return hydra.compose("train", overrides=[*paths, *overrides])
-
-    return composed
 
 
 @pytest.fixture(scope="module")
