@@ -6,11 +6,12 @@ import lightning
 import numpy as np
 from torch.utils.data import default_collate
 
+from busi.batch import Batch
 from busi.data.datamodule import BUSIDataModule
 from busi.loggers import PROGRESS, log_pictures
 from busi.modules.base import StageModule
 from busi.pictures import Overlay, draw_overlays, save_figure
-from busi.types import CLASSES, Batch
+from busi.types import CLASSES
 
 
 class SeedEpochs(lightning.Callback):

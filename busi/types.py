@@ -1,11 +1,7 @@
-"""The values that pass between the rooms of the package, and the one error that users see."""
+"""Classes, records, and the one error that users see."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
-
-from jaxtyping import Float, Int64
-from torch import Tensor
 
 CLASSES = ("normal", "benign", "malignant")
 """Class names; a label is the position in this tuple."""
@@ -37,14 +33,3 @@ class Record:
     label: int
     annotated: bool = True
     patient: str | None = None
-
-
-class Batch(TypedDict):
-    """What a loader gives to a module."""
-
-    image: Float[Tensor, "b 1 h w"]  # [0, 1]
-    mask: Float[Tensor, "b 1 h w"]  # {0, 1}, the annotation
-    guide: Float[Tensor, "b 1 h w"]  # [0, 1], the mask that the classifier is given
-    label: Int64[Tensor, " b"]
-    group: Int64[Tensor, " b"]
-    id: list[str]

@@ -10,11 +10,12 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from busi.batch import Batch
 from busi.checkpoints import build_network
 from busi.fit import check, resolve
 from busi.modules.base import StageModule
 from busi.paths import conf_dir
-from busi.types import Batch, InputError
+from busi.types import InputError
 
 OPTIONS = sorted((path.parent.name, path.stem) for path in conf_dir().glob("*/*.yaml"))
 STAGES = [name for group, name in OPTIONS if group == "stage"]

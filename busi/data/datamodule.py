@@ -13,13 +13,14 @@ from jaxtyping import Int, UInt8
 from torch.utils.data import DataLoader
 
 from busi.augment import Augmentation
+from busi.batch import Batch
 from busi.data.cache import load_squares
 from busi.data.cohort import Cohort, build_cohort
 from busi.data.dataset import BUSIDataset, EpochSampler
 from busi.data.download import check_published, download_busi
 from busi.data.records import Reading
 from busi.data.splits import train_folds
-from busi.types import CLASSES, Batch, InputError
+from busi.types import CLASSES, InputError
 
 log = logging.getLogger(__name__)
 

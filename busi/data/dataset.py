@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, UInt8
 from torch.utils.data import Dataset, Sampler
 
 from busi.augment import Augmentation
-from busi.types import Batch
+from busi.batch import Batch
 
 Draw = tuple[int, int]
 """Which sample, and the seed of its augmentation."""

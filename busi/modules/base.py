@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
-from busi.types import Batch, InputError
+from busi.batch import Batch
+from busi.types import InputError
 
 MakeOptimizer = Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]
 MakeScheduler = Callable[[Optimizer], torch.optim.lr_scheduler.LRScheduler]

@@ -5,8 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
+from busi.batch import Batch
 from busi.modules.base import MakeOptimizer, MakeScheduler, StageModule
-from busi.types import Batch
 
 
 def dice_per_image(pred: Float[Tensor, "b 1 h w"], mask: Float[Tensor, "b 1 h w"]) -> Float[Tensor, " b"]:
