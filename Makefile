@@ -36,12 +36,13 @@ demo: install ## train both stages on made data (minutes on two cores)
 	@echo '  python -m busi.train stage=seg'
 	@echo '  python -m busi.train stage=cls'
 
-crossval: install ## all five folds of both stages, cross-fitted (hours); e.g. make crossval ARGS="experiment=quick"
+crossval: install ## all five folds of both stages, and the report (hours); e.g. make crossval ARGS="experiment=quick"
 	$(BIN)/python -m busi.train -m stage=seg data.fold=0,1,2,3,4 test=true $(SEG) $(EVERY)/seg
 	for pair in 0:2,3,4 1:0,3,4 2:0,1,4 3:0,1,2 4:1,2,3; do \
 		$(BIN)/python -m busi.train -m stage=seg data.fold=$${pair%:*} data.leave_out=$${pair#*:} $(SEG) $(EVERY)/inner$${pair%:*} || exit 1; \
 	done
 	$(BIN)/python -m busi.train -m stage=cls data.fold=0,1,2,3,4 guide=$(GUIDES) test=true $(CLS) $(EVERY)/cls
+	$(BIN)/python -m busi.report $(CROSSVAL) --output $(CROSSVAL)/report
 
 check: ## lint, types and tests, in the environment that is there
 	$(BIN)/ruff check .
