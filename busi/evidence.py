@@ -162,13 +162,17 @@ def read_predictions(run: Run) -> Predictions:
     """Read the predictions of a run that scored its test fold.
 
     Raises:
-        InputError: If it did not, or the file is missing or damaged.
+        InputError: If it did not, or the file is missing or damaged, or lacks a split.
     """
     if not run.provenance.get("tested"):
         raise InputError(
             f"{run.folder} did not score its test fold: python -m busi.train resume={run.folder} test=true"
         )
-    return Predictions(run, read_columns(run.folder / "predictions.csv", run.provenance["stage"]))
+    path = run.folder / "predictions.csv"
+    columns = read_columns(path, run.provenance["stage"])
+    if missing := {"val", "test"} - set(columns["split"].tolist()):
+        raise InputError(f"{path} has no {' and no '.join(sorted(missing))} pictures: train this run again")
+    return Predictions(run, columns)
 
 
 def read_columns(path: Path, stage: str) -> dict[str, Shaped[np.ndarray, " n"]]:

@@ -157,6 +157,27 @@ def test_pictures_that_are_gone_cost_the_examples_alone(runs: Path, report: Repo
     assert not list((tmp_path / "out" / "figures").glob("examples*"))
 
 
+def test_a_run_that_has_lost_a_part_is_named(runs: Path, report: Report, tmp_path: Path) -> None:
+    folder = tmp_path / "blank"
+    for part, words in (
+        ("predictions.csv", "predictions.csv is missing, damaged or of an older version"),
+        ("split.csv", "has no readable split.csv"),
+        ("config.yaml", "has no readable config.yaml"),
+    ):
+        shutil.copytree(runs / "blank" / "0", folder)
+        (folder / part).unlink()
+        done = report(str(folder), "--partial", "--output", str(tmp_path / "out"))
+        assert done.returncode == 1
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+        shutil.rmtree(folder)
+    shutil.copytree(runs / "blank" / "0", folder)
+    rows = (folder / "predictions.csv").read_text().splitlines()
+    (folder / "predictions.csv").write_text("\n".join(row for row in rows if ",val," not in row))
+    done = report(str(folder), "--partial", "--output", str(tmp_path / "out"))
+    assert "predictions.csv has no val pictures: train this run again" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

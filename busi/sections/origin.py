@@ -9,6 +9,7 @@ from busi.pages import Block, Cell, Section, Table
 from busi.provenance import describe_environment
 from busi.runs import read_table
 from busi.sections.cells import Facts
+from busi.types import InputError
 
 
 def describe_origin(arms: Sequence[Arm], about: str) -> tuple[Section, Facts]:
@@ -54,8 +55,15 @@ def describe_origin(arms: Sequence[Arm], about: str) -> tuple[Section, Facts]:
 
 
 def read_dropped(one: Predictions) -> dict[str, list[str]]:
-    """Reason -> ids of the pictures that were left out of the folds."""
-    rows = [row for row in read_table(one.run.folder / "split.csv") if row["reason"]]
+    """Reason -> ids of the pictures that were left out of the folds.
+
+    Raises:
+        InputError: If the run has lost its ``split.csv``.
+    """
+    try:
+        rows = [row for row in read_table(one.run.folder / "split.csv") if row["reason"]]
+    except (OSError, KeyError) as error:
+        raise InputError(f"{one.run.folder} has no readable split.csv: train this run again") from error
     return {
         why: [row["id"] for row in rows if row["reason"] == why]
         for why in sorted({r["reason"] for r in rows})
