@@ -9,7 +9,7 @@ GUIDES ?= crossfit
 EVERY := output_dir=$(CROSSVAL) reuse=true $(ARGS) hydra.sweep.dir=$(CROSSVAL)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo crossval check test test-slow lock clean
+.PHONY: help install demo crossval check test test-slow browser lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -54,6 +54,12 @@ test: install check ## install, then check
 
 test-slow: install ## tests that need minutes
 	$(BIN)/python -m pytest -m slow
+
+browser: ## install Chromium, which the slow tests of the demo drive (Debian and Ubuntu; asks for the password of root)
+	@command -v chromium >/dev/null || { \
+		root=$$(test "$$(id -u)" = 0 || echo sudo); \
+		$$root apt-get update --quiet && $$root apt-get install --yes --quiet --no-install-recommends chromium; \
+	}
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

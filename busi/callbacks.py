@@ -1,6 +1,10 @@
 """What happens beside training: random numbers of each epoch, pictures of a few validation samples."""
 
+import signal
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import lightning
 import numpy as np
@@ -29,6 +33,44 @@ class SeedEpochs(lightning.Callback):
         del pl_module
         sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, trainer.global_rank])
         lightning.seed_everything(int(sequence.generate_state(1)[0]), workers=True, verbose=False)
+
+
+class StopOnSignal(lightning.Callback):
+    """Stops training at the next batch if the interrupt of a signal was lost in an extension's C code.
+
+    Extensions may clear any error that is raised while they look something up, a Ctrl-C included.
+    """
+
+    def __init__(self) -> None:
+        self.heard = False
+        self.replaced: dict[int, Callable[[int, FrameType | None], object]] = {}
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Listen in front of the handlers of Ctrl-C and SIGTERM; only a main thread can."""
+        del trainer, pl_module
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                self.replaced[number] = handler
+                signal.signal(number, self.hear)
+
+    def hear(self, number: int, frame: FrameType | None) -> None:
+        """Remember the signal, and handle it as before."""
+        self.heard = True
+        self.replaced[number](number, frame)
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Raise `KeyboardInterrupt` if a signal came and training still goes on."""
+        if self.heard:
+            raise KeyboardInterrupt
+
+    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Put the handlers back."""
+        del trainer, pl_module
+        for number, handler in self.replaced.items():
+            signal.signal(number, handler)
 
 
 class ValidationPictures(lightning.Callback):

@@ -133,8 +133,12 @@ def read_evidence(folders: Sequence[Path], partial: bool) -> list[Arm]:
     return arms
 
 
-def find_records(run: Run) -> dict[str, Record]:
+def find_records(run: Run, root: Path | None = None) -> dict[str, Record]:
     """The pictures of a run's data by their ids, as files that are not opened.
+
+    Args:
+        run: A run folder.
+        root: Where its data lies, if it was moved.
 
     Raises:
         InputError: If the data is not where it was, or is read by a function of another package.
@@ -144,7 +148,7 @@ def find_records(run: Run) -> dict[str, Record]:
     node.pop("_partial_", None)
     if not target.startswith("busi.data."):
         raise InputError(f"{target}, which reads the data of {run.folder}, is not of busi")
-    records, _ = hydra.utils.get_method(target)(Path(run.config.data.root).expanduser(), **node)
+    records, _ = hydra.utils.get_method(target)(Path(root or run.config.data.root).expanduser(), **node)
     return {record.id: record for record in records}
 
 

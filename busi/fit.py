@@ -10,14 +10,15 @@ import lightning
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from busi.callbacks import SeedEpochs
+from busi.callbacks import SeedEpochs, StopOnSignal
 from busi.checkpoints import CardCallback, Checkpoint, build_network, make_card, read_checkpoint
 from busi.crossfit import guide_rows
 from busi.data.datamodule import BUSIDataModule
 from busi.loggers import keep_log, log_result, open_loggers
 from busi.models.encoders import check_encoder, load_encoder_weights
 from busi.modules.base import StageModule
-from busi.runs import Run, continue_run, find_same, hold, start_run, write_table
+from busi.paths import hold
+from busi.runs import Run, continue_run, find_same, start_run, write_table
 from busi.scoring import Metrics
 from busi.types import InputError
 
@@ -69,7 +70,8 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
     module.configure_optimizers()
     data.prepare_data()
     card = CardCallback(make_card(cfg, data.cohort, parent.card if parent else None))
-    callbacks = [card, SeedEpochs(cfg.seed), *(instantiate(node) for node in cfg.callbacks.values())]
+    callbacks = [card, SeedEpochs(cfg.seed), StopOnSignal()]
+    callbacks += [instantiate(node) for node in cfg.callbacks.values()]
     loggers = [instantiate(node) for node in cfg.logger.values()]
     trainer: lightning.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
     plain: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]

@@ -1,11 +1,16 @@
 """Files written whole or not at all, and the places that the project uses."""
 
+import contextlib
+import fcntl
+import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from busi.types import InputError
 
 
 def conf_dir() -> Path:
@@ -37,3 +42,30 @@ def write_json(path: Path, value: Any) -> Path:
     """Write `value` as readable JSON, whole or not at all."""
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     return write_whole(path, lambda part: part.write_text(text))
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder, which is made; a process that dies lets go of it.
+
+    Raises:
+        InputError: If another process is in it, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}. Give another folder") from None
+    with file:
+        try:
+            # Not flock: loader processes would inherit that lock, and outlive a killed run by seconds.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise InputError(f"{folder} is in use: another process is still writing to it") from None
+        yield

@@ -2,9 +2,8 @@
 
 import contextlib
 import csv
-import fcntl
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,29 +125,6 @@ def continue_run(folder: Path, cfg: DictConfig, cohort: Cohort) -> Run:
     run = Run(folder, {**run.provenance, "resumed": resumed})
     write_json(folder / "provenance.json", run.provenance)
     return run
-
-
-@contextlib.contextmanager
-def hold(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a run folder; a process that dies lets go of it.
-
-    Raises:
-        InputError: If another process is in it, or it cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
-    except OSError as error:
-        raise InputError(
-            f"cannot write to {folder}: {error.strerror}. Give another with hydra.run.dir="
-        ) from None
-    with file:
-        try:
-            # Not flock: loader processes would inherit that lock, and outlive a killed run by seconds.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise InputError(f"{folder} is in use: its run is still going on in another process") from None
-        yield
 
 
 def open_run(folder: Path) -> Run:

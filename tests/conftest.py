@@ -52,6 +52,29 @@ def configs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[.
     return composed
 
 
+@pytest.fixture(scope="session")
+def trained(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished classification run, guided by a finished segmentation run, both tiny."""
+    from busi.fit import fit  # what is imported before the tests has no shape checks
+
+    outputs = tmp_path_factory.mktemp("trained")
+    for stage in ("seg", "cls"):
+        paths = [f"cache_dir={cache}", f"output_dir={outputs}", *SMALL, f"stage={stage}", "data.num_folds=3"]
+        with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+            fit(hydra.compose("train", overrides=paths), outputs / stage / "run")
+    return outputs / "cls" / "run"
+
+
+@pytest.fixture(scope="session")
+def bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run `trained` as a bundle."""
+    from busi.export import export
+
+    folder = tmp_path_factory.mktemp("bundles") / "bundle"
+    export(trained, folder)
+    return folder
+
+
 @pytest.fixture
 def compose(cache: Path, tmp_path: Path) -> Callable[..., DictConfig]:
     """Compose a config whose paths lie in temporary folders."""

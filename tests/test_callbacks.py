@@ -1,5 +1,7 @@
 """What happens beside training, in real trainings on made data."""
 
+import contextlib
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from hydra.utils import instantiate
 from matplotlib.image import imread
 from omegaconf import DictConfig
 
-from busi.callbacks import SeedEpochs, choose_batch
+from busi.callbacks import SeedEpochs, StopOnSignal, choose_batch
 from busi.fit import fit
 from tests.conftest import SMALL
 
@@ -38,12 +40,11 @@ class Line(lightning.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def draw(seed: int, folder: Path) -> list[tuple[float, float]]:
-    draws = Draws()
+def train_line(folder: Path, *callbacks: lightning.Callback) -> None:
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_epochs=3,
-        callbacks=[SeedEpochs(seed), draws],
+        callbacks=list(callbacks),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -51,6 +52,11 @@ def draw(seed: int, folder: Path) -> list[tuple[float, float]]:
         default_root_dir=folder,
     )
     trainer.fit(Line(), torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(1, 1))))
+
+
+def draw(seed: int, folder: Path) -> list[tuple[float, float]]:
+    draws = Draws()
+    train_line(folder, SeedEpochs(seed), draws)
     return draws.seen
 
 
@@ -61,6 +67,24 @@ def test_every_epoch_has_random_numbers_of_its_own_that_depend_on_the_seed_alone
     assert draw(5, tmp_path) == first
     assert len(set(first)) == 3
     assert not set(first) & set(draw(6, tmp_path))
+
+
+class LosesInterrupts(lightning.Callback):
+    """Is interrupted where the interrupt is cleared, as extensions do."""
+
+    def on_train_batch_start(self, *_: object) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_interrupt_that_is_lost_on_the_way_stops_training_at_the_next_batch(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit):
+            train_line(tmp_path, StopOnSignal(), LosesInterrupts())
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_same_pictures_of_every_class_are_drawn(compose: Callable[..., DictConfig]) -> None:

@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +11,14 @@ import pytest
 import torch
 import yaml
 from omegaconf import DictConfig
+from PIL import Image
 
 from busi.data.phantom import read_phantom
+from busi.runs import read_table
 from busi.types import CLASSES
 from tests.conftest import SMALL
+from tests.data.test_dicom import write
+from tests.test_predictor import make_picture
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -93,3 +98,31 @@ def test_files_that_are_named_exist() -> None:
     named = set(re.findall(r"[\w/]+\.py\b", README)) - {"busi/models/x.py", "busi/modules/x.py"}
     assert len(named) > 20
     assert not [name for name in named if not list(root.glob(f"busi/**/{name.removeprefix('busi/')}"))]
+
+
+def test_prediction_commands_do_what_the_readme_says(trained: Path, tmp_path: Path) -> None:
+    for path in ("scans/a1.png", "old/b.tif"):
+        (tmp_path / path).parent.mkdir()
+        Image.fromarray(make_picture(40, 50)).save(tmp_path / path)
+    (tmp_path / "more").mkdir()
+    write(tmp_path / "more" / "a.dcm", make_picture(30, 40))
+    done = []
+    for language, block in BLOCKS:
+        for line in block.splitlines() if language == "bash" else []:
+            # What an untrained network loses in int8 is chance: tests/test_export.py tries it.
+            if re.match(r"python -m busi\.(predict|export) ", line) and "int8" not in line:
+                words = shlex.split(line.replace("outputs/cls/<time>", str(trained)), comments=True)
+                if "--run bundle" in line:
+                    words[-1] = "predictions of the bundle"
+                result = subprocess.run(
+                    [sys.executable, *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=False
+                )
+                assert result.returncode == 0, (line, result.stderr)
+                done.append(words[2])
+    assert done == ["busi.predict", "busi.export", "busi.predict"]
+    names = [row["id"] for row in read_table(tmp_path / "predictions" / "predictions.csv")]
+    assert names == ["a1", "a", "b"]
+    (snippet,) = (block for language, block in BLOCKS if language == "python")
+    code = snippet.replace("outputs/cls/<time>", str(trained)).replace("scans/", f"{tmp_path}/scans/")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

@@ -13,7 +13,8 @@ import torch
 from omegaconf import DictConfig
 
 from busi.fit import fit
-from busi.runs import hold, open_run
+from busi.paths import hold
+from busi.runs import open_run
 from busi.types import InputError
 from tests.conftest import SMALL
 
@@ -134,5 +135,5 @@ def test_folder_belongs_to_one_process_at_a_time(train: Train, tmp_path: Path) -
     with hold(tmp_path / "run"):
         done = train(*arguments)
     assert done.returncode == 1
-    assert "its run is still going on in another process" in done.stderr
+    assert "is in use: another process is still writing to it" in done.stderr
     assert train(*arguments).returncode == 0

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from busi.runs import find_runs, hold, open_run, start_run, write_table
+from busi.paths import hold
+from busi.runs import find_runs, open_run, start_run, write_table
 from busi.settings import settings_fingerprint
 from busi.types import InputError
 from tests.test_guard import cohort

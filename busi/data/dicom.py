@@ -3,7 +3,7 @@
 Nothing but pixels and spacing leaves a file: no name, no date, no identifier.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,7 +73,8 @@ def read_dicom(path: Path) -> Iterator[Frame]:
             f"cannot decode {path}: {reason}. Compressed files need pip install 'busi[dicom]'"
         ) from error
     except Exception as error:  # pydicom raises whatever a damaged file makes its parts raise
-        raise InputError(f"cannot read {path}: {type(error).__name__}: {error}") from error
+        # Its message may quote the header, so that it is left out.
+        raise InputError(f"cannot read {path}: damaged DICOM ({type(error).__name__})") from error
 
 
 def to_gray(pixels: Shaped[np.ndarray, "..."], dataset: pydicom.Dataset) -> UInt8[np.ndarray, "h w"]:
@@ -140,3 +141,17 @@ def _positive(rows: float, columns: float) -> Spacing | None:
 def _area(region: Any) -> int:
     width = region.RegionLocationMaxX1 - region.RegionLocationMinX0
     return int(width * (region.RegionLocationMaxY1 - region.RegionLocationMinY0))
+
+
+def read_header(path: Path, keywords: Sequence[str]) -> dict[str, str]:
+    """Elements of a file's header as text; those that it lacks are left out.
+
+    Args:
+        path: A DICOM file.
+        keywords: E.g. ``PatientID``.
+    """
+    try:
+        dataset = pydicom.dcmread(path, stop_before_pixels=True)
+        return {keyword: str(dataset[keyword].value) for keyword in keywords if keyword in dataset}
+    except Exception:  # as in `read_dicom`, which says what is wrong
+        return {}

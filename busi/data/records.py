@@ -16,6 +16,9 @@ from busi.types import CLASSES, NORMAL, InputError, Record
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 
+MASK_STEM = re.compile(r"_mask(_\d+)?$")
+"""What the stem of an annotation ends with in BUSI."""
+
 BUSI_URL = "https://www.kaggle.com/datasets/aryashah2k/breast-ultrasound-images-dataset"
 
 
@@ -57,7 +60,7 @@ def read_busi(root: Path) -> Reading:
     check_layout(root)
     records, problems = [], []
     for label, name in enumerate(CLASSES):
-        for image in sorted(_pictures(root / name), key=_natural):
+        for image in sorted(_pictures(root / name), key=natural):
             masks = tuple(sorted(image.parent.glob(f"{_glob_escape(image.stem)}_mask*{image.suffix}")))
             if label == NORMAL:
                 masks = ()
@@ -145,7 +148,7 @@ def read_csv(root: Path) -> Reading:
                 patient=row.get("group") or None,
             )
         )
-    return unique(sorted(records, key=lambda record: _natural(Path(record.id)))), problems
+    return unique(sorted(records, key=lambda record: natural(Path(record.id)))), problems
 
 
 def unique(records: list[Record]) -> list[Record]:
@@ -192,12 +195,17 @@ def read_gray(path: Path) -> UInt8[np.ndarray, "h w"]:
     """
     try:
         with Image.open(path) as image:
-            if image.mode.startswith("I"):
-                wide = np.asarray(image, dtype=np.int64).clip(0, 65535)
-                return ((wide + 128) // 257).astype(np.uint8)
-            return np.array(image.convert("L"))
+            return to_gray(image)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
+
+
+def to_gray(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
+    """8-bit gray of a picture of any mode; see `read_gray`."""
+    if image.mode.startswith("I"):
+        wide = np.asarray(image, dtype=np.int64).clip(0, 65535)
+        return ((wide + 128) // 257).astype(np.uint8)
+    return np.array(image.convert("L"))
 
 
 def read_mask(record: Record, height: int, width: int) -> UInt8[np.ndarray, "{height} {width}"]:
@@ -239,11 +247,11 @@ def _pictures(folder: Path) -> Iterable[Path]:
     return (
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not re.search(r"_mask(_\d+)?$", path.stem)
+        if path.suffix.lower() in SUFFIXES and not MASK_STEM.search(path.stem)
     )
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
+def natural(path: Path) -> list[tuple[int, str]]:
     """Sort key that puts ``benign (2)`` before ``benign (10)``."""
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", str(path))]
 

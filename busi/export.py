@@ -1,0 +1,272 @@
+"""``python -m busi.export RUN --output DIR``: a run as a bundle that predicts without PyTorch."""
+
+import argparse
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from jinja2 import Environment, StrictUndefined
+from rich.progress import track
+from sklearn.metrics import f1_score
+
+import busi
+from busi.bundle import GRAPH, Facts, Network, open_graph, write_facts
+from busi.command import run_command
+from busi.data.geometry import letterbox, unletterbox
+from busi.data.records import read_gray, read_mask
+from busi.evidence import find_records
+from busi.metrics import dice
+from busi.pipeline import Pipeline, as_network, find_run, load_pipeline
+from busi.runs import Run, read_table
+from busi.types import CLASSES, NORMAL, InputError, Record
+
+log = logging.getLogger(__name__)
+for package in ("onnxscript", "onnx_ir", "torch.onnx"):
+    logging.getLogger(package).setLevel(logging.WARNING)
+
+TOLERANCE = 1e-3
+"""Largest difference of a probability between the graph and PyTorch."""
+MAX_LOSS = {"dice": 0.01, "macro_f1": 0.02}
+"""What 8-bit integers may cost on the validation fold."""
+EXACT = ("Gemm", "Div", "Softmax", "Sigmoid")
+"""Operations that stay in float32: the last layer of the classifier, and what makes probabilities."""
+NUM_CHECKED, NUM_CALIBRATING, BATCH_SIZE = 64, 128, 8
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a network reaches on annotated pictures.
+
+    Attributes:
+        num_pictures: How many there were.
+        dice: Mean Dice of the lesions, at the pictures' own sizes.
+        macro_f1: Of the most probable classes.
+    """
+
+    num_pictures: int
+    dice: float
+    macro_f1: float
+
+
+def main() -> None:
+    """Parse the arguments and export."""
+    parser = argparse.ArgumentParser(prog="python -m busi.export", description=__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN", help="classification run folder")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the bundle; new")
+    parser.add_argument("--precision", choices=("f32", "int8"), default="f32", help="of the graph")
+    parser.add_argument("--data", type=Path, help="where the run's data lies now, if it was moved")
+    arguments = parser.parse_args()
+    if arguments.output.exists() and any(arguments.output.iterdir()):
+        raise InputError(f"{arguments.output} is not empty: give a new folder with --output")
+    try:
+        export(arguments.run, arguments.output, arguments.precision, arguments.data)
+    except OSError as error:
+        raise InputError(f"cannot write to {arguments.output}: {error.strerror}. Give another") from error
+
+
+def export(source: Path, output: Path, precision: str = "f32", root: Path | None = None) -> Facts:
+    """Write a run as a bundle, and check it on the pictures of the run's own data.
+
+    Writes ``model.onnx``, ``model.json``, ``README.md`` (the model card), ``example.py`` and ``LICENSE``.
+
+    Args:
+        source: Run folder.
+        output: Folder of the bundle; appears once the bundle is whole.
+        precision: ``f32``, or ``int8`` for a graph that computes in 8-bit integers.
+        root: Where the data lies, if it was moved.
+
+    Raises:
+        InputError: If the run, its data or the packages are missing, or the bundle fails its checks.
+    """
+    pipeline, facts = load_pipeline(source)
+    run = find_run(source)
+    if run is None:
+        raise InputError(
+            f"{source} is a checkpoint: export needs its run folder, to calibrate and to check on pictures"
+        )
+    splits = pictures_of(run, root)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as name:
+        folder = Path(name) / "bundle"
+        folder.mkdir()
+        write_graph(pipeline, facts.image_size, folder / GRAPH)
+        about: dict[str, Any] = {
+            "precision": "float32",
+            **check_graph(pipeline, facts, folder, splits["val"]),
+        }
+        if precision == "int8":
+            about |= quantize(facts, folder, splits)
+        write_facts(folder, facts, about)
+        write_words(folder, facts, about)
+        if output.exists():
+            output.rmdir()
+        folder.rename(output)
+    log.info("%s, %.1f MB: %s", about["precision"], (output / GRAPH).stat().st_size / 1e6, output)
+    return facts
+
+
+def write_graph(pipeline: Pipeline, image_size: int, path: Path) -> None:
+    """Trace a pipeline into an ONNX graph with any number of pictures."""
+    # A batch of one would be taken for a constant.
+    example = torch.zeros(2, image_size, image_size, dtype=torch.uint8)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter about itself
+            program = torch.onnx.export(
+                pipeline,
+                (example,),
+                dynamo=True,
+                input_names=["squares"],
+                output_names=["mask_probs", "class_probs"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                verbose=False,
+            )
+    except ModuleNotFoundError as error:
+        raise InputError(f"export needs the package {error.name}: pip install 'busi[export]'") from error
+    if program is None:
+        raise InputError("PyTorch made no graph of this model")
+    program.save(path, external_data=False)
+
+
+def check_graph(pipeline: Pipeline, facts: Facts, folder: Path, records: Sequence[Record]) -> dict[str, Any]:
+    """Compare the graph with PyTorch on real pictures.
+
+    Raises:
+        InputError: If a probability differs by more than `TOLERANCE`.
+    """
+    graph, network = open_graph(folder / GRAPH), as_network(pipeline)
+    checked = records[:: max(1, len(records) // NUM_CHECKED)][:NUM_CHECKED]
+    largest = 0.0
+    for squares in track(squares_of(checked, facts.image_size), "checking", -(-len(checked) // BATCH_SIZE)):
+        pairs = zip(graph(squares), network(squares), strict=True)
+        largest = max(largest, *(float(np.abs(one - other).max()) for one, other in pairs))
+    if not largest <= TOLERANCE:
+        raise InputError(
+            f"the graph differs from PyTorch by {largest:.2g}, over {TOLERANCE}: it cannot be exported"
+        )
+    log.info("Graph and PyTorch differ by at most %.1e on %d pictures", largest, len(checked))
+    return {"num_checked": len(checked), "largest_difference": largest}
+
+
+def quantize(facts: Facts, folder: Path, splits: dict[str, list[Record]]) -> dict[str, Any]:
+    """Turn the graph into one of 8-bit integers, calibrated on training pictures.
+
+    Raises:
+        InputError: If it loses more on the validation fold than `MAX_LOSS`, or has nothing to be tried on.
+    """
+    before = measure(open_graph(folder / GRAPH), facts, splits["val"])
+    write_int8(folder / GRAPH, splits["train"], facts.image_size)
+    after = measure(open_graph(folder / GRAPH), facts, splits["val"])
+    for name, most in MAX_LOSS.items():
+        was, now = getattr(before, name), getattr(after, name)
+        log.info("int8: validation %s %.3f instead of %.3f", name, now, was)
+        if not was - now <= most:
+            raise InputError(
+                f"int8 brings the validation {name} from {was:.3f} to {now:.3f}, a loss of more than {most}: "
+                "export with --precision f32"
+            )
+    return {"precision": "int8", "float32": vars(before), "int8": vars(after)}
+
+
+def write_int8(path: Path, records: Sequence[Record], image_size: int) -> None:
+    """Quantise a graph in place, each activation by the range that training pictures give it."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    chosen = np.random.default_rng(0).permutation(len(records))[:NUM_CALIBRATING]
+    batches = squares_of([records[i] for i in chosen], image_size)
+
+    class Reader(CalibrationDataReader):
+        def get_next(self) -> dict[str, UInt8[np.ndarray, "b s s"]] | None:
+            squares = next(batches, None)
+            return None if squares is None else {"squares": squares}
+
+    import onnx
+
+    # Probabilities in steps of 1/256 would be none.
+    exact = [node.name for node in onnx.load(path).graph.node if node.op_type in EXACT]
+    prepared = path.with_suffix(".prepared.onnx")
+    logging.disable(logging.WARNING)  # a line for every channel whose scale it adapts
+    try:
+        quant_pre_process(path, prepared)
+        quantize_static(
+            prepared,
+            path,
+            Reader(),
+            nodes_to_exclude=exact,
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+    finally:
+        logging.disable(logging.NOTSET)
+    prepared.unlink()
+
+
+def measure(network: Network, facts: Facts, records: Sequence[Record]) -> Quality:
+    """Measure masks and classes on annotated pictures.
+
+    Raises:
+        InputError: If none of them shows an annotated lesion.
+    """
+    found, predicted = [], []
+    batches = squares_of(records, facts.image_size)
+    for start in track(range(0, len(records), BATCH_SIZE), "measuring", transient=True):
+        mask_probs, class_probs = network(next(batches))
+        predicted += class_probs.argmax(axis=1).tolist()
+        for record, square in zip(records[start : start + BATCH_SIZE], mask_probs, strict=True):
+            if record.label != NORMAL and record.annotated:
+                height, width = read_gray(record.image).shape
+                mask = read_mask(record, height, width).astype(bool)
+                found.append(dice(unletterbox(square, height, width) >= facts.mask_threshold, mask))
+    if not found:
+        raise InputError("int8 cannot be tried: no validation picture has an annotated lesion. Export f32")
+    labels = [record.label for record in records]
+    macro_f1 = f1_score(labels, predicted, labels=range(len(CLASSES)), average="macro", zero_division=0)
+    return Quality(len(records), float(np.mean(found)), float(macro_f1))
+
+
+def squares_of(records: Sequence[Record], image_size: int) -> Iterator[UInt8[np.ndarray, "b s s"]]:
+    """Letterbox pictures, a batch at a time."""
+    for start in range(0, len(records), BATCH_SIZE):
+        batch = records[start : start + BATCH_SIZE]
+        yield np.stack([letterbox(read_gray(record.image), image_size) for record in batch])
+
+
+def pictures_of(run: Run, root: Path | None) -> dict[str, list[Record]]:
+    """Training and validation pictures of a run.
+
+    Raises:
+        InputError: If they are not where they were.
+    """
+    records = find_records(run, root)
+    rows = read_table(run.folder / "split.csv")
+    splits = {name: [row["id"] for row in rows if row["split"] == name] for name in ("train", "val")}
+    if missing := [name for names in splits.values() for name in names if name not in records]:
+        raise InputError(f"{len(missing)} pictures of {run.folder} are gone, e.g. {missing[0]}: give --data")
+    return {split: [records[name] for name in names] for split, names in splits.items()}
+
+
+def write_words(folder: Path, facts: Facts, about: dict[str, Any]) -> None:
+    """Write the model card, the example and the licence."""
+    bundled = resources.files("busi") / "bundled"
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True)
+    environment.filters["number"] = lambda value: "undefined" if value is None else f"{value:.3f}"
+    card = environment.from_string((bundled / "README.md").read_text(encoding="utf-8"))
+    words = card.render(facts=facts, graph=about, classes=CLASSES, version=busi.__version__)
+    (folder / "README.md").write_text(words, encoding="utf-8")
+    (folder / "example.py").write_bytes((bundled / "example.py").read_bytes())
+    (folder / "LICENSE").write_text(metadata.distribution("busi").read_text("licenses/LICENSE") or "")
+
+
+if __name__ == "__main__":
+    run_command(main)

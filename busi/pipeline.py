@@ -1,0 +1,187 @@
+"""Both stages as one network, rebuilt from a classification run: what is predicted with and exported."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor, nn
+
+from busi.bundle import Facts, Network
+from busi.checkpoints import Checkpoint, load_classifier, load_segmenter, read_checkpoint
+from busi.decisions import decide
+from busi.evidence import read_columns
+from busi.paths import file_hash
+from busi.runs import Run, open_run
+from busi.statistics import operating_points
+from busi.types import CLASSES, InputError
+
+LEVEL = 0.9
+"""Share of each class that conformal sets are meant to contain."""
+
+
+class Pipeline(nn.Module):
+    """Letterboxed gray picture -> lesion probability of each pixel, probability of each class.
+
+    Args:
+        segmenter: Picture (b, 1, s, s) in [0, 1] -> logits.
+        classifier: Picture and guide -> logits.
+        temperature: By which the classifier's logits are divided.
+    """
+
+    def __init__(self, segmenter: nn.Module, classifier: nn.Module, temperature: float) -> None:
+        super().__init__()
+        self.segmenter, self.classifier, self.temperature = segmenter, classifier, temperature
+
+    def forward(self, squares: UInt8[Tensor, "b s s"]) -> tuple[Float[Tensor, "b s s"], Float[Tensor, "b 3"]]:
+        """Probabilities; the guide is the lesion probability itself."""
+        image = to_image(squares)
+        guide: Tensor = self.segmenter(image).sigmoid()
+        return guide[:, 0], self.classify(image, guide)
+
+    def classify(
+        self, image: Float[Tensor, "b 1 s s"], guide: Float[Tensor, "b 1 s s"]
+    ) -> Float[Tensor, "b 3"]:
+        """Probability of each class, given any guide."""
+        probs: Tensor = (self.classifier(image, guide) / self.temperature).softmax(dim=1)
+        return probs
+
+
+def to_image(squares: UInt8[Tensor, "b s s"]) -> Float[Tensor, "b 1 s s"]:
+    """8-bit gray as a network sees it."""
+    return squares[:, None].float() / 255
+
+
+def load_pipeline(source: Path) -> tuple[Pipeline, Facts]:
+    """Rebuild both networks from a run folder or a checkpoint file, in evaluation mode.
+
+    The run's own validation fold gives temperature, conformal quantiles and thresholds. A checkpoint that is
+    not the best one of a run folder around it has none: it is not calibrated.
+
+    Raises:
+        InputError: If the source is missing, unfinished, damaged, or has no two stages of one size.
+    """
+    run = find_run(source)
+    checkpoint = read_checkpoint(run.best_checkpoint if run else source)
+    cfg = checkpoint.config
+    if checkpoint.card["stage"] != "cls":
+        raise InputError(f"{source} is a segmentation run: give one of stage=cls, which carries both stages")
+    if (inside := load_segmenter(checkpoint)) is None:
+        raise InputError(
+            f"{source} was trained with guide={cfg.guide} and has no segmentation model inside: "
+            "give a run with guide=predicted or guide=crossfit"
+        )
+    segmenter, trained = inside
+    if trained.image_size != cfg.image_size:
+        raise InputError(
+            f"{source} sees {cfg.image_size} px, its segmentation model {trained.image_size} px: train both "
+            "with one image_size to predict or export"
+        )
+    facts = gather_facts(run, checkpoint, trained.module.threshold)
+    return Pipeline(segmenter, load_classifier(checkpoint), facts.temperature).eval(), facts
+
+
+def find_run(source: Path) -> Run | None:
+    """The finished run that a folder, or its best checkpoint, belongs to; None for any other checkpoint.
+
+    Raises:
+        InputError: If there is nothing, or a folder that holds no finished run.
+    """
+    if source.is_dir():
+        run = open_run(source)
+        if not run.finished:
+            raise InputError(f"{source} is not finished: python -m busi.train resume={source}")
+        return run
+    if not source.is_file():
+        raise InputError(f"{source} does not exist: give a run folder, a .ckpt file, or an exported bundle")
+    folder = source.resolve().parent.parent
+    if source.name == "best.ckpt" and (folder / "provenance.json").is_file():
+        run = open_run(folder)
+        return run if run.finished else None
+    return None
+
+
+def gather_facts(run: Run | None, checkpoint: Checkpoint, mask_threshold: float) -> Facts:
+    """What is known of a classifier beside its networks; not calibrated without its run."""
+    cfg, card = checkpoint.config, checkpoint.card
+    name = run.folder.resolve().name if run else checkpoint.path.name
+    facts = Facts(
+        image_size=cfg.image_size,
+        mask_threshold=mask_threshold,
+        temperature=1.0,
+        quantiles=None,
+        level=LEVEL,
+        malignant_thresholds={},
+        fingerprints={
+            "data": card["data"],
+            "split": card["split"],
+            "checkpoint": file_hash(checkpoint.path),
+        },
+        metrics={},
+        origin={"name": name, "guide": cfg.guide, "encoder": cfg.encoder, "fold": card["fold"]},
+    )
+    return facts if run is None else calibrate(facts, run)
+
+
+def calibrate(facts: Facts, run: Run) -> Facts:
+    """Add what the validation fold of the run decides, and what the run reached."""
+    columns = read_columns(run.folder / "predictions.csv", "cls")
+    val = columns["split"] == "val"
+    if not val.any():
+        raise InputError(f"{run.folder}/predictions.csv has no validation pictures: train this run again")
+    labels = columns["label"][val]
+    logits = np.stack([columns[f"logit_{name}"] for name in CLASSES], axis=1)[val]
+    decisions = decide(logits, labels, LEVEL)
+    probs = decisions.probs(logits)
+    points = operating_points(labels, probs, labels, probs)
+    return replace(
+        facts,
+        temperature=decisions.temperature,
+        quantiles=decisions.quantiles,
+        malignant_thresholds={
+            name.removeprefix("threshold_at_"): x
+            for name, x in points.items()
+            if name.startswith("threshold_at_")
+        },
+        metrics=read_metrics(run),
+        origin=facts.origin | {key: run.provenance[key] for key in ("recipe", "settings", "finished")},
+    )
+
+
+def read_metrics(run: Run) -> dict[str, list[float | None]]:
+    """Test metrics of a run, and of the segmentation run that it was made from if that is still there."""
+    found: dict[str, list[float | None]] = {}
+    parent = run.provenance["parents"].get("seg_ckpt")
+    folders = [run.folder, *([Path(parent).parent.parent] if parent else [])]
+    for folder in folders:
+        path = folder / "metrics.json"
+        if not path.is_file():
+            continue
+        values: dict[str, float | None] = json.loads(path.read_text())
+        for name, value in values.items():
+            if name.startswith("test/") and f"{name}_low" in values:
+                found[name] = [value, values[f"{name}_low"], values[f"{name}_high"]]
+    return found
+
+
+def open_pipeline(source: Path) -> tuple[Network, Facts]:
+    """A pipeline as a function of arrays, on a GPU if there is one."""
+    pipeline, facts = load_pipeline(source)
+    return as_network(pipeline), facts
+
+
+def as_network(pipeline: Pipeline) -> Network:
+    """Wrap a pipeline as a function of arrays, on a GPU if there is one."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    pipeline = pipeline.to(device).to(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def run(
+        squares: UInt8[np.ndarray, "b s s"],
+    ) -> tuple[Float32[np.ndarray, "b s s"], Float32[np.ndarray, "b 3"]]:
+        mask_probs, class_probs = pipeline(torch.from_numpy(squares).to(device))
+        return mask_probs.cpu().numpy(), class_probs.cpu().numpy()
+
+    return run

@@ -1,0 +1,168 @@
+"""Bundles: what they hold, that they check themselves, and that anybody can use them."""
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+from sklearn.metrics import f1_score
+
+from busi import Predictor
+from busi.bundle import Facts, open_graph, read_facts
+from busi.data.records import read_mask
+from busi.export import Quality, check_graph, export, measure, pictures_of, quantize
+from busi.pipeline import load_pipeline
+from busi.runs import open_run, read_table, write_table
+from busi.types import CLASSES, InputError
+from tests.test_predictor import make_picture
+
+
+def test_graph_takes_any_number_of_pictures(bundle: Path) -> None:
+    session = onnxruntime.InferenceSession(bundle / "model.onnx")
+    squares = np.stack([make_picture(32, 32 + k)[:, :32] for k in range(5)])
+    for count in (1, 2, 5):
+        mask_probs, class_probs = session.run(["mask_probs", "class_probs"], {"squares": squares[:count]})
+        assert mask_probs.shape == (count, 32, 32)
+        assert np.allclose(class_probs.sum(axis=1), 1, atol=1e-6)
+        assert ((mask_probs >= 0) & (mask_probs <= 1)).all()
+
+
+def test_bundle_says_what_the_run_knows(trained: Path, bundle: Path) -> None:
+    _, facts = load_pipeline(trained)
+    assert read_facts(bundle) == facts
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert facts.metrics["test/macro_f1"][0] == metrics["test/macro_f1"]
+    assert "test/dice" in facts.metrics
+    content = json.loads((bundle / "model.json").read_text())
+    assert content["classes"] == list(CLASSES)
+    assert 0 <= content["graph"]["largest_difference"] <= 1e-3
+    card = (bundle / "README.md").read_text()
+    assert "research only" in card
+    assert f"| macro_f1 | {metrics['test/macro_f1']:.3f} |" in card
+    assert "Apache License" in (bundle / "LICENSE").read_text()
+
+
+def test_example_needs_three_packages_and_agrees_with_the_command(bundle: Path, tmp_path: Path) -> None:
+    text = (bundle / "example.py").read_text()
+    imported = {
+        line.split()[1].split(".")[0] for line in text.splitlines() if line.startswith(("import", "from"))
+    }
+    assert imported == {"json", "sys", "pathlib", "numpy", "onnxruntime", "PIL"}
+    for size in ((40, 70), (200, 150)):
+        Image.fromarray(make_picture(*size)).save(tmp_path / "a.png")
+        command = [sys.executable, str(bundle / "example.py"), "a.png"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        found = Predictor(bundle)(tmp_path / "a.png")
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "mask.png")), found.mask)
+        lines = done.stdout.splitlines()
+        for line, name in zip(lines, CLASSES, strict=False):
+            assert line.split()[:2] == [name, f"{found.probs[name]:.3f}"]
+            assert ("cannot be excluded" in line) == (name in (found.conformal_set or ()))
+
+
+def test_graph_that_differs_is_refused(trained: Path, bundle: Path) -> None:
+    pipeline, facts = load_pipeline(trained)
+    records = pictures_of(open_run(trained), None)["val"]
+    for weight in pipeline.segmenter.parameters():
+        weight.data *= 1.01
+    with pytest.raises(InputError, match="differs from PyTorch"):
+        check_graph(pipeline, facts, bundle, records)
+
+
+def test_measure_agrees_with_a_picture_by_picture_loop(trained: Path, bundle: Path) -> None:
+    records, facts = pictures_of(open_run(trained), None)["val"], read_facts(bundle)
+    predictor, found, names = Predictor(bundle), [], []
+    for record in records:
+        prediction = predictor(record.image)
+        names.append(CLASSES.index(prediction.class_name))
+        if record.label:
+            mask = read_mask(record, *prediction.mask.shape).astype(bool)
+            found.append(2 * (mask & prediction.mask).sum() / (mask.sum() + prediction.area))
+    quality = measure(open_graph(bundle / "model.onnx"), facts, records)
+    assert quality.dice == pytest.approx(np.mean(found))
+    labels = [record.label for record in records]
+    assert quality.macro_f1 == pytest.approx(f1_score(labels, names, average="macro", labels=[0, 1, 2]))
+    assert quality.num_pictures == len(records)
+
+
+def test_int8_is_written_or_refused_by_what_it_loses(
+    trained: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, facts = shutil.copytree(bundle, tmp_path / "bundle"), read_facts(bundle)
+    splits = pictures_of(open_run(trained), None)
+    size = (folder / "model.onnx").stat().st_size
+    qualities = iter([Quality(9, 0.70, 0.8), Quality(9, 0.691, 0.781), Quality(9, 0.70, 0.8)])
+
+    def given(*_: object) -> Quality:
+        return next(qualities)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("busi.export.measure", given)
+        about = quantize(facts, folder, splits)
+        assert about["int8"] == {"num_pictures": 9, "dice": 0.691, "macro_f1": 0.781}
+        assert (folder / "model.onnx").stat().st_size < size / 2
+        mask_probs, class_probs = open_graph(folder / "model.onnx")(make_picture(32, 32)[None])
+        assert mask_probs.shape == (1, 32, 32)
+        assert class_probs.sum() == pytest.approx(1, abs=1e-5)
+        for quality, name in ((Quality(9, 0.68, 0.8), "dice"), (Quality(9, 0.7, 0.77), "macro_f1")):
+            qualities = iter([Quality(9, 0.70, 0.8), quality])
+            shutil.copy(bundle / "model.onnx", folder / "model.onnx")
+            with pytest.raises(InputError, match=f"int8 brings the validation {name}"):
+                quantize(facts, folder, splits)
+    assert logging.root.manager.disable == logging.NOTSET
+
+
+def test_what_is_no_bundle_says_so(bundle: Path, tmp_path: Path) -> None:
+    def broken(name: str) -> Path:
+        return shutil.copytree(bundle, tmp_path / name)
+
+    gone, cut, swapped, newer, lacking = map(broken, ("gone", "cut", "swapped", "newer", "lacking"))
+    (gone / "model.onnx").unlink()
+    (cut / "model.json").write_text((bundle / "model.json").read_text()[:99])
+    (swapped / "model.onnx").write_bytes((bundle / "model.onnx").read_bytes()[:-1])
+    content = json.loads((bundle / "model.json").read_text())
+    (newer / "model.json").write_text(json.dumps(content | {"format": 99}))
+    (lacking / "model.json").write_text(json.dumps({key: x for key, x in content.items() if key != "level"}))
+    for folder, words in (
+        (gone, "missing or not the one"),
+        (cut, "missing or damaged"),
+        (swapped, "missing or not the one"),
+        (newer, "newer busi"),
+        (lacking, "lacks something"),
+    ):
+        with pytest.raises(InputError, match=words):
+            Predictor(folder)
+    (tmp_path / "noise.onnx").write_bytes(b"noise")
+    with pytest.raises(InputError, match="no graph"):
+        open_graph(tmp_path / "noise.onnx")
+
+
+def test_export_says_what_is_missing(trained: Path, bundle: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "a.ckpt"
+    shutil.copy(trained / "checkpoints" / "last.ckpt", alone)
+    with pytest.raises(InputError, match="needs its run folder"):
+        export(alone, tmp_path / "out")
+    run = shutil.copytree(trained, tmp_path / "run")
+    rows = read_table(run / "split.csv")
+    next(row for row in rows if row["split"] == "val")["id"] = "another"
+    write_table(run / "split.csv", rows)
+    with pytest.raises(InputError, match=r"1 pictures of .* are gone, e.g. another"):
+        export(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    command = [sys.executable, "-m", "busi.export", str(trained), "--output", str(bundle)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "is not empty" in done.stderr
+
+
+def test_facts_without_calibration_give_no_sets(bundle: Path) -> None:
+    facts: Facts = replace(read_facts(bundle), quantiles=None)
+    found = Predictor.of(open_graph(bundle / "model.onnx"), facts)(make_picture(30, 40))
+    assert (found.calibrated, found.conformal_set) == (False, None)
