@@ -142,7 +142,10 @@ def predict_run_classes(checkpoint: Checkpoint, data: BUSIDataModule, output: Pa
     del output
     if (inside := load_segmenter(checkpoint)) is not None:
         segmenter, trained = inside
-        fill_guides(data, data.cohort.indices("test"), segmenter.to(device()), trained.image_size)
+        data.guides = np.zeros_like(data.squares[:, 0])
+        fill_guides(
+            data.guides, data, data.cohort.indices("test"), segmenter.to(device()), trained.image_size
+        )
     elif checkpoint.config.guide == "annotated":
         data.guides = data.squares[:, 1] * np.uint8(255)
     return predict_classes(load_classifier(checkpoint).to(device()), data, ["test"])

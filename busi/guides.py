@@ -16,13 +16,15 @@ from torch.nn.functional import interpolate
 
 from busi.checkpoints import Checkpoint, load_network, read_checkpoint
 from busi.crossfit import find_guide_runs
+from busi.data.cache import load_array
 from busi.data.cohort import Cohort
 from busi.data.datamodule import BUSIDataModule
 from busi.data.geometry import letterbox, quantize, unletterbox
 from busi.data.records import read_gray
-from busi.data.splits import SPLITS
+from busi.data.splits import SPLITS, fingerprint
 from busi.guard import check_leaks, check_same_data
 from busi.modules.classification import balanced_weights, prior_correction
+from busi.paths import file_hash
 from busi.runs import Run, find_runs, open_run
 from busi.types import InputError
 
@@ -51,7 +53,7 @@ def prepare_classification(cfg: DictConfig, data: BUSIDataModule) -> dict[str, A
             guided_by = find_guide_runs(cfg, parent, cohort)
             fill_crossfit(data, guided_by)
         else:
-            fill_guides(data, cohort.indices(*SPLITS), segmenter, parent.config.image_size)
+            data.guides = load_guides(data, {parent.path: cohort.indices(*SPLITS)})
     elif cfg.guide == "annotated":
         if missing := [
             cohort.records[i].id for i in cohort.indices(*SPLITS) if not cohort.records[i].annotated
@@ -134,26 +136,56 @@ def fill_crossfit(data: BUSIDataModule, guided_by: Mapping[str, Path]) -> None:
         guided_by: Id -> run folder.
     """
     folders = [guided_by.get(record.id) for record in data.cohort.records]
-    for folder in dict.fromkeys(folder for folder in folders if folder):
-        checkpoint = read_checkpoint(open_run(folder).best_checkpoint)
-        indices = np.flatnonzero([other == folder for other in folders])
-        fill_guides(data, indices, load_network(checkpoint), checkpoint.config.image_size)
+    data.guides = load_guides(
+        data,
+        {
+            open_run(folder).best_checkpoint: np.flatnonzero([other == folder for other in folders])
+            for folder in dict.fromkeys(folder for folder in folders if folder)
+        },
+    )
+
+
+def load_guides(
+    data: BUSIDataModule, guided: Mapping[Path, Int[np.ndarray, " _"]]
+) -> UInt8[np.ndarray, "n s s"]:
+    """Predict the guides of clean pictures once; keep them beside the pictures, mapped like these.
+
+    Args:
+        data: The classifier's data.
+        guided: Checkpoint of a segmentation model -> positions of the pictures in the cohort that it guides.
+
+    Returns:
+        8-bit guides of the whole cohort; zero for pictures that nothing guides.
+    """
+    hashes = [content.pixel_hash for content in data.cohort.contents]
+    key = fingerprint([hashes, *[[file_hash(path), indices.tolist()] for path, indices in guided.items()]])
+    size = data.image_size
+
+    def write(guides: UInt8[np.ndarray, "n s s"]) -> None:
+        for path, indices in guided.items():
+            checkpoint = read_checkpoint(path)
+            fill_guides(guides, data, indices, load_network(checkpoint), checkpoint.config.image_size)
+
+    return load_array(data.cache_dir / "guides" / f"{key}-{size}.npy", (len(hashes), size, size), write)
 
 
 def fill_guides(
-    data: BUSIDataModule, indices: Int[np.ndarray, " m"], network: torch.nn.Module, image_size: int
+    guides: UInt8[np.ndarray, "n s s"],
+    data: BUSIDataModule,
+    indices: Int[np.ndarray, " m"],
+    network: torch.nn.Module,
+    image_size: int,
 ) -> None:
-    """Predict the guides of clean pictures, 8-bit; those of other pictures stay as they are, zero at first.
+    """Predict the guides of some pictures.
 
     Args:
+        guides: Of the whole cohort; where they go.
         data: The classifier's data.
         indices: Positions of the pictures in its cohort.
         network: Of the segmentation model, in evaluation mode.
         image_size: Side of the square that it was trained on.
     """
     squares = data.squares[:, 0]
-    if data.guides is None:
-        data.guides = np.zeros(squares.shape, np.uint8)
     starts = range(0, len(indices), data.batch_size)
     for start in track(starts, "predicting guides", transient=True):
         chunk = indices[start : start + data.batch_size]
@@ -163,7 +195,7 @@ def fill_guides(
             pictures = (read_gray(data.cohort.records[i].image) for i in chunk)
             batch = np.stack([letterbox(picture, image_size) for picture in pictures])
         probs = resize_guide(predict_squares(network, batch), data.image_size)
-        data.guides[chunk] = quantize(probs.cpu().numpy())
+        guides[chunk] = quantize(probs.cpu().numpy())
 
 
 def resize_guide(

@@ -10,7 +10,16 @@ from omegaconf import DictConfig, OmegaConf
 from busi.data.splits import train_folds
 
 # Where things lie, and how many processes load them: the same run may find them elsewhere.
-PLACES = ("run_dir", "output_dir", "cache_dir", "sweep", "data.root", "data.cache_dir", "data.num_workers")
+PLACES = (
+    "run_dir",
+    "output_dir",
+    "cache_dir",
+    "sweep",
+    "data.root",
+    "data.cache_dir",
+    "data.cache_gb",
+    "data.num_workers",
+)
 # What does not shape the weights: places, how things are shown, and what fingerprints say already.
 NOT_SETTINGS = (
     *PLACES,

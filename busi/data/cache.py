@@ -1,13 +1,15 @@
 """Letterboxed pictures and masks as memory-mapped arrays: decoded once, shared by every run."""
 
 import logging
-from collections.abc import Sequence
+import os
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from rich.progress import track
 
+from busi.data.catalogue import map_threads
 from busi.data.geometry import letterbox, letterbox_mask
 from busi.data.records import read_gray, read_mask
 from busi.data.splits import fingerprint
@@ -15,6 +17,12 @@ from busi.paths import write_whole
 from busi.types import Record
 
 log = logging.getLogger(__name__)
+
+ARRAYS = ("squares", "guides")
+"""Folders of the cache that hold arrays, by far its largest part."""
+
+IN_USE = 3600
+"""Seconds for which an array is spared after a run has opened it: its loader processes may still start."""
 
 
 def load_squares(
@@ -36,20 +44,70 @@ def load_squares(
     Returns:
         A read-only array, mapped from its file: pages come into memory when they are used.
     """
+
+    def write(squares: UInt8[np.ndarray, "n 2 s s"]) -> None:
+        def scale(row: int) -> None:
+            picture = read_gray(records[row].image)
+            squares[row, 0] = letterbox(picture, size)
+            squares[row, 1] = letterbox_mask(read_mask(records[row], *picture.shape), size)
+
+        log.info("Scaling %d pictures to %d px, kept in %s", len(records), size, cache_dir)
+        map_threads(scale, range(len(records)), "scaling pictures")
+
     key = fingerprint([[i, *pair] for i, pair in enumerate(zip(pixel_hashes, mask_hashes, strict=True))])
-    path = cache_dir / "squares" / f"{key}-{size}.npy"
-    if not path.is_file():
-        log.info("Scaling %d pictures to %d px, kept in %s", len(records), size, path)
-        write_whole(path, lambda part: _write(part, records, size))
-    squares: UInt8[np.ndarray, "n 2 s s"] = np.load(path, mmap_mode="r")
-    return squares
+    return load_array(cache_dir / "squares" / f"{key}-{size}.npy", (len(records), 2, size, size), write)
 
 
-def _write(path: Path, records: Sequence[Record], size: int) -> None:
-    shape = (len(records), 2, size, size)
-    squares = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    for i, record in enumerate(track(records, "scaling pictures", transient=True)):
-        picture = read_gray(record.image)
-        squares[i, 0] = letterbox(picture, size)
-        squares[i, 1] = letterbox_mask(read_mask(record, *picture.shape), size)
-    squares.flush()
+def load_array(
+    path: Path, shape: tuple[int, ...], write: Callable[[UInt8[np.ndarray, "..."]], None]
+) -> UInt8[np.ndarray, "..."]:
+    """Map an array from its file, which is made first if it is missing or damaged.
+
+    Args:
+        path: Of the file, named after all that its content depends on.
+        shape: Of the array.
+        write: Fills it; it is zero at first.
+
+    Returns:
+        Read-only. It outlives its file: what is mapped stays until the last process lets go of it.
+    """
+
+    def write_file(part: Path) -> None:
+        array = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        write(array)
+        array.flush()
+
+    array = _open(path)
+    if array is None or array.shape != shape:
+        array = _open(write_whole(path, write_file))
+    assert array is not None
+    stamp = path.stat()
+    os.utime(path, ns=(time.time_ns(), stamp.st_mtime_ns))  # file systems may not note a reader
+    return array
+
+
+def trim(cache_dir: Path, limit_gb: float) -> None:
+    """Delete the arrays that were not used for longest, until the rest fits into `limit_gb` (10^9 bytes).
+
+    Those of the last hour stay, whatever the limit.
+    """
+    files = [(path, path.stat()) for name in ARRAYS for path in (cache_dir / name).glob("[!.]*.npy")]
+    total = sum(stat.st_size for _, stat in files)
+    for path, stat in sorted(files, key=lambda pair: pair[1].st_atime):
+        if total <= limit_gb * 1e9 or time.time() - stat.st_atime < IN_USE:
+            return
+        path.unlink(missing_ok=True)
+        total -= stat.st_size
+        log.info("The cache is full: deleted %s, which was not used for longest", path)
+
+
+def _open(path: Path) -> UInt8[np.ndarray, "..."] | None:
+    """Map a file; None if there is none, or it is not whole."""
+    try:
+        array: UInt8[np.ndarray, ...] = np.load(path, mmap_mode="r")
+    except FileNotFoundError:
+        return None
+    except (ValueError, EOFError) as error:
+        log.warning("Making %s again, it is damaged (%s)", path, error)
+        return None
+    return array

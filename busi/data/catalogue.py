@@ -20,6 +20,7 @@ from busi.types import InputError, Record
 
 log = logging.getLogger(__name__)
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -71,11 +72,11 @@ def read_contents(reading: Reading, cache_dir: Path) -> tuple[list[Record], list
     return [record for record, _ in good], [content for _, content in good], [*problems, *bad]
 
 
-def map_threads(function: Callable[[Record], T], records: Sequence[Record], title: str) -> list[T]:
-    """Call `function` on every record in threads, with a progress bar named `title` if given."""
+def map_threads(function: Callable[[S], T], items: Sequence[S], title: str) -> list[T]:
+    """Call `function` on every item in threads, with a progress bar named `title` if given."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        results = pool.map(function, records)
-        return list(track(results, title, total=len(records), transient=True) if title else results)
+        results = pool.map(function, items)
+        return list(track(results, title, total=len(items), transient=True) if title else results)
 
 
 class Pictures(Sequence[UInt8[np.ndarray, "_ _"]]):

@@ -198,7 +198,10 @@ def drop_reasons(
     """
     excluded = read_exclusions(exclude, {record.id for record in records}) if exclude else set()
     left = np.array([record.id not in excluded for record in records])
-    mixed = {group for group in np.unique(copies) if len(np.unique(labels[left & (copies == group)])) > 1}
+    held, num_labels = np.unique(
+        np.unique(np.column_stack([copies, labels])[left], axis=0)[:, 0], return_counts=True
+    )
+    mixed = set(held[num_labels > 1].tolist())
     clash = [record.id for record, group in zip(records, copies, strict=True) if group in mixed]
     if clash and conflicts == "error":
         raise InputError(

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from busi.augment import Augmentation
 from busi.batch import Batch
-from busi.data.cache import load_squares
+from busi.data.cache import load_squares, trim
 from busi.data.cohort import Cohort, build_cohort
 from busi.data.dataset import BUSIDataset, EpochSampler
 from busi.data.download import check_published, download_busi
@@ -51,6 +51,7 @@ class BUSIDataModule(lightning.LightningDataModule):
             the loss applies) draw every picture once.
         subset: Keep this many pictures of each class in each split; None keeps all.
         cache_dir: Where decoded data is kept.
+        cache_gb: Size from which arrays that were not used for longest are deleted there, 10^9 bytes.
 
     Raises:
         InputError: If an argument is out of range.
@@ -79,6 +80,7 @@ class BUSIDataModule(lightning.LightningDataModule):
         balance: str,
         subset: int | None,
         cache_dir: str,
+        cache_gb: float,
     ) -> None:
         super().__init__()
         if num_folds < 3:
@@ -97,6 +99,8 @@ class BUSIDataModule(lightning.LightningDataModule):
             raise InputError(f"image_size={image_size}: give a multiple of 32, at least 32")
         if batch_size < 1:
             raise InputError(f"data.batch_size={batch_size}: give at least 1")
+        if cache_gb < 0:
+            raise InputError(f"data.cache_gb={cache_gb}: give at least 0")
         for key, value, options in (
             ("data.conflicts", conflicts, ("drop", "keep", "error")),
             ("data.on_bad", on_bad, ("error", "skip")),
@@ -110,7 +114,7 @@ class BUSIDataModule(lightning.LightningDataModule):
         self.root, self.read, self.augmentation = Path(root).expanduser(), read, augmentation
         self.image_size, self.batch_size, self.num_workers = image_size, batch_size, num_workers
         self.seed, self.balance = seed, balance
-        self.cache_dir = Path(cache_dir).expanduser()
+        self.cache_dir, self.cache_gb = Path(cache_dir).expanduser(), cache_gb
         self.cohort_options: dict[str, Any] = {
             "fold": fold,
             "leave_out": leave_out,
@@ -129,6 +133,7 @@ class BUSIDataModule(lightning.LightningDataModule):
     def prepare_data(self) -> None:
         """Decode, check and scale everything once, into the cache."""
         _ = self.squares
+        trim(self.cache_dir, self.cache_gb)
 
     @cached_property
     def cohort(self) -> Cohort:

@@ -1,6 +1,7 @@
 """One sample of a split, and the order in which an epoch draws samples."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -40,6 +41,17 @@ class BUSIDataset(Dataset[Batch]):
         self.squares, self.guides, self.indices = squares, guides, indices
         self.ids, self.labels, self.groups = ids, labels, groups
         self.augmentation = augmentation
+
+    def __getstate__(self) -> dict[str, object]:
+        """What goes to a loader process: of a mapped array the path of its file, not all that is in it."""
+        return {
+            name: Path(str(x.filename)) if isinstance(x, np.memmap) else x
+            for name, x in self.__dict__.items()
+        }
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        for name, x in state.items():
+            setattr(self, name, np.load(x, mmap_mode="r") if isinstance(x, Path) else x)
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -60,10 +60,9 @@ def read_busi(root: Path) -> Reading:
     check_layout(root)
     records, problems = [], []
     for label, name in enumerate(CLASSES):
+        masks_of = _masks(root / name)
         for image in sorted(_pictures(root / name), key=natural):
-            masks = tuple(sorted(image.parent.glob(f"{_glob_escape(image.stem)}_mask*{image.suffix}")))
-            if label == NORMAL:
-                masks = ()
+            masks = () if label == NORMAL else tuple(sorted(masks_of.get((image.stem, image.suffix), ())))
             if label != NORMAL and not masks:
                 problems.append(Problem(image.stem, "lesion without a mask", image.name))
             else:
@@ -251,10 +250,15 @@ def _pictures(folder: Path) -> Iterable[Path]:
     )
 
 
+def _masks(folder: Path) -> dict[tuple[str, str], list[Path]]:
+    """Annotations by stem and suffix of their picture; the folder is listed once."""
+    found: dict[tuple[str, str], list[Path]] = {}
+    for path in folder.iterdir():
+        if MASK_STEM.search(path.stem):
+            found.setdefault((MASK_STEM.sub("", path.stem), path.suffix), []).append(path)
+    return found
+
+
 def natural(path: Path) -> list[tuple[int, str]]:
     """Sort key that puts ``benign (2)`` before ``benign (10)``."""
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", str(path))]
-
-
-def _glob_escape(stem: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", stem)
