@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from torchmetrics import MetricCollection
 
 from busi.runs import Run
+from busi.sweeps import Pruned
 from busi.types import InputError
 
 PROGRESS = "val_progress"
@@ -80,6 +81,9 @@ def open_loggers(
                 experiment.define_metric(name, summary=summary, step_metric="trainer/global_step")
         yield
         exit_code = 0
+    except Pruned:
+        exit_code = 0
+        raise
     finally:
         for experiment in experiments:
             experiment.finish(exit_code=exit_code)

@@ -51,21 +51,26 @@ def file_hash(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def hold(folder: Path) -> Iterator[None]:
+def hold(folder: Path, name: str = ".lock", wait: bool = False) -> Iterator[None]:
     """Keep other processes out of a folder, which is made; a process that dies lets go of it.
 
+    Args:
+        folder: To be held.
+        name: Of the lock there: processes that use other ones do not keep each other out.
+        wait: For a process that is in it.
+
     Raises:
-        InputError: If another process is in it, or it cannot be written.
+        InputError: If another process is in it and shall not be waited for, or it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
+        file = (folder / name).open("w")
     except OSError as error:
         raise InputError(f"cannot write to {folder}: {error.strerror}. Give another folder") from None
     with file:
         try:
             # Not flock: loader processes would inherit that lock, and outlive a killed run by seconds.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except (BlockingIOError, PermissionError):
             raise InputError(f"{folder} is in use: another process is still writing to it") from None
         yield

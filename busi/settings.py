@@ -29,6 +29,7 @@ NOT_SETTINGS = (
     "callbacks.learning_rate",
     "callbacks.pictures",
     "callbacks.progress",
+    "callbacks.prune",
     "trainer.enable_progress_bar",
     "trainer.enable_model_summary",
     "trainer.log_every_n_steps",

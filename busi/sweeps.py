@@ -3,6 +3,7 @@
 import atexit
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ from busi.paths import write_json, write_whole
 Job = dict[str, Any]
 FAILURE = "failed.json"
 REUSE = "reused.json"
+PRUNED = "pruned.json"
+
+
+class Pruned(Exception):
+    """A trial of a search was ended early, because others were better."""
 
 
 class SummaryCallback(Callback):
@@ -47,6 +53,18 @@ def forget_failure(folder: Path) -> None:
 def record_reuse(folder: Path, run: Path) -> None:
     """Leave word in a job's folder that an earlier run of the same content stands for it."""
     write_json(folder / REUSE, {"run": str(run)})
+
+
+def record_pruned(folder: Path, epoch: int, monitor: str, value: float) -> None:
+    """Leave word in a job's folder that a search ended it early.
+
+    Args:
+        folder: Of the job.
+        epoch: The last one, counted from 0.
+        monitor: Name of the monitored metric.
+        value: Its value then.
+    """
+    write_json(folder / PRUNED, {"epoch": epoch, "metrics": {monitor: value}})
 
 
 def print_summary(folder: Path) -> None:
@@ -99,7 +117,7 @@ def write_summary(folder: Path) -> Path | None:
 
 
 def read_job(hydra_folder: Path) -> Job:
-    """What became of one job: finished, reused, failed, or stopped.
+    """What became of one job: finished, reused, failed, pruned, or stopped.
 
     Args:
         hydra_folder: ``.hydra`` in the folder of the job.
@@ -123,7 +141,8 @@ def read_job(hydra_folder: Path) -> Job:
     folder = Path(reused) if reused else folder
     provenance = _read(folder / "provenance.json")
     if not provenance.get("finished"):
-        return job
+        pruned = _read(folder / PRUNED)
+        return job | ({"status": "pruned", **pruned} if pruned else {})
     monitor, value = provenance["monitor"], provenance["monitored"]
     mode = OmegaConf.load(folder / "config.yaml").monitor_mode
     metrics = {name: x for name, x in _read(folder / "metrics.json").items() if name.startswith("val/")}
@@ -152,4 +171,6 @@ def _job_number(path: Path) -> tuple[bool, int, str]:
 
 def _show(value: object) -> str:
     text = f"{value:.3f}" if isinstance(value, float) else "" if value is None else str(value)
+    if len(text) > 8 and re.fullmatch(r"[\d.e+-]+", text):  # a search draws numbers of 17 digits
+        text = f"{float(text):.4g}"
     return text.replace("|", "\\|")

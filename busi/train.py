@@ -16,7 +16,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from busi.paths import conf_dir
-from busi.sweeps import forget_failure, record_failure, record_reuse
+from busi.search import register_sweeper
+from busi.sweeps import Pruned, forget_failure, record_failure, record_reuse
 
 if TYPE_CHECKING:
     from busi.runs import Run
@@ -33,6 +34,8 @@ def main(cfg: DictConfig) -> float | None:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     in_sweep = hydra_config.mode == RunMode.MULTIRUN
+    if (option := hydra_config.runtime.choices["sweep"]) and not in_sweep and not cfg.resume:
+        raise SystemExit(f"error: sweep={option} is a search of many runs: add -m")
     if in_sweep:
         forget_failure(folder)
         cfg.sweep, cfg.test = folder.parent.name, bool(cfg.test)
@@ -41,6 +44,9 @@ def main(cfg: DictConfig) -> float | None:
         if in_sweep and run.folder != folder:
             record_reuse(folder, run.folder)
         return run.monitored[1]
+    except Pruned as pruned:
+        log.info("%s: %s", str(pruned).capitalize(), folder)
+        return None
     except (InputError, InstantiationException, OmegaConfBaseException) as error:
         cause = error.__cause__ if isinstance(error.__cause__, InputError) else error
         hint = "" if isinstance(cause, InputError) else " (HYDRA_FULL_ERROR=1 shows the traceback)"
@@ -108,5 +114,6 @@ def stop(*_: object) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, stop)
+    register_sweeper()
     sys.argv = ["busi.train", *expand_resume(sys.argv[1:])]
     main()
