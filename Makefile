@@ -9,7 +9,7 @@ GUIDES ?= crossfit
 EVERY := output_dir=$(CROSSVAL) reuse=true $(ARGS) hydra.sweep.dir=$(CROSSVAL)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo crossval check test test-slow browser lock clean
+.PHONY: help install demo crossval check test test-slow faults browser lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -54,6 +54,9 @@ test: install check ## install, then check
 
 test-slow: install ## tests that need minutes
 	$(BIN)/python -m pytest -m slow
+
+faults: install ## kill, starve and damage runs, and see them end as if nothing had happened (minutes)
+	KILLS=10 $(BIN)/python -m pytest -m slow tests/test_faults.py -vv
 
 browser: ## install Chromium, which the slow tests of the demo drive (Debian and Ubuntu; asks for the password of root)
 	@command -v chromium >/dev/null || { \

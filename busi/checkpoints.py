@@ -1,5 +1,6 @@
 """Checkpoints: the card that says what one was made of, and networks rebuilt from it."""
 
+import io
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,14 @@ import hydra
 import lightning
 import torch
 from jaxtyping import Float
+from lightning.fabric.utilities.types import _PATH
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from busi.data.cohort import Cohort
 from busi.models.encoders import Normalized
+from busi.paths import write_whole
 from busi.types import InputError
 
 Card = dict[str, Any]
@@ -55,6 +59,27 @@ class CardCallback(lightning.Callback):
         """Add the card."""
         del trainer, pl_module
         checkpoint["busi"] = self.card
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints whole or not at all.
+
+    Lightning writes them to the system's temporary folder, and copies from there if that is another disk:
+    a full disk or a kill then leaves half a checkpoint.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any = None) -> None:
+        """Save a checkpoint."""
+        del storage_options
+        buffer = io.BytesIO()  # straight to a file, torch would hide what the operating system says
+        torch.save(checkpoint, buffer)
+        write_whole(Path(path), lambda part: part.write_bytes(buffer.getbuffer()))
+
+
+def remove_parts(folder: Path) -> None:
+    """Delete what a killed process left of checkpoints in a folder that nobody writes to."""
+    for part in folder.glob(".*.ckpt"):
+        part.unlink()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,15 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from busi.callbacks import SeedEpochs, StopOnSignal
-from busi.checkpoints import CardCallback, Checkpoint, build_network, make_card, read_checkpoint
+from busi.checkpoints import (
+    CardCallback,
+    Checkpoint,
+    WholeCheckpointIO,
+    build_network,
+    make_card,
+    read_checkpoint,
+    remove_parts,
+)
 from busi.crossfit import guide_rows
 from busi.data.datamodule import BUSIDataModule
 from busi.loggers import keep_log, log_result, open_loggers
@@ -73,12 +81,15 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
     callbacks = [card, SeedEpochs(cfg.seed), StopOnSignal()]
     callbacks += [instantiate(node) for node in cfg.callbacks.values()]
     loggers = [instantiate(node) for node in cfg.logger.values()]
-    trainer: lightning.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
+    trainer: lightning.Trainer = instantiate(
+        cfg.trainer, callbacks=callbacks, logger=loggers, plugins=[WholeCheckpointIO()]
+    )
     plain: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
 
     with hold(folder), open_loggers(loggers, plain, module.val_metrics):
         if resume:
             run = continue_run(folder, cfg, data.cohort)
+            remove_parts(run.last_checkpoint.parent)
             keep_log(loggers, last.step if last else 0)
         else:
             run = start_run(folder, cfg, data.cohort, parents)
@@ -127,7 +138,10 @@ def find_last(folder: Path) -> Checkpoint | None:
     path = folder / "checkpoints" / "last.ckpt"
     if not path.exists():
         return None
-    last = read_checkpoint(path)
+    try:
+        last = read_checkpoint(path)
+    except InputError as error:
+        raise InputError(f"{error}, or delete it: then the run begins again") from None
     written_in = OmegaConf.create(last.card["config"]).run_dir
     if Path(written_in) != folder:
         raise InputError(f"{folder} was at {written_in} when it was stopped: move it back to go on with it")

@@ -27,6 +27,7 @@ def wandb_logger(
     group: str | None,
     tags: Sequence[str],
     offline: bool,
+    finish_timeout: float,
 ) -> WandbLogger:
     """Log a run to W&B; one that is resumed goes on with the same W&B run.
 
@@ -37,6 +38,7 @@ def wandb_logger(
         group: The sweep that the run belongs to.
         tags: To find it by.
         offline: Keep everything in the run folder, for ``wandb sync`` later.
+        finish_timeout: Seconds that the end of a run waits for uploads; W&B alone would wait forever.
     """
     folder = Path(run_dir)
     # W&B ends the names of its folders with the id of the run.
@@ -51,6 +53,7 @@ def wandb_logger(
         tags=list(tags),
         # Lightning's own `offline` sets WANDB_MODE for all that the process does later.
         mode="offline" if offline else None,
+        settings=wandb.Settings(finish_timeout=finish_timeout),
     )
 
 

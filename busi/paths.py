@@ -1,9 +1,11 @@
 """Files written whole or not at all, and the places that the project uses."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from busi.types import InputError
+
+log = logging.getLogger(__name__)
 
 
 def conf_dir() -> Path:
@@ -44,10 +48,53 @@ def write_json(path: Path, value: Any) -> Path:
     return write_whole(path, lambda part: part.write_text(text))
 
 
+def read_kept(path: Path) -> Any:
+    """Read JSON that was kept to save time; None if it is missing or damaged, and has to be made again."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        log.warning("Making %s again, it is damaged (%s)", path, error)
+        return None
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder, and a file in it that is gone again.
+
+    Raises:
+        InputError: If that is not possible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}. Give another folder") from None
+
+
+@contextlib.contextmanager
+def need_room(folder: Path) -> Iterator[None]:
+    """Explain what a full or read-only disk does to a run in `folder`.
+
+    Raises:
+        InputError: In place of the operating system's error.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+            raise
+        raise InputError(
+            f"cannot write any more: {error.strerror}. Make room, and go on with resume={folder}, or the "
+            "same command of a sweep"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -70,7 +70,7 @@ class Run:
 
 
 def start_run(folder: Path, cfg: DictConfig, cohort: Cohort, parents: dict[str, Any]) -> Run:
-    """Claim a folder and write what is known before training.
+    """Claim a folder and write what is known before training; `busi.paths.hold` keeps others out of it.
 
     Raises:
         InputError: If the folder holds a run already, or cannot be written.
@@ -91,17 +91,15 @@ def start_run(folder: Path, cfg: DictConfig, cohort: Cohort, parents: dict[str, 
         "started": now(),
         "finished": None,
     }
-    try:
-        # Opening for exclusive creation lets one of two runs that start at once have the folder.
-        with (folder / "provenance.json").open("x") as file:
-            json.dump(provenance, file, indent=2)
-    except FileExistsError:
+    if (folder / "provenance.json").exists():
         raise InputError(
             f"{folder} holds a run already: go on with it by resume={folder}, or give another folder with "
             "hydra.run.dir="
-        ) from None
+        )
     write_whole(folder / "config.yaml", lambda part: part.write_text(OmegaConf.to_yaml(cfg, resolve=True)))
     write_table(folder / "split.csv", cohort.rows())
+    # Last of all: whoever kills a run before this leaves a folder where it can be started again.
+    write_json(folder / "provenance.json", provenance)
     return Run(folder, provenance)
 
 

@@ -1,6 +1,7 @@
 """Sweeps: what became of each job, as one table that is ranked by the validation fold."""
 
 import atexit
+import contextlib
 import csv
 import json
 import re
@@ -11,7 +12,8 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from busi.paths import write_json, write_whole
+from busi.paths import check_writable, write_json, write_whole
+from busi.types import InputError
 
 Job = dict[str, Any]
 FAILURE = "failed.json"
@@ -31,7 +33,12 @@ class SummaryCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Print the table when the process ends: Hydra calls nothing after a sweep with a failed job."""
+        _need_folder(Path(config.hydra.sweep.dir))
         atexit.register(print_summary, Path(config.hydra.sweep.dir))
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """End with one line, before Hydra does with a traceback, if the folder cannot be written."""
+        _need_folder(Path(config.hydra.run.dir))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """Write the table anew."""
@@ -42,7 +49,8 @@ class SummaryCallback(Callback):
 
 def record_failure(folder: Path, message: str) -> None:
     """Leave word in a job's folder that it failed, and why."""
-    write_json(folder / FAILURE, {"error": message})
+    with contextlib.suppress(OSError):  # the disk may be full
+        write_json(folder / FAILURE, {"error": message})
 
 
 def forget_failure(folder: Path) -> None:
@@ -154,6 +162,13 @@ def read_job(hydra_folder: Path) -> Job:
         "epoch": provenance["epoch"],
         "seconds": provenance["seconds"],
     }
+
+
+def _need_folder(folder: Path) -> None:
+    try:
+        check_writable(folder)
+    except InputError as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from busi.paths import conf_dir
+from busi.paths import conf_dir, need_room
 from busi.search import register_sweeper
 from busi.sweeps import Pruned, forget_failure, record_failure, record_reuse
 
@@ -40,7 +40,8 @@ def main(cfg: DictConfig) -> float | None:
         forget_failure(folder)
         cfg.sweep, cfg.test = folder.parent.name, bool(cfg.test)
     try:
-        run = start_or_continue(cfg, folder, in_sweep)
+        with need_room(folder):
+            run = start_or_continue(cfg, folder, in_sweep)
         if in_sweep and run.folder != folder:
             record_reuse(folder, run.folder)
         return run.monitored[1]

@@ -1,4 +1,5 @@
 import pickle
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,7 +7,14 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from busi.checkpoints import build_network, load_network, read_checkpoint
+from busi.checkpoints import (
+    WholeCheckpointIO,
+    build_network,
+    load_network,
+    read_checkpoint,
+    remove_parts,
+)
+from busi.paths import need_room
 from busi.types import InputError
 
 
@@ -70,3 +78,24 @@ def test_network_is_rebuilt_from_its_checkpoint_alone(
     image = torch.rand(1, 1, 32, 32)
     assert not rebuilt.training
     assert torch.equal(rebuilt(image), network(image))
+
+
+def test_checkpoint_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path, checkpoints = tmp_path / "last.ckpt", WholeCheckpointIO()
+    checkpoints.save_checkpoint({"weights": torch.zeros(10)}, path)
+    _, most = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, most))
+        with pytest.raises(InputError, match=r"File too large\. Make room"), need_room(tmp_path):
+            checkpoints.save_checkpoint({"weights": torch.zeros(10_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert torch.load(path, weights_only=True)["weights"].shape == (10,)
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_parts_of_a_killed_process_are_deleted(tmp_path: Path) -> None:
+    for name in (".last-abc.ckpt", "last.ckpt"):
+        (tmp_path / name).touch()
+    remove_parts(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]

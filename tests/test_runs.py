@@ -39,6 +39,23 @@ def test_second_run_does_not_take_a_folder(tmp_path: Path, compose: Callable[...
     assert (tmp_path / "provenance.json").read_bytes() == before
 
 
+def test_run_that_was_killed_while_it_claimed_its_folder_can_be_started_again(
+    tmp_path: Path, compose: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = compose(*RUN)
+    for name in ("write_whole", "write_table", "write_json"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"busi.runs.{name}", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                start_run(tmp_path, cfg, cohort(0), {})
+        assert not (tmp_path / "provenance.json").exists()
+    assert start_run(tmp_path, cfg, cohort(0), {}).config.seed == cfg.seed
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write to"), hold(tmp_path / "file" / "run"):

@@ -74,6 +74,9 @@ def load_array(
 
     def write_file(part: Path) -> None:
         array = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        if hasattr(os, "posix_fallocate"):  # without room, writing to the map would kill the process
+            with part.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
         write(array)
         array.flush()
 

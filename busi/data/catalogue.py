@@ -1,7 +1,6 @@
 """What the files of a data set contain: decoded and checked once, then remembered by their bytes."""
 
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from jaxtyping import UInt8
 from rich.progress import track
 
 from busi.data.records import BadMask, Problem, Reading, pixel_hash, read_gray, read_mask
-from busi.paths import write_json
+from busi.paths import read_kept, write_json
 from busi.types import InputError, Record
 
 log = logging.getLogger(__name__)
@@ -58,8 +57,8 @@ def read_contents(reading: Reading, cache_dir: Path) -> tuple[list[Record], list
     records, problems = reading
     key = hashlib.sha256("".join(map_threads(_hash_files, records, "")).encode()).hexdigest()[:32]
     path = cache_dir / "contents" / f"{key}.json"
-    if path.is_file():
-        contents = [Content(**entry) for entry in json.loads(path.read_text())]
+    if (kept := read_kept(path)) is not None:
+        contents = [Content(**entry) for entry in kept]
     else:
         contents = map_threads(_decode, records, "checking pictures")
         write_json(path, [asdict(content) for content in contents])

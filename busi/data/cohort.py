@@ -1,7 +1,6 @@
 """The cohort: which pictures are used, which belong together, and which fold each one is in."""
 
 import csv
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from busi.data import duplicates
 from busi.data.catalogue import Content, Pictures, read_contents
 from busi.data.records import Problem, Reading, raise_problems
 from busi.data.splits import SPLITS, assign_folds, fingerprint, name_splits
-from busi.paths import write_json
+from busi.paths import read_kept, write_json
 from busi.types import CLASSES, InputError, Record
 
 log = logging.getLogger(__name__)
@@ -154,15 +153,16 @@ def find_groups(records: list[Record], contents: list[Content], cache_dir: Path)
         return renumber(groups)
     key = fingerprint([[name] for name in hashes])
     path = cache_dir / "duplicates" / f"{key}-v{duplicates.VERSION}.json"
-    if not path.is_file():
+    if (kept := read_kept(path)) is None:
         log.info("Searching %d pictures for near-duplicates, kept in %s", len(records), path)
         pairs = duplicates.find_duplicates(
             Pictures(records), partial(track, description="near-duplicates", transient=True)
         )
-        write_json(path, [[hashes[i], hashes[j]] for i, j in pairs])
+        kept = [[hashes[i], hashes[j]] for i, j in pairs]
+        write_json(path, kept)
     first = {name: i for i, name in reversed(list(enumerate(hashes)))}
     same = [(first[name], i) for i, name in enumerate(hashes)]
-    found = [(first[a], first[b]) for a, b in json.loads(path.read_text())]
+    found = [(first[a], first[b]) for a, b in kept]
     return renumber(duplicates.cluster(len(hashes), same + found))
 
 
