@@ -70,6 +70,8 @@ def test_training_commands_do_what_the_readme_says(train: Train, tmp_path: Path)
         if not any(word in words for word in ("resume=", "--help", "--cfg")):
             data = [] if "data=csv" in words else [text for text in SMALL if text.startswith("data")]
             options = [*data, "trainer=cpu", *small, f"output_dir={outputs}"]
+        if "sweep=optuna" in words:
+            options += ["hydra.sweeper.num_trials=1"]
         if "trainer=gpu" in words and not torch.cuda.is_available():
             options = ["--cfg", "job"]
         if "download=true" in words:
