@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from busi.paths import hold, write_json
 from busi.study import TRIAL, claim, draw_study, open_study
-from busi.sweeps import read_job
+from busi.sweeps import PRUNED
 from busi.types import InputError
 
 if TYPE_CHECKING:
@@ -114,6 +114,8 @@ class OptunaSweeper(Sweeper):
         self.try_to_compose(space, fixed)
         folder = Path(self.config.hydra.sweep.dir).resolve()
         storage = self.storage or f"sqlite:///{folder}/study.db"
+        if "://" not in storage:  # jobs may run in another folder
+            storage = str(Path(storage).expanduser().resolve())
         with hold(folder, wait=True):  # tables are made once
             study = open_study(storage, self.study, cfg, space, instantiate(self.sampler))
         exhausted = False
@@ -162,7 +164,7 @@ class OptunaSweeper(Sweeper):
                 continue
             if trial.params.keys() != space.keys():  # killed before it had its parameters
                 study.tell(trial.number, state=TrialState.FAIL)
-            elif read_job(place / ".hydra")["status"] == "pruned":
+            elif (place / PRUNED).is_file():
                 study.tell(trial.number, state=TrialState.PRUNED)
             else:
                 taken[trial.number] = trial.params
@@ -211,7 +213,7 @@ def split_overrides(
 
 def check(cfg: DictConfig, space: dict[str, Any]) -> None:
     """Raise `InputError` if trials would be judged by different pictures, or by those of the test fold."""
-    if judged := [name for name in space if name in (*JUDGE, "monitor", "monitor_mode", "test")]:
+    if judged := [name for name in space if name.lstrip("+") in (*JUDGE, "monitor", "monitor_mode", "test")]:
         raise InputError(
             f"{', '.join(judged)} cannot be searched: all trials are judged by the same validation fold"
         )
@@ -234,8 +236,7 @@ def tell(study: "optuna.Study", number: int, folder: Path, result: JobReturn) ->
         value = None
     state = TrialState.COMPLETE
     if value is None or not math.isfinite(value):
-        pruned = read_job(folder / ".hydra")["status"] == "pruned"
-        value, state = None, TrialState.PRUNED if pruned else TrialState.FAIL
+        value, state = None, TrialState.PRUNED if (folder / PRUNED).is_file() else TrialState.FAIL
     try:
         study.tell(number, value, state)
     except RuntimeError:  # such a sampler stops Optuna's own loop, which is not there

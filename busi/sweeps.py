@@ -131,7 +131,9 @@ def read_job(hydra_folder: Path) -> Job:
         hydra_folder: ``.hydra`` in the folder of the job.
     """
     folder = hydra_folder.parent
-    overrides = [str(text) for text in OmegaConf.load(hydra_folder / "overrides.yaml")]
+    path = hydra_folder / "overrides.yaml"
+    # Another process may have begun the job this moment.
+    overrides = [str(text) for text in OmegaConf.load(path)] if path.is_file() else []
     job: Job = {
         "job": folder.name,
         "status": "stopped",

@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 from busi.paths import hold, write_json
 from busi.search import OptunaSweeper, check, split_overrides
 from busi.study import TRIAL, claim, open_storage, open_study
-from busi.sweeps import read_job
+from busi.sweeps import read_job, record_pruned
 from busi.types import InputError
 from tests.conftest import SMALL
 
@@ -131,6 +131,27 @@ def test_trial_is_claimed_once_and_not_while_its_run_is_alive(tmp_path: Path) ->
     with hold(tmp_path):
         assert claimed_by_another_process() == "False"
     assert claimed_by_another_process() == "True"
+
+
+def test_what_a_dead_worker_left_is_taken_before_new_trials(tmp_path: Path) -> None:
+    sweeper = OptunaSweeper("x", None, 5, 3, DictConfig({}), DictConfig({}))
+    study = optuna.create_study(storage=open_storage(f"sqlite:///{tmp_path}/study.db"))
+    space: dict[str, Any] = {"seed": CategoricalDistribution(["0", "1"])}
+    left = study.ask(space)
+    study.ask()  # killed before it had its parameters
+    study.ask(space)
+    record_pruned(tmp_path / "2", 0, "val/x", 0.5)
+    study.tell(study.ask(space), 0.5)
+    with ExitStack() as claims:
+        taken = sweeper.take_trials(study, space, tmp_path, claims)
+    assert taken == {0: left.params, 4: study.trials[4].params}
+    states = [trial.state.name for trial in study.trials]
+    assert states == ["RUNNING", "FAIL", "PRUNED", "COMPLETE", "RUNNING"]
+
+
+def test_job_that_another_process_begins_this_moment_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "0" / ".hydra").mkdir(parents=True)
+    assert read_job(tmp_path / "0" / ".hydra")["status"] == "stopped"
 
 
 @pytest.mark.parametrize("others", [2.0, -1.0])
