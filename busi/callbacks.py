@@ -8,10 +8,10 @@ from types import FrameType
 
 import lightning
 import numpy as np
-from torch.utils.data import default_collate
 
 from busi.batch import Batch
 from busi.data.datamodule import BUSIDataModule
+from busi.data.dataset import collate
 from busi.loggers import PROGRESS, log_pictures
 from busi.modules.base import StageModule
 from busi.pictures import Overlay, draw_overlays, save_figure
@@ -109,8 +109,7 @@ def choose_batch(data: BUSIDataModule, num_pictures: int) -> Batch:
     ranked = indices[np.argsort(-data.cohort.labels()[indices], kind="stable")]
     places = np.linspace(0, len(ranked) - 1, min(num_pictures, len(ranked))).round().astype(int)
     dataset = data.dataset(ranked[places])
-    batch: Batch = default_collate([dataset[i] for i in range(len(dataset))])
-    return batch
+    return collate([dataset[i] for i in range(len(dataset))])
 
 
 def predict_overlays(module: StageModule, batch: Batch) -> list[Overlay]:

@@ -16,7 +16,7 @@ from busi.augment import Augmentation
 from busi.batch import Batch
 from busi.data.cache import load_squares, trim
 from busi.data.cohort import Cohort, build_cohort
-from busi.data.dataset import BUSIDataset, EpochSampler
+from busi.data.dataset import BUSIDataset, EpochSampler, collate
 from busi.data.download import check_published, download_busi
 from busi.data.records import Reading
 from busi.data.splits import train_folds
@@ -200,6 +200,8 @@ class BUSIDataModule(lightning.LightningDataModule):
             dataset,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),
             **options,
         )
