@@ -1,7 +1,6 @@
 """How cost grows with the number of pictures: an epoch, the memory that it takes, the search for copies."""
 
 import json
-import logging
 import math
 import subprocess
 import sys
@@ -13,23 +12,21 @@ from statistics import median
 
 import hydra
 from hydra.utils import instantiate
-from rich.progress import track
 
 from busi.benchmarks.rows import Row, compare, take_turns
-from busi.data.catalogue import Pictures
+from busi.data.catalogue import read_contents
+from busi.data.cohort import find_groups
 from busi.data.datamodule import BUSIDataModule
-from busi.data.duplicates import find_duplicates
 from busi.paths import conf_dir
 
-log = logging.getLogger(__name__)
-
 ROUNDS = 3
+Counts = dict[str, int]
 COUNTS = {"normal": 133, "benign": 437, "malignant": 210}
 """As many made pictures as BUSI has."""
 
 
-def measure(image_size: int, rounds: int, scale: int = 10) -> list[Row]:
-    """Compare 780 made pictures of 64 px with `scale` times as many.
+def measure(image_size: int, rounds: int, counts: Counts = COUNTS, scale: int = 10) -> list[Row]:
+    """Compare `counts` made pictures of 64 px with `scale` times as many.
 
     An epoch is what the loaders do in it: what the network does depends on no picture but its own. Memory
     is that of a process of its own after an epoch, without the pages of mapped files, which the system takes
@@ -38,18 +35,18 @@ def measure(image_size: int, rounds: int, scale: int = 10) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         searched, modules = [], []
-        for factor in (1, scale):
-            data = make_data(folder, image_size, factor)
-            pictures = Pictures(data.read(data.root)[0])
-            log.info("Searching %d pictures for copies", len(pictures))
+        many_counts = {label: scale * number for label, number in counts.items()}
+        for made in (counts, many_counts):
+            data = make_data(folder, image_size, made)
+            records, contents, _ = read_contents(data.read(data.root), folder)
             began = time.perf_counter()
-            find_duplicates(pictures, partial(track, description="near-duplicates", transient=True))
-            searched.append((len(pictures), time.perf_counter() - began))
+            find_groups(records, contents, folder)
+            searched.append((len(records), time.perf_counter() - began))
             data.prepare_data()
             modules.append(data)
         few, many = (f"{count} pictures" for count, _ in searched)
         spent = take_turns({few: partial(epoch, modules[0]), many: partial(epoch, modules[1])}, rounds)
-        memory = [private_memory(folder, image_size, factor) for factor in (1, scale)]
+        memory = [private_memory(folder, image_size, made) for made in (counts, many_counts)]
     (num_few, first), (num_many, last) = searched
     exponent = math.log(last / first) / math.log(num_many / num_few)
     return [
@@ -76,10 +73,10 @@ def measure(image_size: int, rounds: int, scale: int = 10) -> list[Row]:
     ]
 
 
-def make_data(cache_dir: Path, image_size: int, factor: int) -> BUSIDataModule:
+def make_data(cache_dir: Path, image_size: int, counts: Counts) -> BUSIDataModule:
     """The data module of a run on made data, which are made if they are not there."""
-    counts = [f"data.read.num_{name}={factor * count}" for name, count in COUNTS.items()]
-    options = [f"cache_dir={cache_dir}", f"image_size={image_size}", "data.read.height=64", *counts]
+    made = [f"data.read.num_{label}={number}" for label, number in counts.items()]
+    options = [f"cache_dir={cache_dir}", f"image_size={image_size}", "data.read.height=64", *made]
     with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
         cfg = hydra.compose("train", ["stage=seg", "data=phantom", *options])
     data: BUSIDataModule = instantiate(cfg.data)
@@ -93,20 +90,20 @@ def epoch(data: BUSIDataModule) -> float:
     return (time.perf_counter() - began) / num_pictures
 
 
-def private_memory(cache_dir: Path, image_size: int, factor: int) -> float:
+def private_memory(cache_dir: Path, image_size: int, counts: Counts) -> float:
     """Megabytes of a new process that has loaded an epoch, without mapped files (Linux says that)."""
-    arguments = ["-m", "busi.benchmarks.growth", str(cache_dir), str(image_size), str(factor)]
+    arguments = ["-m", "busi.benchmarks.growth", str(cache_dir), str(image_size), json.dumps(counts)]
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
     return float(json.loads(done.stdout.splitlines()[-1]))
 
 
-def print_memory(cache_dir: Path, image_size: int, factor: int) -> None:
+def print_memory(cache_dir: Path, image_size: int, counts: Counts) -> None:
     """Load an epoch, then print the megabytes."""
-    epoch(make_data(cache_dir, image_size, factor))
+    epoch(make_data(cache_dir, image_size, counts))
     lines = Path("/proc/self/status").read_text().splitlines()
     (kilobytes,) = (int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
     print(json.dumps(kilobytes / 1000))
 
 
 if __name__ == "__main__":
-    print_memory(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    print_memory(Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3]))
