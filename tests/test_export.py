@@ -51,6 +51,7 @@ def test_bundle_says_what_the_run_knows(trained: Path, bundle: Path) -> None:
 
 def test_example_needs_three_packages_and_agrees_with_the_command(bundle: Path, tmp_path: Path) -> None:
     text = (bundle / "example.py").read_text()
+    assert len(text.splitlines()) == 25
     imported = {
         line.split()[1].split(".")[0] for line in text.splitlines() if line.startswith(("import", "from"))
     }
