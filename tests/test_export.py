@@ -45,6 +45,8 @@ def test_bundle_says_what_the_run_knows(trained: Path, bundle: Path) -> None:
     assert 0 <= content["graph"]["largest_difference"] <= 1e-3
     card = (bundle / "README.md").read_text()
     assert "research only" in card
+    assert "Data phantom, fingerprint" in card
+    assert "Made data: these numbers mean nothing medically." in card
     assert f"| macro_f1 | {metrics['test/macro_f1']:.3f} |" in card
     assert "Apache License" in (bundle / "LICENSE").read_text()
 
