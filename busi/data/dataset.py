@@ -99,12 +99,21 @@ class EpochSampler(Sampler[Draw]):
         seed: Of the run.
         weights: Relative chance of each sample, drawn with replacement; None draws each one once.
         epoch: The first that is drawn.
+        rank: The process whose share is drawn.
+        world_size: Number of processes; every batch of all together is what a single one would draw.
     """
 
     def __init__(
-        self, num_samples: int, seed: int, weights: Float[np.ndarray, " n"] | None = None, epoch: int = 0
+        self,
+        num_samples: int,
+        seed: int,
+        weights: Float[np.ndarray, " n"] | None = None,
+        epoch: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         self.num_samples, self.seed, self.epoch = num_samples, seed, epoch
+        self.rank, self.world_size = rank, world_size
         self.chances = None if weights is None else weights / weights.sum()
 
     def set_epoch(self, epoch: int) -> None:
@@ -112,7 +121,7 @@ class EpochSampler(Sampler[Draw]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.num_samples
+        return self.num_samples // self.world_size
 
     def __iter__(self) -> Iterator[Draw]:
         generator = np.random.default_rng([self.seed, self.epoch])
@@ -121,4 +130,6 @@ class EpochSampler(Sampler[Draw]):
         else:
             order = generator.choice(self.num_samples, self.num_samples, p=self.chances)
         seeds = generator.integers(2**31, size=self.num_samples)
-        yield from zip(order.tolist(), seeds.tolist(), strict=True)
+        # Ranks with different numbers of batches would wait for each other for ever.
+        mine = slice(self.rank, len(self) * self.world_size, self.world_size)
+        yield from zip(order[mine].tolist(), seeds[mine].tolist(), strict=True)

@@ -76,6 +76,8 @@ class StageModule(lightning.LightningModule):
     def _logged_step(self, batch: Batch, split: str, metrics: MetricCollection) -> Float[Tensor, ""]:
         loss = self.step(batch, metrics)
         size = len(batch["label"])
-        self.log(f"{split}/loss", loss, on_step=False, on_epoch=True, batch_size=size, prog_bar=True)
-        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=size, prog_bar=split == "val")
+        # The metrics know by themselves how to be joined over devices.
+        once = {"on_step": False, "on_epoch": True, "batch_size": size}
+        self.log(f"{split}/loss", loss, prog_bar=True, sync_dist=True, **once)
+        self.log_dict(metrics, prog_bar=split == "val", **once)
         return loss
