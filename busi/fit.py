@@ -11,7 +11,7 @@ import lightning
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from timm.layers import convert_sync_batchnorm
+from timm.layers.norm_act import convert_sync_batchnorm
 
 from busi.callbacks import SeedEpochs, StopOnSignal
 from busi.checkpoints import CardCallback, Checkpoint, build_network, make_card, read_checkpoint
@@ -157,7 +157,7 @@ def build(cfg: DictConfig, parts: Parts, last: Checkpoint | None) -> tuple[Stage
         data.first_epoch = last.epoch + 1
     if started.world_size() > 1 and cfg.trainer.accelerator != "cpu" and torch.cuda.is_available():
         # Not Lightning's sync_batchnorm: it drops the activations that timm's layers contain.
-        network = convert_sync_batchnorm(network)
+        network = convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     module: StageModule = instantiate(cfg.module, network=network, **parts.extras)
     module.configure_optimizers()
     data.prepare_data()

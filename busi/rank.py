@@ -36,7 +36,7 @@ def main(place: Path) -> None:
         datefmt="%H:%M:%S",
         handlers=[logging.StreamHandler(sys.stdout), *map(logging.FileHandler, order["logs"])],
     )
-    cfg: DictConfig = OmegaConf.create(order["config"])  # type: ignore[assignment]
+    cfg: DictConfig = OmegaConf.create(order["config"])
     meet()
     try:
         run = fit(cfg, Path(order["folder"]), order["resume"])

@@ -22,19 +22,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.environments import (
-    ClusterEnvironment,
-    LightningEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from torch.distributed import Store, rendezvous
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
 
 from busi.types import InputError
 
 Order = dict[str, Any]
 """What to train: ``config`` (YAML), ``folder``, ``resume``."""
+
+PUNCTUALITY = timedelta(minutes=10)
+"""For how long the ranks wait for each other at the start."""
 
 PATIENCE = timedelta(hours=12)
 """For how long the other ranks wait for an order, while rank 0 may be preparing data."""
@@ -109,8 +111,10 @@ def meet() -> Store | None:
     if started.world_size() == 1:
         return None
     place = f"tcp://{started.main_address}:{started.main_port}"
-    store, _, _ = next(rendezvous(place, started.global_rank(), started.world_size(), timeout=PATIENCE))
-    return store  # type: ignore[no-any-return]
+    store: Store
+    store, _, _ = next(rendezvous(place, started.global_rank(), started.world_size(), timeout=PUNCTUALITY))
+    store.set_timeout(PATIENCE)
+    return store
 
 
 def give_order(cfg: DictConfig, folder: Path, resume: bool) -> None:

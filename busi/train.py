@@ -32,7 +32,8 @@ def main(cfg: DictConfig) -> float | None:
     from busi.types import InputError
 
     if is_follower():  # a task of a submitit job that has several
-        return follow()
+        follow()
+        return None
     meet()
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
@@ -143,4 +144,8 @@ if __name__ == "__main__":
         follow()
     else:
         sys.argv = ["busi.train", *expand_resume(sys.argv[1:])]
-        main()
+        try:
+            main()
+        except KeyboardInterrupt:
+            # It came while a launcher waited for its jobs.
+            raise SystemExit(130) from None

@@ -13,7 +13,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 from segmentation_models_pytorch import Unet
-from timm.layers import convert_sync_batchnorm
+from timm.layers.norm_act import convert_sync_batchnorm
 
 from busi.data.datamodule import share_batches
 from busi.data.dataset import EpochSampler
@@ -53,7 +53,8 @@ def test_synchronised_batch_norm_keeps_what_a_network_computes() -> None:
     image = torch.rand(2, 1, 64, 64)
     with torch.inference_mode():
         before = network(image)
-        assert torch.equal(convert_sync_batchnorm(network)(image), before)
+        converted = convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        assert torch.equal(converted(image), before)
 
 
 def trainer(**values: object) -> DictConfig:

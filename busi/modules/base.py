@@ -76,8 +76,7 @@ class StageModule(lightning.LightningModule):
     def _logged_step(self, batch: Batch, split: str, metrics: MetricCollection) -> Float[Tensor, ""]:
         loss = self.step(batch, metrics)
         size = len(batch["label"])
-        # The metrics know by themselves how to be joined over devices.
-        once = {"on_step": False, "on_epoch": True, "batch_size": size}
-        self.log(f"{split}/loss", loss, prog_bar=True, sync_dist=True, **once)
-        self.log_dict(metrics, prog_bar=split == "val", **once)
+        # Several devices: the metrics know by themselves how they are joined.
+        self.log(f"{split}/loss", loss, True, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=size, prog_bar=split == "val")
         return loss
