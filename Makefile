@@ -1,6 +1,8 @@
 # What a user types; `make help` lists the targets.
 PYTHON ?= python3
 BIN := .venv/bin
+# A file of tests shares what its first test trained, so it stays in one process.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 STAMP := $(shell date +%Y-%m-%d_%H-%M-%S)
 DEMO := data=phantom image_size=128 trainer.max_epochs=12
 
@@ -48,12 +50,12 @@ check: ## lint, types and tests, in the environment that is there
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test: install check ## install, then check
 
 test-slow: install ## tests that need minutes
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 faults: install ## kill, starve and damage runs, and see them end as if nothing had happened (minutes)
 	KILLS=10 $(BIN)/python -m pytest -m slow tests/test_faults.py -vv

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 # albumentations asks a server for its newest version on import unless it is told not to.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+# Ray, where a sweep uses it, reports to a server that it is used unless it is told not to.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 __version__ = "0.1.0"
 __all__ = ["Prediction", "Predictor", "read_frames"]

@@ -12,6 +12,7 @@ from jaxtyping import Float32, UInt8
 from matplotlib import colormaps
 from PIL import Image
 
+from busi.bundle import Facts
 from busi.data.dicom import Frame
 from busi.predictor import Prediction
 
@@ -29,6 +30,12 @@ class View:
     name: str
     frame: Frame
     prediction: Prediction
+
+
+def name_model(facts: Facts, explained: bool) -> str:
+    """Which model the page shows, and what the page lacks if nothing explains it."""
+    words = f"Model: `{facts.origin['name']}`, {facts.image_size} px, guide `{facts.origin['guide']}`."
+    return words if explained else f"{words} A bundle has no Grad-CAM and no answer with the guide blank."
 
 
 def describe(view: View, level: float) -> str:

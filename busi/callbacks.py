@@ -8,10 +8,10 @@ from types import FrameType
 
 import lightning
 import numpy as np
-from torch.utils.data import default_collate
 
 from busi.batch import Batch
 from busi.data.datamodule import BUSIDataModule
+from busi.data.dataset import collate
 from busi.loggers import PROGRESS, log_pictures
 from busi.modules.base import StageModule
 from busi.pictures import Overlay, draw_overlays, save_figure
@@ -36,35 +36,43 @@ class SeedEpochs(lightning.Callback):
 
 
 class StopOnSignal(lightning.Callback):
-    """Stops training at the next batch if the interrupt of a signal was lost in an extension's C code.
+    """Stops training at the next batch if what a signal raised was lost in an extension's C code.
 
     Extensions may clear any error that is raised while they look something up, a Ctrl-C included.
     """
 
     def __init__(self) -> None:
-        self.heard = False
+        self.reason: BaseException | None = None
         self.replaced: dict[int, Callable[[int, FrameType | None], object]] = {}
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Listen in front of the handlers of Ctrl-C and SIGTERM; only a main thread can."""
+        """Find the handlers of signals that stop a run; only a main thread can replace them."""
         del trainer, pl_module
         if threading.current_thread() is not threading.main_thread():
             return
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
             handler = signal.getsignal(number)
             if callable(handler):
                 self.replaced[number] = handler
-                signal.signal(number, self.hear)
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Listen in front of them, in place of Lightning, which would talk to other ranks meanwhile."""
+        del trainer, pl_module
+        for number in self.replaced:
+            signal.signal(number, self.hear)
 
     def hear(self, number: int, frame: FrameType | None) -> None:
-        """Remember the signal, and handle it as before."""
-        self.heard = True
-        self.replaced[number](number, frame)
+        """Handle a signal as before, and remember what that raised."""
+        try:
+            self.replaced[number](number, frame)
+        except BaseException as reason:
+            self.reason = reason
+            raise
 
     def on_train_batch_end(self, *_: object) -> None:
-        """Raise `KeyboardInterrupt` if a signal came and training still goes on."""
-        if self.heard:
-            raise KeyboardInterrupt
+        """Raise it again if training still goes on."""
+        if self.reason is not None:
+            raise self.reason
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Put the handlers back."""
@@ -109,8 +117,7 @@ def choose_batch(data: BUSIDataModule, num_pictures: int) -> Batch:
     ranked = indices[np.argsort(-data.cohort.labels()[indices], kind="stable")]
     places = np.linspace(0, len(ranked) - 1, min(num_pictures, len(ranked))).round().astype(int)
     dataset = data.dataset(ranked[places])
-    batch: Batch = default_collate([dataset[i] for i in range(len(dataset))])
-    return batch
+    return collate([dataset[i] for i in range(len(dataset))])
 
 
 def predict_overlays(module: StageModule, batch: Batch) -> list[Overlay]:

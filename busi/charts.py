@@ -21,6 +21,8 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
 GRID = np.linspace(0, 1, 101)
 THRESHOLDS = np.linspace(0.01, 0.6, 60)
 """Of the decision curve: nobody leaves a lesion alone that is malignant with more than 0.6."""
+REFERRED = np.linspace(0, 0.8, 81)
+"""Shares of the pictures, of the referral curve."""
 
 
 def draw_ranking(curves: Mapping[str, Sequence[tuple[Judged, int]]]) -> Figure:
@@ -69,19 +71,24 @@ def draw_decisions(seeds: Sequence[Judged]) -> Figure:
     """Decision curve of acting on malignant, and accuracy when the least certain pictures are referred."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    benefits = [net_benefit(o.labels == MALIGNANT, o.probs[:, MALIGNANT], THRESHOLDS) for o in seeds]
     positive = seeds[0].labels == MALIGNANT
-    everyone = net_benefit(positive, np.ones(len(positive)), THRESHOLDS)
+    once = np.ones((1, len(positive)), np.int64)
+    benefits = [net_benefit(positive, one.probs[:, MALIGNANT], THRESHOLDS, once)[0] for one in seeds]
+    everyone = net_benefit(positive, np.ones(len(positive)), THRESHOLDS, once)[0]
     left.plot(THRESHOLDS, np.mean(benefits, axis=0), color=COLOURS[0], label="the model")
     left.plot(THRESHOLDS, everyone, color=COLOURS[1], linestyle="--", label="act on everyone")
     left.axhline(0, color="#999999", linewidth=0.8, label="act on nobody")
     left.set(xlabel="threshold probability", ylabel="net benefit", title="decision curve, malignant")
     left.set_ylim(-0.05, 1.1 * max(positive.mean(), 0.1))
     left.legend()
-    curves = [referral_curve(one.labels, one.probs) for one in seeds]
-    right.plot(curves[0][0], np.mean([accuracy for _, accuracy in curves], axis=0), color=COLOURS[0])
-    right.set(xlabel="share referred to a person, least certain first", ylabel="accuracy on the rest")
-    right.set(title="referral", xlim=(0, 0.8))
+    accuracies = [
+        referral_curve(one.correct[here], one.probs[here].max(axis=1), REFERRED, once[:, here])[0]
+        for one in seeds
+        for here in _folds(one)
+    ]
+    right.plot(REFERRED, np.mean(accuracies, axis=0), color=COLOURS[0])
+    right.set(xlabel="share of each fold referred to a person, least certain first")
+    right.set(ylabel="accuracy on the rest", title="referral", xlim=(0, 0.8))
     for axis in (left, right):
         axis.grid(color="#eeeeee")
     return figure

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
+from busi.bootstrap import Counts
 from busi.types import CLASSES
 
 
@@ -87,33 +88,53 @@ def conformal_quantile(scores: Float[np.ndarray, " n"], level: float) -> float:
 
 
 def net_benefit(
-    positive: Bool[np.ndarray, " n"], probs: Float[np.ndarray, " n"], thresholds: Float[np.ndarray, " k"]
-) -> Float[np.ndarray, " k"]:
+    positive: Bool[np.ndarray, " n"],
+    probs: Float[np.ndarray, " n"],
+    thresholds: Float[np.ndarray, " k"],
+    counts: Counts,
+) -> Float[np.ndarray, "d k"]:
     """Net benefit of acting on every picture whose probability is at least the threshold.
 
     ``(true positives - false positives * t / (1 - t)) / n``: the decision curve. Acting on all has the
     curve of ``probs = 1``, acting on none 0.
 
     Source: Vickers and Elkin, Medical Decision Making 26 (2006).
+
+    Args:
+        positive: What one would act on if one knew.
+        probs: Of that.
+        thresholds: Probabilities from which one acts.
+        counts: How often each picture counts, in each of d draws; NaN where none does.
     """
-    acted = probs[None, :] >= thresholds[:, None]
-    true, false = (acted & positive).sum(axis=1), (acted & ~positive).sum(axis=1)
-    return np.asarray((true - false * thresholds / (1 - thresholds)) / len(probs))
+    acted = probs[:, None] >= thresholds
+    worth = acted * np.where(positive[:, None], 1.0, -thresholds / (1 - thresholds))
+    weights = counts.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
+        return np.asarray(weights @ worth / weights.sum(axis=1, keepdims=True))
 
 
 def referral_curve(
-    labels: Int[np.ndarray, " n"], probs: Float[np.ndarray, "n 3"]
-) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    correct: Bool[np.ndarray, " n"],
+    confidence: Float[np.ndarray, " n"],
+    shares: Float[np.ndarray, " k"],
+    counts: Counts,
+) -> Float[np.ndarray, "d k"]:
     """Accuracy on the pictures that are kept when the least certain ones are referred to a person.
 
-    Returns:
-        Share referred, from 0 to just below 1, and accuracy on the rest; equal confidences are referred
-        in the order of the pictures.
+    Args:
+        correct: Whether the predicted class is the true one.
+        confidence: Probability of the predicted class; equal ones are referred in the order of the
+            pictures, the last first.
+        shares: Of the pictures, that are referred; below 1. At least one picture is kept.
+        counts: How often each picture counts, in each of d draws; NaN where none does.
     """
-    order = np.argsort(-probs.max(axis=1), kind="stable")
-    correct = (probs.argmax(axis=1) == labels)[order]
-    kept = np.arange(len(labels), 0, -1)
-    return 1 - kept / len(labels), np.cumsum(correct)[kept - 1] / kept
+    order = np.argsort(-confidence, kind="stable")
+    weights = counts[:, order].astype(np.float64)
+    kept, right = weights.cumsum(axis=1), (weights * correct[order]).cumsum(axis=1)
+    wanted = np.maximum((1 - shares) * kept[:, -1:], 1) - 1e-9  # rounding must not keep one more
+    place = (kept[:, None, :] < wanted[..., None]).sum(axis=2).clip(max=len(order) - 1)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
+        return np.asarray(np.take_along_axis(right, place, 1) / np.take_along_axis(kept, place, 1))
 
 
 def reliability(

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import signal
 import tempfile
 from functools import partial
 from html import escape
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from busi.answers import View, describe, draw_heat, measure, pack
+from busi.answers import View, describe, draw_heat, measure, name_model, pack
 from busi.bundle import is_bundle
 from busi.command import run_command
 from busi.data.dicom import Frame
@@ -24,6 +25,7 @@ from busi.predictor import Predictor
 from busi.types import CLASSES, InputError
 
 log = logging.getLogger(__name__)
+logging.getLogger("httpx").setLevel(logging.WARNING)  # with which gradio asks its own page whether it is up
 
 MAX_FRAMES = 500
 """Of one file; later ones are not offered."""
@@ -38,13 +40,14 @@ Shown = dict[Any, Any]
 
 
 def main() -> None:
-    """Parse the arguments and serve the page until Ctrl-C."""
+    """Parse the arguments and serve the page until Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m busi.demo", description=__doc__)
     parser.add_argument(
         "--run", required=True, metavar="RUN", help="classification run, checkpoint or bundle"
     )
     parser.add_argument("--port", type=int, default=7860, help="of 127.0.0.1 (default: 7860)")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the pictures would stay behind
     with tempfile.TemporaryDirectory(prefix="busi-demo-") as name:
         # Both are read when gradio is imported: where it keeps uploads, and whether it reports its use.
         os.environ["GRADIO_TEMP_DIR"], os.environ["GRADIO_ANALYTICS_ENABLED"] = name, "False"
@@ -91,10 +94,11 @@ def build_page(source: Path, folder: Path) -> Any:
     except ModuleNotFoundError as error:
         raise InputError(f"the demo needs the package {error.name}: pip install 'busi[demo]'") from error
     predictor, explainer = open_model(source)
-    threshold = predictor.facts[0].mask_threshold
+    facts = predictor.facts[0]
     with gradio.Blocks(title="busi demo", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         view = gradio.State()
         gradio.Markdown(f"# Lesion mask and class of a breast ultrasound picture\n{NOTICE}")
+        gradio.Markdown(name_model(facts, explainer is not None))
         with gradio.Row():
             with gradio.Column(min_width=300):
                 file = gradio.File(label="Picture: PNG, JPEG, BMP, TIFF or DICOM", height=140)
@@ -112,7 +116,7 @@ def build_page(source: Path, folder: Path) -> Any:
         with gradio.Row(visible=False) as controls:
             opacity = gradio.Slider(0, 1, 0.25, step=0.05, label="Opacity of the mask", min_width=280)
             cut = gradio.Slider(
-                0.05, 0.95, threshold, step=0.05, label="Threshold of the mask", min_width=280
+                0.05, 0.95, facts.mask_threshold, step=0.05, label="Threshold of the mask", min_width=280
             )
         with gradio.Row(visible=False) as pictures:
             shown = partial(
@@ -151,7 +155,7 @@ def build_page(source: Path, folder: Path) -> Any:
             found = View(name, frame, predictor.predict_one(frame))
             values = {
                 view: found,
-                verdict: describe(found, predictor.facts[0].level),
+                verdict: describe(found, facts.level),
                 probs: gradio.update(value=found.prediction.probs, visible=True),
                 controls: gradio.update(visible=True),
                 pictures: gradio.update(visible=True),

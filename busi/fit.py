@@ -1,14 +1,18 @@
 """One run, from a composed config to a finished run folder; knows nothing of Hydra's globals."""
 
+import contextlib
 import logging
 import time
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from timm.layers.norm_act import convert_sync_batchnorm
 
 from busi.callbacks import SeedEpochs, StopOnSignal
 from busi.checkpoints import (
@@ -26,8 +30,18 @@ from busi.loggers import keep_log, log_result, open_loggers
 from busi.models.encoders import check_encoder, load_encoder_weights
 from busi.modules.base import StageModule
 from busi.paths import hold
-from busi.runs import Run, continue_run, find_same, start_run, write_table
+from busi.ranks import (
+    await_order,
+    count_processes,
+    environment,
+    give_order,
+    launch,
+    needs_launch,
+    part,
+)
+from busi.runs import Run, continue_run, find_same, open_run, start_run, write_table
 from busi.scoring import Metrics
+from busi.sweeps import Pruned
 from busi.types import InputError
 
 log = logging.getLogger(__name__)
@@ -59,31 +73,16 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
     began = time.monotonic()
     cfg = resolve(cfg, folder)
     check(cfg)
-    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
-    data: BUSIDataModule = instantiate(cfg.data)
+    if needs_launch(cfg.trainer):
+        return open_run(launch(cfg, folder, resume))
     # What can be wrong with the input is found here, before anything is written.
-    extras: dict[str, Any] = instantiate(cfg.prepare)(cfg, data) if "prepare" in cfg else {}
-    parent: Checkpoint | None = extras.pop("parent", None)
-    guided_by: dict[str, Path] = extras.pop("guided_by", {})
-    parents = {"seg_ckpt": str(parent.path.resolve())} if parent else {}
-    if cfg.reuse and not resume and (same := find_same(cfg, data.cohort, parents)):
+    parts = prepare(cfg)
+    parents = {"seg_ckpt": str(parts.parent.path.resolve())} if parts.parent else {}
+    if cfg.reuse and not resume and (same := find_same(cfg, parts.data.cohort, parents)):
         return go_on(same, test=cfg.test)
-    network = build_network(cfg.model)
     last = find_last(folder) if resume else None
-    if last is None:
-        load_encoder_weights(network, cfg.encoder, cfg.encoder_weights)
-    else:
-        data.first_epoch = last.epoch + 1
-    module: StageModule = instantiate(cfg.module, network=network, **extras)
-    module.configure_optimizers()
-    data.prepare_data()
-    card = CardCallback(make_card(cfg, data.cohort, parent.card if parent else None))
-    callbacks = [card, SeedEpochs(cfg.seed), StopOnSignal()]
-    callbacks += [instantiate(node) for node in cfg.callbacks.values()]
-    loggers = [instantiate(node) for node in cfg.logger.values()]
-    trainer: lightning.Trainer = instantiate(
-        cfg.trainer, callbacks=callbacks, logger=loggers, plugins=[WholeCheckpointIO()]
-    )
+    module, trainer = build(cfg, parts, last)
+    loggers, data = trainer.loggers, parts.data
     plain: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
 
     with hold(folder), open_loggers(loggers, plain, module.val_metrics):
@@ -93,9 +92,10 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
             keep_log(loggers, last.step if last else 0)
         else:
             run = start_run(folder, cfg, data.cohort, parents)
-        if guided_by:
-            write_table(folder / "guides.csv", guide_rows(guided_by, folder))
-        trainer.fit(module, datamodule=data, ckpt_path=last.path if last else None, weights_only=True)
+        if parts.guided_by:
+            write_table(folder / "guides.csv", guide_rows(parts.guided_by, folder))
+        give_order(cfg, folder, resume)
+        train(module, trainer, data, last)
         best = read_checkpoint(run.best_checkpoint)
         module.load_state_dict(best.weights)
         device = trainer.strategy.root_device
@@ -113,6 +113,87 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
         log_result(loggers, run, metrics, trainer.global_step)
     log_summary(run, metrics)
     return run
+
+
+def follow() -> None:
+    """Train along with rank 0, which decides, writes and scores."""
+    if (order := await_order()) is None:
+        return
+    cfg: DictConfig = OmegaConf.create(order["config"])  # type: ignore[assignment]
+    last = find_last(Path(order["folder"])) if order["resume"] else None
+    parts = prepare(cfg)
+    with contextlib.suppress(Pruned):  # rank 0 says so
+        train(*build(cfg, parts, last), parts.data, last)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is made from.
+
+    Attributes:
+        data: Whole, decoded and cached.
+        extras: What else the module needs.
+        parent: The checkpoint that it builds on, if any.
+        guided_by: Id -> run folder behind its guide, where these differ.
+    """
+
+    data: BUSIDataModule
+    extras: dict[str, Any]
+    parent: Checkpoint | None
+    guided_by: dict[str, Path]
+
+
+def prepare(cfg: DictConfig) -> Parts:
+    """Read the data of a config, and find the runs that it builds on."""
+    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
+    data: BUSIDataModule = instantiate(cfg.data)
+    started = environment()
+    data.rank, data.world_size = started.global_rank(), started.world_size()
+    extras: dict[str, Any] = instantiate(cfg.prepare)(cfg, data) if "prepare" in cfg else {}
+    return Parts(data, extras, extras.pop("parent", None), extras.pop("guided_by", {}))
+
+
+def build(cfg: DictConfig, parts: Parts, last: Checkpoint | None) -> tuple[StageModule, lightning.Trainer]:
+    """Build the module and its trainer.
+
+    Args:
+        cfg: Resolved.
+        parts: Made from the same config.
+        last: The checkpoint to go on from, if any.
+    """
+    data, started = parts.data, environment()
+    network = build_network(cfg.model)
+    if last is None:
+        load_encoder_weights(network, cfg.encoder, cfg.encoder_weights)
+    else:
+        data.first_epoch = last.epoch + 1
+    if started.world_size() > 1 and cfg.trainer.accelerator != "cpu" and torch.cuda.is_available():
+        # Not Lightning's sync_batchnorm: it drops the activations that timm's layers contain.
+        network = convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+    module: StageModule = instantiate(cfg.module, network=network, **parts.extras)
+    module.configure_optimizers()
+    data.prepare_data()
+    card = CardCallback(make_card(cfg, data.cohort, parts.parent.card if parts.parent else None))
+    callbacks = [card, SeedEpochs(cfg.seed), StopOnSignal()]
+    callbacks += [instantiate(node) for node in cfg.callbacks.values()]
+    loggers = [instantiate(node) for node in cfg.logger.values()]
+    # The data module shards by itself, without the repeats of Lightning's sampler.
+    trainer: lightning.Trainer = instantiate(
+        cfg.trainer,
+        callbacks=callbacks,
+        logger=loggers,
+        plugins=[started, WholeCheckpointIO()],
+        use_distributed_sampler=False,
+    )
+    return module, trainer
+
+
+def train(
+    module: StageModule, trainer: lightning.Trainer, data: BUSIDataModule, last: Checkpoint | None
+) -> None:
+    """Train on all ranks, which part afterwards."""
+    trainer.fit(module, datamodule=data, ckpt_path=last.path if last else None, weights_only=True)
+    part()
 
 
 def go_on(run: Run, test: bool) -> Run:
@@ -166,12 +247,14 @@ def log_summary(run: Run, metrics: Metrics) -> None:
 
 
 def resolve(cfg: DictConfig, folder: Path) -> DictConfig:
-    """Fill in the run folder and whether to test, and replace every interpolation by its value.
+    """Fill in the run folder, the number of devices and whether to test; replace interpolations by values.
 
     With ``data.leave_out`` the last epoch is saved instead of the best: the pictures that the model will
     guide must not have chosen it, and for another fold those are the ones that validate here.
     """
     merged = OmegaConf.merge(cfg, {"run_dir": str(folder), "test": wants_test(cfg)})
+    if cfg.trainer.devices == "auto":
+        merged.trainer.devices = count_processes(cfg.trainer) // cfg.trainer.get("num_nodes", 1)
     if cfg.data.leave_out is not None and "checkpoint" in cfg.callbacks:
         merged.callbacks.checkpoint.monitor = None
     return OmegaConf.create(OmegaConf.to_container(merged, resolve=True))  # type: ignore[return-value]
@@ -205,6 +288,11 @@ def check(cfg: DictConfig) -> None:
             )
         if cfg.test:
             raise InputError("data.leave_out makes guides, and judges nothing: leave out test=true")
+    if cfg.data.batch_size % (world_size := count_processes(cfg.trainer)):
+        raise InputError(
+            f"data.batch_size={cfg.data.batch_size} cannot be shared evenly by the {world_size} processes of "
+            f"trainer.devices={cfg.trainer.devices}: give a multiple of {world_size}"
+        )
     epochs = cfg.trainer.max_epochs
     if not isinstance(epochs, int) or epochs < 1:
         raise InputError(f"trainer.max_epochs={epochs}: give a whole number, at least 1")

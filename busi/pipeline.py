@@ -120,7 +120,13 @@ def gather_facts(run: Run | None, checkpoint: Checkpoint, mask_threshold: float)
             "checkpoint": file_hash(checkpoint.path),
         },
         metrics={},
-        origin={"name": name, "guide": cfg.guide, "encoder": cfg.encoder, "fold": card["fold"]},
+        origin={
+            "name": name,
+            "data": cfg.data.name,
+            "guide": cfg.guide,
+            "encoder": cfg.encoder,
+            "fold": card["fold"],
+        },
     )
     return facts if run is None else calibrate(facts, run)
 

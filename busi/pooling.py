@@ -1,7 +1,8 @@
 """Numbers over the test folds of cross-validation: each fold judged by its own validation fold.
 
-Shares and losses are taken over the pictures of all folds. Ranking (AUROC) and operating points are taken
-fold by fold and averaged, since the scores of different models do not share a scale.
+Shares and losses are taken over the pictures of all folds. Whatever ranks pictures (AUROC, referral) and
+operating points are taken fold by fold and averaged, since the scores of different models do not share a
+scale.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from busi.bootstrap import Counts, Estimates, Values, average, bootstrap, mean_of
-from busi.decisions import Decisions, decide
+from busi.decisions import Decisions, decide, net_benefit, referral_curve
 from busi.evidence import Predictions
 from busi.metrics import segmentation_metrics
 from busi.statistics import auroc_metrics, calibration_metrics, class_metrics, operating_points
@@ -20,6 +21,8 @@ from busi.types import CLASSES, MALIGNANT
 
 TARGETS = ("specificity_90", "sensitivity_90", "sensitivity_95")
 """Operating points that the validation fold sets."""
+REFERRED, THRESHOLDS = (10, 20, 30), (10, 20, 30)
+"""Per cent of the pictures that are referred, and of probability of malignant from which one acts."""
 
 Table = Mapping[str, Shaped[np.ndarray, " n"]]
 """Columns of predictions."""
@@ -56,6 +59,11 @@ class Judged:
     def folds(self) -> Int[np.ndarray, " n"]:
         """The fold whose model judged the picture."""
         return self.table["fold"]
+
+    @property
+    def correct(self) -> Bool[np.ndarray, " n"]:
+        """Whether the most probable class is the true one."""
+        return np.asarray(self.probs.argmax(axis=1) == self.labels)
 
 
 def judge(found: Sequence[Predictions]) -> Judged:
@@ -116,13 +124,16 @@ def measure_calls(judged: Judged, counts: Counts) -> Values:
     """The numbers of a diagnosis without its calibration.
 
     Returns:
-        What `busi.statistics.class_metrics` gives; `auroc...` as means over folds;
-        `sensitivity_at_<target>` and `specificity_at_<target>` as means over folds; `coverage_<class>`, the
-        share of its pictures whose conformal set holds the class, and `set_size`, the mean number of
-        classes in a set. NaN where undefined.
+        What `busi.statistics.class_metrics` gives; as means over folds `auroc...`, the
+        `sensitivity_at_<target>` and `specificity_at_<target>`, and `accuracy_referring_<per cent>`, that of
+        the pictures that are left when so many were referred, the least certain first; `coverage_<class>`,
+        the share of its pictures whose conformal set holds the class, and `set_size`, the mean number of
+        classes in a set; `net_benefit_<per cent>` of acting on pictures that are malignant with so much
+        probability, and `net_benefit_of_all_<per cent>` of acting on all. NaN where undefined.
     """
     labels, everyone = judged.labels, np.ones(len(judged.labels), np.bool_)
     malignant = labels == MALIGNANT
+    shares, thresholds = np.array(REFERRED) / 100, np.array(THRESHOLDS) / 100
     by_fold = []
     for fold in np.unique(judged.folds):
         here = judged.folds == fold
@@ -130,15 +141,22 @@ def measure_calls(judged: Judged, counts: Counts) -> Values:
         for target, called in judged.called.items():
             values[f"sensitivity_at_{target}"] = mean_of(called, here & malignant, counts)
             values[f"specificity_at_{target}"] = mean_of(~called, here & ~malignant, counts)
+        certain = judged.probs[here].max(axis=1)
+        curve = referral_curve(judged.correct[here], certain, shares, counts[:, here])
+        values |= {f"accuracy_referring_{x}": curve[:, k] for k, x in enumerate(REFERRED)}
         by_fold.append(Estimates(values))
     covered = {
         f"coverage_{name}": mean_of(judged.sets[:, k], labels == k, counts) for k, name in enumerate(CLASSES)
     }
+    worth = net_benefit(malignant, judged.probs[:, MALIGNANT], thresholds, counts)
+    of_all = net_benefit(malignant, everyone.astype(np.float64), thresholds, counts)
     return {
         **class_metrics(labels, judged.probs.argmax(axis=1), counts),
         **average(by_fold).columns,
         **covered,
         "set_size": mean_of(judged.sets.sum(axis=1), everyone, counts),
+        **{f"net_benefit_{x}": worth[:, k] for k, x in enumerate(THRESHOLDS)},
+        **{f"net_benefit_of_all_{x}": of_all[:, k] for k, x in enumerate(THRESHOLDS)},
     }
 
 

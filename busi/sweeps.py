@@ -4,7 +4,12 @@ import atexit
 import contextlib
 import csv
 import json
+import os
 import re
+import signal
+import sys
+import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +30,74 @@ class Pruned(Exception):
     """A trial of a search was ended early, because others were better."""
 
 
+# The files in conf/hydra/launcher/ go by the names of the plugins' own options: they set other defaults.
+warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
+
+
 class SummaryCallback(Callback):
     """Writes ``summary.csv`` and ``summary.md`` into the folder of a sweep, and prints the table at its end.
 
-    Hydra calls it; the table is written whatever became of the jobs, after each of them.
+    Hydra calls it; the table is written whatever became of the jobs, after each of them. Launchers take it
+    along to the processes of their jobs, which so learn what was typed.
     """
 
+    def __init__(self) -> None:
+        self.arguments = sys.argv[1:]
+
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Print the table when the process ends: Hydra calls nothing after a sweep with a failed job."""
-        _need_folder(Path(config.hydra.sweep.dir))
+        """Print the table when the process ends: Hydra calls nothing after a sweep with a failed job.
+
+        Raises:
+            SystemExit: If the launcher is not installed, or the folder cannot be written (Hydra turns any
+                other error into a warning).
+        """
+        check_launcher(config.hydra.launcher._target_)
+        check_folder(Path(config.hydra.sweep.dir))
         atexit.register(print_summary, Path(config.hydra.sweep.dir))
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """End with one line, before Hydra does with a traceback, if the folder cannot be written."""
-        _need_folder(Path(config.hydra.run.dir))
+        check_folder(Path(config.hydra.run.dir))
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        """Tell a job in another process the command that it belongs to, and that it may be queued again."""
+        if config.hydra.mode.name == "MULTIRUN":
+            sys.argv[:] = ["busi.train", *self.arguments]
+            if "SUBMITIT_EXECUTOR" in os.environ:
+                requeue_on_signals()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """Write the table anew."""
         del job_return
         if config.hydra.mode.name == "MULTIRUN":
             write_summary(Path(config.hydra.sweep.dir))
+
+
+def requeue_on_signals() -> None:
+    """Let SIGTERM and SIGUSR1 do what submitit's own signal does: queue the job again, then end it.
+
+    Started again, the job finds its folder, and goes on after its last whole epoch.
+    """
+    from submitit import JobEnvironment
+
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.getsignal(JobEnvironment._usr_sig()))
+
+
+def check_launcher(target: str) -> None:
+    """End with one line if the launcher of a sweep is not installed.
+
+    Args:
+        target: Its class, e.g. ``hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher``.
+    """
+    package = ".".join(target.split(".")[:2])
+    try:
+        found = find_spec(package)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        extra = package.split(".")[-1].removeprefix("hydra_").removesuffix("_launcher")
+        raise SystemExit(f"error: this launcher needs the extra {extra}: pip install '.[{extra}]'")
 
 
 def record_failure(folder: Path, message: str) -> None:
@@ -166,7 +219,8 @@ def read_job(hydra_folder: Path) -> Job:
     }
 
 
-def _need_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """End with one line if a folder cannot be written."""
     try:
         check_writable(folder)
     except InputError as error:

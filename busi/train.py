@@ -29,8 +29,13 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> float | None:
     """Run one composed config in Hydra's output folder; return the monitored value to a sweeper."""
     # The heavy imports wait until a run starts: --help and --cfg answer at once.
+    from busi.ranks import dismiss, is_follower, meet
     from busi.types import InputError
 
+    if is_follower():  # a task of a submitit job that has several
+        follow()
+        return None
+    meet()
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     in_sweep = hydra_config.mode == RunMode.MULTIRUN
@@ -59,16 +64,25 @@ def main(cfg: DictConfig) -> float | None:
         # In a sweep the error is the launcher's: SystemExit would end the other jobs too.
         raise (CompactHydraException if in_sweep else SystemExit)(f"error: {message}") from None
     except Exception as error:
-        if in_sweep:
-            record_failure(folder, f"{type(error).__name__}: {error}")
-        raise
-    except (KeyboardInterrupt, SystemExit):
+        if not in_sweep:
+            raise
+        message = f"{type(error).__name__}: {error}"
+        record_failure(folder, message)
+        log.exception("%s failed", folder)
+        # Not every error survives the way back from the process of a job.
+        raise CompactHydraException(f"error: {message}") from None
+    except (KeyboardInterrupt, SystemExit) as stopped:
+        # Lightning ends an interrupted training with status 1; any other is submitit's, to run the job again.
+        if getattr(stopped, "code", 1) != 1:
+            raise
         arguments = [f"resume={folder}"]
         if in_sweep:
             arguments = [*sys.argv[1:], f"hydra.sweep.dir={folder.parent}"]
         if in_sweep or (folder / "provenance.json").exists():
             log.info("Stopped. Go on with: python -m busi.train %s", shlex.join(dict.fromkeys(arguments)))
         raise SystemExit(130) from None
+    finally:
+        dismiss()
 
 
 def start_or_continue(cfg: DictConfig, folder: Path, in_sweep: bool) -> "Run":
@@ -92,6 +106,14 @@ def start_or_continue(cfg: DictConfig, folder: Path, in_sweep: bool) -> "Run":
     return go_on(run, test=wants_test(cfg))
 
 
+def follow() -> None:
+    """Train along with the process that decides; see `busi.ranks`."""
+    from busi import fit
+
+    logging.getLogger().setLevel(logging.WARNING)
+    fit.follow()
+
+
 def expand_resume(arguments: list[str]) -> list[str]:
     """Turn ``resume=FOLDER`` into the overrides of that run, in its own folder."""
     folders = [text.partition("=")[2] for text in arguments if text.startswith("resume=")]
@@ -109,12 +131,29 @@ def expand_resume(arguments: list[str]) -> list[str]:
 
 
 def stop(*_: object) -> None:
-    """Treat SIGTERM as Ctrl-C."""
+    """Treat SIGTERM and SIGUSR1 as Ctrl-C."""
     raise KeyboardInterrupt
 
 
+def is_rank_of_many() -> bool:
+    """Whether torchrun or srun started this process among others, and another one decides."""
+    if not {"RANK", "SLURM_STEP_NUM_TASKS"} & os.environ.keys():
+        return False
+    from busi.ranks import is_follower
+
+    return is_follower()
+
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, stop)
-    register_sweeper()
-    sys.argv = ["busi.train", *expand_resume(sys.argv[1:])]
-    main()
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, stop)
+    if is_rank_of_many():
+        follow()
+    else:
+        register_sweeper()
+        sys.argv = ["busi.train", *expand_resume(sys.argv[1:])]
+        try:
+            main()
+        except KeyboardInterrupt:
+            # It came while a launcher waited for its jobs.
+            raise SystemExit(130) from None

@@ -5,19 +5,51 @@ import subprocess
 import sys
 from pathlib import Path
 
-from busi.bench import compare, take_turns
+import pytest
+
+from busi.benchmarks import growth, time_to_dice
+from busi.benchmarks.rows import Row, compare, exceed, take_turns
+from busi.types import InputError
 
 
-def test_bench_of_prediction_writes_its_ratios(tmp_path: Path) -> None:
-    arguments = ["--only", "predict", "--image-size", "32", "--rounds", "1", "--json", "bench.json"]
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("group", "names"),
+    [
+        ("predict", ["PyTorch, one at a time", "bundle, f32", "bundle, int8"]),
+        ("train", ["training", "training", "loader alone", "validation pass"]),
+        ("start", ["--help", "--cfg job", "start to the end of the first step"]),
+    ],
+)
+def test_bench_writes_what_it_measured(tmp_path: Path, group: str, names: list[str]) -> None:
+    arguments = ["--only", group, "--image-size", "32", "--rounds", "1", "--json", "bench.json"]
     command = [sys.executable, "-m", "busi.bench", *arguments]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    rows = json.loads((tmp_path / "bench.json").read_text())
-    assert [row["name"] for row in rows] == ["PyTorch, one at a time", "bundle, f32", "bundle, int8"]
-    assert rows[0]["ratio"] == 1
-    assert all(row["speed"] > 0 for row in rows)
-    assert "bundle, int8" in done.stdout
+    written = json.loads((tmp_path / "bench.json").read_text())
+    rows = written["rows"]
+    assert [row["name"] for row in rows] == names
+    assert all(row["value"] > 0 for row in rows)
+
+    assert all(name in done.stdout for name in names)
+    assert "threads" in written["machine"] or "NVIDIA" in written["machine"]
+
+
+@pytest.mark.slow
+def test_growth_is_that_of_the_numbers_it_was_given() -> None:
+    counts = {"normal": 10, "benign": 14, "malignant": 12}
+    epoch_row, memory, search = growth.measure(32, 1, counts, scale=3)
+    assert epoch_row.peer == memory.peer == search.peer == "36 pictures"
+    assert "108 pictures" in epoch_row.name
+    assert epoch_row.value > 0
+    assert memory.value > 50
+    assert search.at_most
+
+
+def test_time_to_dice_needs_busi(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BUSI_ROOT", raising=False)
+    with pytest.raises(InputError, match="set BUSI_ROOT"):
+        time_to_dice.measure(256, 1)
 
 
 def test_contestants_take_turns_and_the_first_round_does_not_count() -> None:
@@ -30,4 +62,14 @@ def test_contestants_take_turns_and_the_first_round_does_not_count() -> None:
     speeds = take_turns({name: lambda name=name: contestant(name) for name in "ab"}, rounds=2)
     assert called == ["a", "b"] * 3
     assert speeds == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
+
+
+def test_rounds_are_compared_one_by_one() -> None:
     assert compare([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]) == 3.0
+    assert exceed([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]) == 3.0
+
+
+def test_target_is_met_on_its_own_side() -> None:
+    assert Row("", 1, "", "", 1.3, target=1.25).met
+    assert not Row("", 1, "", "", 1.3, target=1.25, at_most=True).met
+    assert Row("", 1, "", "", 1.3).met is None

@@ -77,20 +77,26 @@ def test_sets_of_simulated_classes_have_the_coverage_that_was_asked_for() -> Non
 
 def test_net_benefit_is_the_formula_of_the_confusion_matrix() -> None:
     rng = np.random.default_rng(5)
-    positive, probs = rng.random(300) < 0.3, rng.random(300)
+    positive, probs, counts = rng.random(300) < 0.3, rng.random(300), rng.integers(0, 4, (3, 300))
     thresholds = np.array([0.05, 0.2, 0.5, 0.9])
-    for threshold, value in zip(thresholds, net_benefit(positive, probs, thresholds), strict=True):
-        _, false, _, true = confusion_matrix(positive, probs >= threshold).ravel()
-        assert value == pytest.approx(true / 300 - false / 300 * threshold / (1 - threshold))
-    everyone = net_benefit(positive, np.ones(300), np.array([0.0]))
-    assert everyone[0] == pytest.approx(positive.mean())
+    found = net_benefit(positive, probs, thresholds, counts)
+    for weights, values in zip(counts, found, strict=True):
+        for threshold, value in zip(thresholds, values, strict=True):
+            matrix = confusion_matrix(positive, probs >= threshold, sample_weight=weights)
+            _, false, _, true = matrix.ravel() / weights.sum()
+            assert value == pytest.approx(true - false * threshold / (1 - threshold))
+    everyone = net_benefit(positive, np.ones(300), np.array([0.0]), counts[:1])
+    assert everyone[0, 0] == pytest.approx(np.average(positive, weights=counts[0]))
 
 
 def test_referral_keeps_the_most_certain() -> None:
-    probs = np.array([[0.9, 0.1, 0.0], [0.4, 0.35, 0.25], [0.2, 0.8, 0.0], [0.5, 0.3, 0.2]])
-    share, accuracy = referral_curve(np.array([0, 1, 1, 2]), probs)
-    assert share == pytest.approx([0, 0.25, 0.5, 0.75])
-    assert accuracy == pytest.approx([0.5, 2 / 3, 1, 1])
+    correct, confidence = np.array([True, False, True, False]), np.array([0.9, 0.4, 0.8, 0.5])
+    counts = np.array([[1, 1, 1, 1], [0, 2, 1, 1], [0, 0, 0, 0]])
+    once, drawn, empty = referral_curve(correct, confidence, np.array([0, 0.25, 0.5, 0.75, 0.99]), counts)
+    assert once == pytest.approx([0.5, 2 / 3, 1, 1, 1])
+    # In the order of confidence: right once, wrong once, wrong twice.
+    assert drawn == pytest.approx([1 / 4, 1 / 4, 1 / 2, 1, 1])
+    assert np.isnan(empty).all()
 
 
 def test_reliability_is_that_of_scikit_learn() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import shutil
 import socket
@@ -113,9 +114,10 @@ def address(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         port = free.getsockname()[1]
     command = [sys.executable, "-u", "-m", "busi.demo", "--run", str(trained), "--port", str(port)]
     folder = tmp_path_factory.mktemp("demo")
+    places = {**os.environ, "TMPDIR": str(folder)}
     with (
         (folder / "log").open("w+") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=places) as process,
     ):
         for line in process.stdout or ():
             if "Open http" in line:
@@ -123,8 +125,11 @@ def address(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         else:
             log.seek(0)
             pytest.fail(log.read())
+        assert list(folder.glob("busi-demo-*"))
         yield f"http://127.0.0.1:{port}"
         process.terminate()
+        process.communicate()
+    assert not list(folder.glob("busi-demo-*")), "the pictures of the demo stay when it ends"
 
 
 @pytest.fixture
@@ -167,7 +172,8 @@ def shown_picture(page: Page, label: str) -> Image.Image:
 @pytest.mark.slow
 def test_page_shows_what_the_predictor_says(page: Page, trained: Path, tmp_path: Path) -> None:
     predictor = Predictor(trained)
-    for size in ((90, 120), (333, 222)):
+    expect(page.get_by_text(f"Model: {trained.name}, 32 px, guide predicted.")).to_be_visible()
+    for size in ((1, 1), (90, 120), (333, 222)):
         path = tmp_path / f"{size[0]}.png"
         Image.fromarray(make_picture(*size)).save(path)
         found = predictor(path)

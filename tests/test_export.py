@@ -45,12 +45,15 @@ def test_bundle_says_what_the_run_knows(trained: Path, bundle: Path) -> None:
     assert 0 <= content["graph"]["largest_difference"] <= 1e-3
     card = (bundle / "README.md").read_text()
     assert "research only" in card
+    assert "Data phantom, fingerprint" in card
+    assert "Made data: these numbers mean nothing medically." in card
     assert f"| macro_f1 | {metrics['test/macro_f1']:.3f} |" in card
     assert "Apache License" in (bundle / "LICENSE").read_text()
 
 
 def test_example_needs_three_packages_and_agrees_with_the_command(bundle: Path, tmp_path: Path) -> None:
     text = (bundle / "example.py").read_text()
+    assert len(text.splitlines()) == 25
     imported = {
         line.split()[1].split(".")[0] for line in text.splitlines() if line.startswith(("import", "from"))
     }

@@ -64,6 +64,17 @@ def test_models_on_different_scales_are_not_mixed() -> None:
     assert value > mixed
 
 
+def test_each_fold_refers_its_own_least_certain(folds: list[Predictions]) -> None:
+    """A fold whose model is sure of everything refers as many pictures as the others."""
+    judged = judge(folds)
+    sure = replace(judged, probs=np.where((judged.folds == 0)[:, None], judged.probs**9, judged.probs))
+    sure.probs[:] /= sure.probs.sum(axis=1, keepdims=True)
+    for name, value in numbers(judged).items():
+        if name.startswith("accuracy_referring"):
+            assert numbers(sure)[name] == pytest.approx(value, abs=0.02)
+            assert value > numbers(judged)["accuracy"]
+
+
 def test_temperature_mends_what_was_too_sharp(folds: list[Predictions]) -> None:
     values = numbers(judge(folds))
     assert values["log_loss"] < values["raw_log_loss"]

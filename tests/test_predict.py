@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
@@ -181,12 +182,17 @@ def test_three_hundred_damaged_files_are_reported_one_by_one(bundle: Path, tmp_p
     Image.fromarray(make_picture(60, 80)).save(tmp_path / "whole.png")
     scan = write(tmp_path / "scan", make_picture(60, 80)).read_bytes()
     whole = (tmp_path / "whole.png").read_bytes()
-    for k in range(60):
+    dataset = pydicom.dcmread(tmp_path / "scan")
+    del dataset.PixelData
+    dataset.save_as(tmp_path / "empty", enforce_file_format=True)
+    empty = (tmp_path / "empty").read_bytes()
+    for k in range(50):
         (folder / f"truncated {k}.png").write_bytes(whole[: rng.integers(1, len(whole) // 2)])
         (folder / f"random {k}.jpg").write_bytes(rng.bytes(500))
         (folder / f"text {k}.tif").write_text("a table, not a picture")
         (folder / f"bomb {k}.png").write_bytes(make_bomb(8_000 + k, 8_000))
         (folder / f"scan {k}.dcm").write_bytes(scan[: rng.integers(140, len(scan) - 2_000)])
+        (folder / f"empty {k}.dcm").write_bytes(empty)
     Image.fromarray(make_picture(60, 80)).save(folder / "zz sound.png")
     done = predict("in", "--run", bundle, "--output", "out", cwd=tmp_path)
     assert done.returncode == 1
@@ -195,6 +201,8 @@ def test_three_hundred_damaged_files_are_reported_one_by_one(bundle: Path, tmp_p
     rows = read_rows(tmp_path / "out")
     assert [row["id"] for row in rows if not row["error"]] == ["zz sound"]
     assert len({row["id"] for row in rows}) == 301
+    without_pixels = [row["error"] for row in rows if row["id"].startswith("empty")]
+    assert all(text.endswith("is a DICOM file without pixels") for text in without_pixels)
 
 
 @pytest.mark.slow

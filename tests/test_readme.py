@@ -21,7 +21,8 @@ from tests.data.test_dicom import write
 from tests.test_predictor import make_picture
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 COMMANDS = [
     (f"outputs{number}", shlex.split(line, comments=True)[3:])
@@ -96,10 +97,22 @@ def test_sweep_of_the_agent_composes(compose: Callable[..., DictConfig]) -> None
 
 
 def test_files_that_are_named_exist() -> None:
-    root = Path(__file__).parents[1]
     named = set(re.findall(r"[\w/]+\.py\b", README)) - {"busi/models/x.py", "busi/modules/x.py"}
     assert len(named) > 20
-    assert not [name for name in named if not list(root.glob(f"busi/**/{name.removeprefix('busi/')}"))]
+    assert not [name for name in named if not list(ROOT.glob(f"busi/**/{name.removeprefix('busi/')}"))]
+
+
+def test_crossval_is_the_commands_that_the_readme_lists(tmp_path: Path) -> None:
+    """Both are run with a python that writes down what it is asked."""
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$@" >> "$ASKED"\n')
+    python.chmod(0o755)
+    (listed,) = (block for language, block in BLOCKS if language == "sh")
+    crossval = ["make", "--old-file=install", "crossval", f"BIN={tmp_path}", "ARGS=experiment=quick"]
+    for name, command in (("listed", ["bash", "-ec", listed]), ("made", crossval)):
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "ASKED": str(tmp_path / name)}
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    assert (tmp_path / "listed").read_text() == (tmp_path / "made").read_text()
 
 
 def test_prediction_commands_do_what_the_readme_says(trained: Path, tmp_path: Path) -> None:

@@ -76,8 +76,12 @@ def test_page_stands_alone_and_each_figure_is_a_file(written: Path) -> None:
     assert {"ranking", "dice_by_size", "examples_benign", "examples_malignant"} <= figures
     for words in ("Made data", "not a medical device", "upper bound: the mask gives the label away"):
         assert words in page
-    assert "that needs at least 3 seeds of each arm, and one has 1" in page
+    assert "a claim needs at least 3 seeds of each arm, and one has 1: none can be made" in page
     assert "partial" not in page.split("<section>")[0]
+    assert "Distance to the upper bound" in page
+    assert "Differences of arms" not in page  # one of the two is the bound
+    times = re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", page)
+    assert len(times) == 9 + 1  # of each run, and of the report
 
 
 def test_numbers_are_those_of_the_predictions(written: Path, runs: Path) -> None:
@@ -98,6 +102,8 @@ def test_numbers_are_those_of_the_predictions(written: Path, runs: Path) -> None
         assert said["numbers"]["accuracy"]["value"] == pytest.approx(accuracy_score(labels, preds))
         assert said["confusion"] == confusion_matrix(labels, preds, labels=range(3)).tolist()
         assert [one["fold"] for one in said["decisions"]] == [0, 1, 2]
+        for name in ("accuracy_referring_20", "net_benefit_20", "net_benefit_of_all_20", "coverage_benign"):
+            assert said["numbers"][name]["low"] <= said["numbers"][name]["value"]
     apart = facts["diagnosis"]["differences"]["blank - annotated"]["accuracy"]["value"]
     arms = facts["diagnosis"]["arms"]
     first, second = (arms[arm]["numbers"]["accuracy"]["value"] for arm in ("blank", "annotated"))

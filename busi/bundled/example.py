@@ -8,15 +8,14 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-here = Path(__file__).resolve().parent
-model = json.loads((here / "model.json").read_text())
+model = json.loads(Path(__file__).with_name("model.json").read_text())
 size, picture = model["image_size"], Image.open(sys.argv[1]).convert("L")
 width, height = (max(1, round(side * size / max(picture.size))) for side in picture.size)
 left, top = (size - width) // 2, (size - height) // 2
 squares = np.zeros((1, size, size), np.uint8)
 inside = (0, slice(top, top + height), slice(left, left + width))
 squares[inside] = picture.resize((width, height), Image.Resampling.BILINEAR)
-session = onnxruntime.InferenceSession(here / model["graph"]["file"])
+session = onnxruntime.InferenceSession(Path(__file__).with_name(model["graph"]["file"]))
 mask_probs, class_probs = session.run(["mask_probs", "class_probs"], {"squares": squares})
 lesion = Image.fromarray(mask_probs[inside]).resize(picture.size, Image.Resampling.BILINEAR)
 mask = np.asarray(lesion) >= model["mask_threshold"]

@@ -16,7 +16,7 @@ from busi.augment import Augmentation
 from busi.batch import Batch
 from busi.data.cache import load_squares, trim
 from busi.data.cohort import Cohort, build_cohort
-from busi.data.dataset import BUSIDataset, EpochSampler
+from busi.data.dataset import BUSIDataset, EpochSampler, collate
 from busi.data.download import check_published, download_busi
 from busi.data.records import Reading
 from busi.data.splits import train_folds
@@ -35,7 +35,7 @@ class BUSIDataModule(lightning.LightningDataModule):
         download: Get BUSI from Kaggle instead of looking at `root`.
         augmentation: Applied to training samples.
         image_size: Side of the square that the network sees, in pixels; a multiple of 32.
-        batch_size: Pictures a batch.
+        batch_size: Pictures of an optimiser step, on all devices together.
         num_workers: Loader processes; 0 loads in the main one.
         fold: The test fold; the next one (mod `num_folds`) validates, the rest train.
         leave_out: A training fold that is held out too, so that the model can guide its pictures.
@@ -129,6 +129,7 @@ class BUSIDataModule(lightning.LightningDataModule):
         self.guides: UInt8[np.ndarray, "n s s"] | None = None
         # Loader processes draw the first samples before Lightning says which epoch a resumed run is in.
         self.first_epoch = 0
+        self.rank, self.world_size = 0, 1
 
     def prepare_data(self) -> None:
         """Decode, check and scale everything once, into the cache."""
@@ -171,19 +172,22 @@ class BUSIDataModule(lightning.LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Augmented training samples; the last incomplete batch is left out."""
+        """Augmented training samples of this rank; the last incomplete batch is left out."""
         indices = self.cohort.indices("train")
+        dataset = self.dataset(indices, augment=True)
         # Networks with a pooled branch cannot train on a batch of one.
-        dataset, batch_size = self.dataset(indices, augment=True), min(self.batch_size, len(indices))
+        share = min(self.batch_size, len(indices)) // self.world_size
         weights = None
         if self.balance == "sampler":
             weights = 1 / self.class_counts()[self.cohort.labels()[indices]]
-        sampler = EpochSampler(len(indices), self.seed, weights, self.first_epoch)
-        return self._loader(dataset, batch_size=batch_size, sampler=sampler, drop_last=True)
+        sampler = EpochSampler(len(indices), self.seed, weights, self.first_epoch, self.rank, self.world_size)
+        return self._loader(dataset, batch_size=share, sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Clean validation samples."""
-        return self.clean_dataloader(self.cohort.indices("val"))
+        """Clean validation samples of this rank; each picture is on one rank, once."""
+        indices = self.cohort.indices("val")
+        batches = share_batches(len(indices), self.batch_size, self.rank, self.world_size)
+        return self._loader(self.dataset(indices), batch_sampler=batches)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Clean test samples."""
@@ -200,9 +204,31 @@ class BUSIDataModule(lightning.LightningDataModule):
             dataset,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),
             **options,
         )
+
+
+def share_batches(num_samples: int, batch_size: int, rank: int, world_size: int) -> list[list[int]]:
+    """The part of one rank in each batch: together they are every sample once, and all have as many batches.
+
+    Args:
+        num_samples: At least `world_size`.
+        batch_size: Of all ranks together.
+        rank: Whose part it is.
+        world_size: Number of ranks.
+
+    Raises:
+        InputError: If there are fewer samples than ranks.
+    """
+    if num_samples < world_size:
+        raise InputError(f"{num_samples} validation pictures cannot be shared by {world_size} processes")
+    # A rest that not every rank would have a part of joins the batch before it.
+    starts = range(0, num_samples - world_size + 1, batch_size)
+    ends = [*starts[1:], num_samples]
+    return [list(range(start + rank, end, world_size)) for start, end in zip(starts, ends, strict=True)]
 
 
 def describe(cohort: Cohort) -> str:

@@ -76,6 +76,7 @@ class StageModule(lightning.LightningModule):
     def _logged_step(self, batch: Batch, split: str, metrics: MetricCollection) -> Float[Tensor, ""]:
         loss = self.step(batch, metrics)
         size = len(batch["label"])
-        self.log(f"{split}/loss", loss, on_step=False, on_epoch=True, batch_size=size, prog_bar=True)
+        # Several devices: the metrics know by themselves how they are joined.
+        self.log(f"{split}/loss", loss, True, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=size, prog_bar=split == "val")
         return loss

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from busi.evidence import Arm, Predictions
 from busi.pages import Block, Cell, Section, Table
-from busi.provenance import describe_environment
+from busi.provenance import describe_environment, now
 from busi.runs import read_table
 from busi.sections.cells import Facts
 from busi.types import InputError
@@ -19,6 +19,7 @@ def describe_origin(arms: Sequence[Arm], about: str) -> tuple[Section, Facts]:
         arms: Of the report.
         about: How test pictures were kept apart from what was trained.
     """
+    written = now()
     environment = describe_environment(f"busi.{Path(sys.argv[0]).stem}")
     found = [one for arm in arms for seed in arm.seeds for one in seed]
     first = found[0].run
@@ -36,21 +37,21 @@ def describe_origin(arms: Sequence[Arm], about: str) -> tuple[Section, Facts]:
         if dropped
         else "No picture was dropped.",
         Table(
-            ["run", "guide", "seed", "fold", "best epoch", "seconds", "device", "commit"],
+            ["run", "guide", "seed", "fold", "best epoch", "finished", "seconds", "device", "commit"],
             [describe_run(one) for one in found],
             "Runs",
         ),
         Table(["command"], [[command] for command in commands], "Their commands"),
         Table(["", ""], [[name, value] for name, value in software(found).items()], "Software and machine"),
         f"This report: {environment['command']} (busi {environment['busi']}, commit "
-        f"{environment['git_commit'] or 'unknown'}).",
+        f"{environment['git_commit'] or 'unknown'}), written on {in_words(written)}.",
     ]
     return Section("Where the numbers come from", blocks), {
         "data": first.provenance["data"],
         "split": first.provenance["split"],
         "dropped": dropped,
         "runs": [{"folder": str(one.run.folder), **one.run.provenance} for one in found],
-        "environment": environment,
+        "environment": {**environment, "written": written},
     }
 
 
@@ -80,10 +81,16 @@ def describe_run(one: Predictions) -> list[Cell]:
         one.seed,
         one.fold,
         facts["epoch"],
+        in_words(facts["finished"]),
         round(facts["seconds"]),
         facts["device"],
         commit[:10] + ("-dirty" if commit.endswith("-dirty") else ""),
     ]
+
+
+def in_words(time: str) -> str:
+    """A time of `busi.provenance.now` as a reader wants it, to the minute."""
+    return f"{time[:16].replace('T', ' ')} UTC"
 
 
 def software(found: Sequence[Predictions]) -> dict[str, str]:

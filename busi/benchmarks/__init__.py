@@ -1,0 +1,1 @@
+"""What `busi.bench` measures, a group a file, and the plain script that it compares with."""

@@ -1,0 +1,62 @@
+"""Measuring in turns: machines change their speed within minutes, so only ratios of one round are trusted."""
+
+from collections.abc import Callable, Mapping
+from statistics import median
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """One line of the table: something measured, beside what it is compared with.
+
+    Attributes:
+        name: What is measured.
+        value: Median over the rounds.
+        unit: Of the value.
+        peer: What it is compared with.
+        relation: To the peer, in `scale`.
+        scale: ``x`` for a ratio, or the unit of a difference, ``s more``.
+        target: What the project wants of the relation; None if it is shown for orientation.
+        at_most: Whether smaller is better.
+    """
+
+    name: str
+    value: float
+    unit: str
+    peer: str
+    relation: float
+    scale: str = "x"
+    target: float | None = None
+    at_most: bool = False
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None without one."""
+        if self.target is None:
+            return None
+        return self.relation <= self.target if self.at_most else self.relation >= self.target
+
+
+def take_turns(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Measure each contestant once a round, after one round that does not count.
+
+    Args:
+        contestants: Functions that return a measured value.
+        rounds: How many.
+    """
+    values: dict[str, list[float]] = {name: [] for name in contestants}
+    for number in range(rounds + 1):
+        for name, measure in contestants.items():
+            value = measure()
+            if number:
+                values[name].append(value)
+    return values
+
+
+def compare(values: list[float], peers: list[float]) -> float:
+    """Median of the ratios of each round."""
+    return median(value / peer for value, peer in zip(values, peers, strict=True))
+
+
+def exceed(values: list[float], peers: list[float]) -> float:
+    """Median of the differences of each round."""
+    return median(value - peer for value, peer in zip(values, peers, strict=True))

@@ -1,0 +1,79 @@
+"""How long a command takes until it answers, and a run until its first optimiser step."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import lightning
+
+from busi.benchmarks.rows import Row, exceed, take_turns
+from busi.types import InputError
+
+ROUNDS = 5
+HYDRA, LIBRARIES = "import hydra", "import torch, lightning and smp"
+HELP, CONFIG, STEP = "--help", "--cfg job", "start to the end of the first step"
+
+
+class LeaveAfterStep(lightning.Callback):
+    """Ends the process after the first optimiser step, with nothing written."""
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Leave at once."""
+        os._exit(0)
+
+
+def measure(image_size: int, rounds: int) -> list[Row]:
+    """Seconds of whole processes, more than those of the imports that they cannot do without.
+
+    The run is one on made data that were decoded, grouped and scaled before, as from the second run on.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        run = [
+            *("stage=seg", "data=phantom", f"image_size={image_size}", "~callbacks.progress"),
+            "+callbacks.leave._target_=busi.benchmarks.start.LeaveAfterStep",
+        ]
+        commands = {
+            HYDRA: ["-c", "import hydra"],
+            HELP: ["-m", "busi.train", "--help"],
+            CONFIG: ["-m", "busi.train", "--cfg", "job"],
+            LIBRARIES: ["-c", "import torch, lightning, segmentation_models_pytorch"],
+            STEP: ["-m", "busi.train", *run],
+        }
+        spent = take_turns(
+            {key: partial(time_process, arguments, Path(name)) for key, arguments in commands.items()}, rounds
+        )
+
+    def row(name: str, peer: str, target: float) -> Row:
+        more = exceed(spent[name], spent[peer])
+        return Row(name, median(spent[name]), "s", peer, more, "s more", target, at_most=True)
+
+    return [row(HELP, HYDRA, 2.0), row(CONFIG, HYDRA, 2.0), row(STEP, LIBRARIES, 3.0)]
+
+
+def time_process(arguments: Sequence[str], folder: Path) -> float:
+    """Seconds of a Python process from its start to its end, in an empty folder with a cache of its own.
+
+    Args:
+        arguments: Of the interpreter.
+        folder: Holds the cache; the process runs in a new folder within it.
+
+    Raises:
+        InputError: If the process fails.
+    """
+    environment = {**os.environ, "BUSI_CACHE": str(folder / "cache")}
+    place = tempfile.mkdtemp(dir=folder)
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=place, env=environment, capture_output=True, text=True, check=False
+    )
+    spent = time.perf_counter() - began
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise InputError(f"python {' '.join(arguments)} failed: {said[-1] if said else done.returncode}")
+    return spent

@@ -1,0 +1,226 @@
+"""How fast a run trains and validates, against the pure arithmetic and a plain Lightning script."""
+
+import contextlib
+import logging
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import hydra
+import lightning
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from busi.batch import Batch
+from busi.benchmarks.plain import PlainModule, plain_loader
+from busi.benchmarks.rows import Row, compare, take_turns
+from busi.callbacks import SeedEpochs
+from busi.checkpoints import build_network
+from busi.data.datamodule import BUSIDataModule
+from busi.modules.base import StageModule
+from busi.paths import conf_dir
+
+ROUNDS = 5
+BUSI, STEP, PLAIN = "training", "the pure step", "plain Lightning script"
+VALIDATION, INFERENCE, LOADER = "validation pass", "pure inference", "loader alone"
+
+ONE_EPOCH: dict[str, Any] = {
+    "max_epochs": 1,
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+
+
+class Clock(lightning.Callback):
+    """Times one pass of a trainer over its pictures.
+
+    Attributes:
+        seconds: That the last pass took.
+    """
+
+    def __init__(self) -> None:
+        self.began = self.seconds = 0.0
+
+    def on_train_epoch_start(self, *_: object) -> None:
+        """Start: nothing was loaded yet."""
+        self.began = now()
+
+    def on_train_epoch_end(self, *_: object) -> None:
+        """Stop."""
+        self.seconds = now() - self.began
+
+    def on_validation_epoch_start(self, *_: object) -> None:
+        """Start."""
+        self.began = now()
+
+    def on_validation_epoch_end(self, *_: object) -> None:
+        """Stop."""
+        self.seconds = now() - self.began
+
+
+def now() -> float:
+    """Seconds, when the device is done with all that it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def measure(image_size: int, rounds: int) -> list[Row]:
+    """Pictures a second in training and in validation, of the default network with ``augmentation=strong``.
+
+    The data are made pictures of the size of BUSI's, scaled in the cache beforehand as in any second run.
+    On a GPU the setting is ``trainer=gpu`` with batches of 32. Progress bars are off in both scripts.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        cfg = compose(Path(folder), image_size)
+        data: BUSIDataModule = instantiate(cfg.data)
+        data.prepare_data()
+        module: StageModule = instantiate(cfg.module, network=build_network(cfg.model))
+        with silence():
+            speeds = take_turns(make_contestants(cfg, data, module), rounds)
+
+    def row(name: str, peer: str, target: float | None) -> Row:
+        ratio = compare(speeds[name], speeds[peer])
+        return Row(name, median(speeds[name]), "pictures/s", peer, ratio, "x", target)
+
+    on_gpu = torch.cuda.is_available()
+    return [
+        row(BUSI, STEP, 0.5 if on_gpu else 0.95),
+        row(BUSI, PLAIN, 4.0 if on_gpu else 1.25),
+        row(LOADER, STEP, None),
+        row(VALIDATION, INFERENCE, 0.9),
+    ]
+
+
+def compose(folder: Path, image_size: int) -> DictConfig:
+    """The config of the run that is timed."""
+    on_gpu = torch.cuda.is_available()
+    many = 12 if on_gpu else 1
+    overrides = [
+        "stage=seg",
+        "data=phantom",
+        "augmentation=strong",
+        "encoder_weights=none",
+        f"image_size={image_size}",
+        f"cache_dir={folder}",
+        f"run_dir={folder}",
+        "data.read.height=500",
+        *(
+            f"data.read.num_{name}={n * many}"
+            for name, n in (("normal", 16), ("benign", 34), ("malignant", 22))
+        ),
+        *(["trainer=gpu", "data.batch_size=32"] if on_gpu else []),
+    ]
+    with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+        return hydra.compose("train", overrides)
+
+
+def make_contestants(
+    cfg: DictConfig, data: BUSIDataModule, module: StageModule
+) -> dict[str, Callable[[], float]]:
+    """Functions that each return pictures a second; training and the pure step have networks of their own."""
+    indices = data.cohort.indices("train")
+    loader, clean_loader = data.train_dataloader(), data.clean_dataloader(indices)
+    num_trained = len(loader) * loader.batch_size  # type: ignore[operator]
+    records = [data.cohort.records[i] for i in indices]
+    plain_data = plain_loader(records, cfg.image_size, cfg.data.batch_size, True, cfg.data.num_workers)
+    plain, pure = PlainModule(build_network(cfg.model)), deepcopy(module)
+    accelerator = cfg.trainer.accelerator
+
+    def train(trainer: lightning.Trainer, trained: lightning.LightningModule, pictures: Any) -> float:
+        trainer.fit(trained, train_dataloaders=pictures)
+        return num_trained / seconds_of(trainer)
+
+    def busi_trainer(*callbacks: lightning.Callback) -> lightning.Trainer:
+        trainer: lightning.Trainer = instantiate(cfg.trainer, callbacks=[*callbacks, Clock()], **ONE_EPOCH)
+        return trainer
+
+    def validate() -> float:
+        trainer = busi_trainer()
+        trainer.validate(module, dataloaders=clean_loader, verbose=False)
+        return len(indices) / seconds_of(trainer)
+
+    return {
+        BUSI: lambda: train(busi_trainer(SeedEpochs(cfg.seed)), module, loader),
+        STEP: lambda: step_speed(pure, next(iter(loader)), len(loader)),
+        PLAIN: lambda: train(
+            lightning.Trainer(accelerator=accelerator, callbacks=[Clock()], **ONE_EPOCH), plain, plain_data
+        ),
+        LOADER: lambda: num_trained / time_of(lambda: list(loader)),
+        VALIDATION: validate,
+        INFERENCE: lambda: inference_speed(module, list(clean_loader)),
+    }
+
+
+def seconds_of(trainer: lightning.Trainer) -> float:
+    """What the clock of a trainer showed last."""
+    (clock,) = (callback for callback in trainer.callbacks if isinstance(callback, Clock))  # type: ignore[attr-defined]
+    return clock.seconds
+
+
+def time_of(work: Callable[[], object]) -> float:
+    """Seconds of a call."""
+    began = now()
+    work()
+    return now() - began
+
+
+def step_speed(module: StageModule, batch: Batch, num_steps: int) -> float:
+    """Pictures a second of forward, backward and step alone, on one batch in memory."""
+    module = module.to(device := default_device()).train()
+    optimizer = module.configure_optimizers()["optimizer"]
+    image, mask = batch["image"].to(device), batch["mask"].to(device)
+
+    def steps() -> None:
+        for _ in range(num_steps):
+            optimizer.zero_grad()
+            with precision():
+                logits = module(image)
+            module.loss(logits, mask).backward()
+            optimizer.step()
+
+    return num_steps * len(image) / time_of(steps)
+
+
+@torch.inference_mode()
+def inference_speed(module: StageModule, batches: list[Batch]) -> float:
+    """Pictures a second of the forward pass alone, on batches in memory."""
+    module = module.to(device := default_device()).eval()
+    images = [batch["image"].to(device) for batch in batches]
+
+    def infer() -> None:
+        for image in images:
+            with precision():
+                module(image)
+
+    return sum(map(len, images)) / time_of(infer)
+
+
+def default_device() -> torch.device:
+    """The GPU, if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def precision() -> contextlib.AbstractContextManager[object]:
+    """What ``trainer=gpu`` computes in on a GPU; float32 on the CPU."""
+    return torch.autocast("cuda", torch.bfloat16, enabled=torch.cuda.is_available())
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Keep back what Lightning says of every trainer that it starts."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    logger.setLevel(level)
