@@ -154,16 +154,8 @@ def test_job_that_another_process_begins_this_moment_is_no_error(tmp_path: Path)
     assert read_job(tmp_path / "0" / ".hydra")["status"] == "stopped"
 
 
-@pytest.mark.parametrize("others", [2.0, -1.0])
-def test_trial_reports_every_epoch_and_ends_early_if_others_were_better(
-    compose: Callable[..., DictConfig], tmp_path: Path, others: float
-) -> None:
-    # What is imported before the tests has no shape checks.
-    from busi.fit import fit
-    from busi.runs import find_runs, read_table
-    from busi.sweeps import Pruned
-
-    storage, folder = f"{tmp_path}/study.log", tmp_path / "outputs" / "sweeps" / "x" / "1"
+def begin_trial(folder: Path, storage: str, others: float) -> optuna.Study:
+    """A study whose first trial reported `others` every epoch, and whose second one runs in `folder`."""
     study = optuna.create_study(study_name="x", storage=open_storage(storage), direction="maximize")
     reported = dict.fromkeys(range(3), others)
     study.add_trial(optuna.trial.create_trial(value=others, intermediate_values=reported))
@@ -171,17 +163,42 @@ def test_trial_reports_every_epoch_and_ends_early_if_others_were_better(
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra" / "overrides.yaml").write_text("- seed=0\n")
     write_json(folder / TRIAL, {"storage": storage, "study": "x", "trial": 1})
-    pruner = [f"callbacks.prune.pruner.{name}" for name in ("n_startup_trials=1", "n_warmup_steps=0")]
-    cfg = compose("stage=seg", *SMALL, "trainer.max_epochs=3", "callbacks=[default,prune]", *pruner)
-    if others > 1:
-        with pytest.raises(Pruned, match="pruned after epoch 1"):
-            fit(cfg, folder)
-        assert find_runs(tmp_path, "seg") == []
-        job = read_job(folder / ".hydra")
-        assert (job["status"], job["score"], job["epoch"]) == ("pruned", None, 0)
-        assert study.trials[1].intermediate_values == {0: job["metrics"]["val/dice_net"]}
-        return
-    run = fit(cfg, folder)
+    return study
+
+
+PRUNING = (
+    *("stage=seg", *SMALL, "trainer.max_epochs=3", "callbacks=[default,prune]"),
+    *("callbacks.prune.pruner.n_startup_trials=1", "callbacks.prune.pruner.n_warmup_steps=0"),
+)
+
+
+@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_trial_ends_early_if_others_were_better(
+    compose: Callable[..., DictConfig], tmp_path: Path, devices: int
+) -> None:
+    # What is imported before the tests has no shape checks.
+    from busi.fit import fit
+    from busi.runs import find_runs
+    from busi.sweeps import Pruned
+
+    folder = tmp_path / "outputs" / "sweeps" / "x" / "1"
+    study = begin_trial(folder, f"{tmp_path}/study.log", 2.0)
+    several = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"] if devices == 2 else []
+    with pytest.raises(Pruned, match="pruned after epoch 1"):
+        fit(compose(*PRUNING, *several), folder)
+    assert find_runs(tmp_path, "seg") == []
+    job = read_job(folder / ".hydra")
+    assert (job["status"], job["score"], job["epoch"]) == ("pruned", None, 0)
+    assert study.trials[1].intermediate_values == {0: job["metrics"]["val/dice_net"]}
+
+
+def test_trial_reports_every_epoch(compose: Callable[..., DictConfig], tmp_path: Path) -> None:
+    from busi.fit import fit
+    from busi.runs import read_table
+
+    folder = tmp_path / "outputs" / "sweeps" / "x" / "1"
+    study = begin_trial(folder, f"{tmp_path}/study.log", -1.0)
+    run = fit(compose(*PRUNING), folder)
     rows = [row for row in read_table(folder / "log" / "metrics.csv") if row["val/dice_net"]]
     assert study.trials[1].intermediate_values == {
         int(row["epoch"]): pytest.approx(float(row["val/dice_net"])) for row in rows
