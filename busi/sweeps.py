@@ -11,6 +11,7 @@ import sys
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 from hydra.core.utils import JobReturn
@@ -85,7 +86,7 @@ def requeue_on_signals() -> None:
 
 
 def check_launcher(target: str) -> None:
-    """End with one line if the launcher of a sweep is not installed.
+    """End with one line if the launcher of a sweep is not installed, or has no Slurm to talk to.
 
     Args:
         target: Its class, e.g. ``hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher``.
@@ -98,6 +99,8 @@ def check_launcher(target: str) -> None:
     if found is None:
         extra = package.split(".")[-1].removeprefix("hydra_").removesuffix("_launcher")
         raise SystemExit(f"error: this launcher needs the extra {extra}: pip install '.[{extra}]'")
+    if target.endswith(".SlurmLauncher") and which("sbatch") is None:
+        raise SystemExit("error: there is no sbatch here: start the sweep on a machine that submits to Slurm")
 
 
 def record_failure(folder: Path, message: str) -> None:
