@@ -54,6 +54,8 @@ def build(cfg: DictConfig, parts: Parts, last: Checkpoint | None) -> tuple[Stage
         last: The checkpoint to go on from, if any.
     """
     data, started = parts.data, environment()
+    # Again: making guides draws random numbers, and reading them from the cache does not.
+    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     network = build_network(cfg.model)
     if last is None:
         load_encoder_weights(network, cfg.encoder, cfg.encoder_weights)

@@ -197,6 +197,14 @@ def test_same_seed_gives_the_same_weights_and_another_does_not(
     assert (seg.folder / "predictions.csv").read_bytes() == (again.folder / "predictions.csv").read_bytes()
 
 
+def test_guides_from_the_cache_give_the_same_weights(
+    configs: Compose, seg: Run, cls: Run, tmp_path: Path
+) -> None:
+    again = fit(configs("stage=cls", f"seg_ckpt={seg.folder}"), tmp_path / "a")
+    first, second = (read_checkpoint(run.last_checkpoint).weights for run in (cls, again))
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
 def test_segmentation_of_another_fold_is_refused(configs: Compose, seg: Run, tmp_path: Path) -> None:
     cfg = configs("stage=cls", f"seg_ckpt={seg.folder}", "data.fold=2")
     with pytest.raises(InputError, match=r"leak: .*best.ckpt.*stage=seg data=phantom .*data.fold=2"):
