@@ -1,5 +1,6 @@
 """Letterboxed pictures and masks as memory-mapped arrays: decoded once, shared by every run."""
 
+import contextlib
 import logging
 import os
 import time
@@ -23,6 +24,9 @@ ARRAYS = ("squares", "guides")
 
 IN_USE = 3600
 """Seconds for which an array is spared after a run has opened it: its loader processes may still start."""
+
+ABANDONED = 86400
+"""Seconds after which a file that is not whole belongs to nobody."""
 
 
 def load_squares(
@@ -92,12 +96,19 @@ def load_array(
 def trim(cache_dir: Path, limit_gb: float) -> None:
     """Delete the arrays that were not used for longest, until the rest fits into `limit_gb` (10^9 bytes).
 
-    Those of the last hour stay, whatever the limit.
+    Those of the last hour stay, whatever the limit. What a killed writer left goes after a day.
     """
-    files = [(path, path.stat()) for name in ARRAYS for path in (cache_dir / name).glob("[!.]*.npy")]
+    now, files = time.time(), []
+    for path in (path for name in ARRAYS for path in (cache_dir / name).glob("*.npy")):
+        with contextlib.suppress(FileNotFoundError):  # another process may trim too
+            stat = path.stat()
+            if not path.name.startswith("."):
+                files.append((path, stat))
+            elif now - stat.st_mtime > ABANDONED:
+                path.unlink()
     total = sum(stat.st_size for _, stat in files)
     for path, stat in sorted(files, key=lambda pair: pair[1].st_atime):
-        if total <= limit_gb * 1e9 or time.time() - stat.st_atime < IN_USE:
+        if total <= limit_gb * 1e9 or now - stat.st_atime < IN_USE:
             return
         path.unlink(missing_ok=True)
         total -= stat.st_size

@@ -85,6 +85,16 @@ def test_trimming_deletes_what_was_not_used_for_longest_and_spares_what_is_in_us
     assert all((array == 1).all() for array in arrays)
 
 
+def test_trimming_deletes_what_a_killed_writer_left(tmp_path: Path) -> None:
+    folder = tmp_path / "guides"
+    folder.mkdir()
+    for name, days in ((".a-x.npy", 2), (".b-y.npy", 0)):
+        (folder / name).touch()
+        os.utime(folder / name, (time.time() - days * 86400,) * 2)
+    trim(tmp_path, 1.0)
+    assert [path.name for path in folder.iterdir()] == [".b-y.npy"]
+
+
 def test_opening_an_array_counts_as_use(tmp_path: Path) -> None:
     path = tmp_path / "squares" / "a.npy"
     load_array(path, (1000, 32, 32), fill(1, []))
