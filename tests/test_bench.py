@@ -38,10 +38,10 @@ def test_bench_writes_what_it_measured(tmp_path: Path, group: str, names: list[s
 @pytest.mark.slow
 def test_growth_is_that_of_the_numbers_it_was_given() -> None:
     counts = {"normal": 10, "benign": 14, "malignant": 12}
-    epoch_row, memory, search = growth.measure(32, 1, counts, scale=3)
-    assert epoch_row.peer == memory.peer == search.peer == "36 pictures"
-    assert "108 pictures" in epoch_row.name
-    assert epoch_row.value > 0
+    epoch, memory, search = growth.measure(32, 1, counts, scale=3)
+    assert epoch.peer == memory.peer == search.peer == "36 pictures"
+    assert "108 pictures" in epoch.name
+    assert epoch.value > 0
     assert memory.value > 50
     assert search.at_most
 

@@ -139,17 +139,13 @@ def make_contestants(
         trainer.fit(trained, train_dataloaders=pictures)
         return num_trained / seconds_of(trainer)
 
-    def busi_trainer(*callbacks: lightning.Callback) -> lightning.Trainer:
-        trainer: lightning.Trainer = instantiate(cfg.trainer, callbacks=[*callbacks, Clock()], **ONE_EPOCH)
-        return trainer
-
     def validate() -> float:
-        trainer = busi_trainer()
+        trainer = make_trainer(cfg)
         trainer.validate(module, dataloaders=clean_loader, verbose=False)
         return len(indices) / seconds_of(trainer)
 
     return {
-        BUSI: lambda: train(busi_trainer(SeedEpochs(cfg.seed)), module, loader),
+        BUSI: lambda: train(make_trainer(cfg), module, loader),
         STEP: lambda: step_speed(pure, next(iter(loader)), len(loader)),
         PLAIN: lambda: train(
             lightning.Trainer(accelerator=accelerator, callbacks=[Clock()], **ONE_EPOCH), plain, plain_data
@@ -158,6 +154,13 @@ def make_contestants(
         VALIDATION: validate,
         INFERENCE: lambda: inference_speed(module, list(clean_loader)),
     }
+
+
+def make_trainer(cfg: DictConfig) -> lightning.Trainer:
+    """A trainer of one epoch, with a clock."""
+    callbacks = [SeedEpochs(cfg.seed), Clock()]
+    trainer: lightning.Trainer = instantiate(cfg.trainer, callbacks=callbacks, **ONE_EPOCH)
+    return trainer
 
 
 def seconds_of(trainer: lightning.Trainer) -> float:
