@@ -13,6 +13,7 @@ from rich.table import Table
 from busi.benchmarks.rows import Row
 from busi.command import run_command
 from busi.paths import write_json
+from busi.types import InputError
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="repetitions, in turns (default: as many as it needs)")
     parser.add_argument("--json", type=Path, help="write the numbers here too")
     arguments = parser.parse_args()
+    if arguments.image_size < 32 or arguments.image_size % 32:
+        raise InputError(f"--image-size {arguments.image_size}: give a multiple of 32, at least 32")
+    if arguments.rounds is not None and arguments.rounds < 1:
+        raise InputError(f"--rounds {arguments.rounds}: give at least 1")
     rows: list[Row] = []
     for name in [arguments.only] if arguments.only else GROUPS:
         log.info("Measuring %s", name)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from busi import bench
 from busi.benchmarks import growth, time_to_dice
 from busi.benchmarks.rows import Row, compare, exceed, take_turns
 from busi.types import InputError
@@ -44,6 +45,21 @@ def test_growth_is_that_of_the_numbers_it_was_given() -> None:
     assert epoch.value > 0
     assert memory.value > 50
     assert search.at_most
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--image-size", "100"], "--image-size 100: give a multiple of 32, at least 32"),
+        (["--rounds", "0"], "--rounds 0: give at least 1"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+    with pytest.raises(InputError, match=words):
+        bench.main()
 
 
 def test_time_to_dice_needs_busi(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from busi.benchmarks.configs import compose
 from busi.benchmarks.rows import Row, compare
 from busi.benchmarks.train import make_trainer, seconds_of, silence
 from busi.checkpoints import build_network
@@ -21,7 +21,7 @@ from busi.data.catalogue import read_contents
 from busi.data.cohort import find_groups
 from busi.data.datamodule import BUSIDataModule
 from busi.modules.base import StageModule
-from busi.paths import conf_dir
+from busi.types import InputError
 
 ROUNDS = 2
 Counts = dict[str, int]
@@ -42,11 +42,17 @@ class Cost(NamedTuple):
 
 
 def measure(image_size: int, rounds: int, counts: Counts = COUNTS, scale: int = 10) -> list[Row]:
-    """Compare `counts` made pictures of 64 px with `scale` times as many; memory is what Linux says."""
+    """Compare `counts` made pictures of 64 px with `scale` times as many.
+
+    Raises:
+        InputError: On another system than Linux.
+    """
+    if not Path("/proc/self/status").exists():
+        raise InputError("growth measures memory as Linux tells it: run it there")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         sizes = (counts, {label: scale * number for label, number in counts.items()})
-        searched = [search(compose(folder, image_size, made)) for made in sizes]
+        searched = [search(made_data(folder, image_size, made)) for made in sizes]
         turns = [[run_epoch(folder, image_size, made) for made in sizes] for _ in range(rounds)]
     few, many = zip(*turns, strict=True)
     (num_few, first), (num_many, last) = searched
@@ -74,13 +80,12 @@ def measure(image_size: int, rounds: int, counts: Counts = COUNTS, scale: int = 
     ]
 
 
-def compose(cache_dir: Path, image_size: int, counts: Counts) -> DictConfig:
+def made_data(cache_dir: Path, image_size: int, counts: Counts) -> DictConfig:
     """The config of a run on made data."""
     made = [f"data.read.num_{label}={number}" for label, number in counts.items()]
     options = [f"cache_dir={cache_dir}", f"run_dir={cache_dir}", f"image_size={image_size}"]
     options += ["encoder_weights=none", "data.read.height=64", *made]
-    with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
-        return hydra.compose("train", ["stage=seg", "data=phantom", *options])
+    return compose(["stage=seg", "data=phantom", *options])
 
 
 def search(cfg: DictConfig) -> tuple[int, float]:
@@ -115,5 +120,5 @@ def train_epoch(cfg: DictConfig) -> Cost:
 
 
 if __name__ == "__main__":
-    cost = train_epoch(compose(Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])))
+    cost = train_epoch(made_data(Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])))
     print(json.dumps(cost))

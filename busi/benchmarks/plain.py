@@ -12,7 +12,6 @@ from pathlib import Path
 
 import albumentations as A  # noqa: N812
 import cv2
-import hydra
 import lightning
 import numpy as np
 import torch
@@ -21,9 +20,9 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from busi.benchmarks.configs import compose
 from busi.checkpoints import build_network
 from busi.models.encoders import load_encoder_weights
-from busi.paths import conf_dir
 from busi.types import Record
 
 
@@ -132,8 +131,7 @@ def main(path: str, image_size: str, seed: str, dice: str) -> None:
         name: [Record(i, Path(image), tuple(map(Path, masks)), label) for i, image, masks, label in rows]
         for name, rows in json.loads(Path(path).read_text()).items()
     }
-    with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
-        cfg = hydra.compose("train", ["stage=seg"])
+    cfg = compose(["stage=seg"])
     network = build_network(cfg.model)
     load_encoder_weights(network, cfg.encoder, cfg.encoder_weights)
     train_until(split, network, int(image_size), float(dice))

@@ -6,16 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-import hydra
 import torch
 
+from busi.benchmarks.configs import compose
 from busi.benchmarks.rows import Row, compare, take_turns
 from busi.bundle import Facts, Network, open_graph
 from busi.checkpoints import Classifier, build_network
 from busi.data.files import Source, find_sources
 from busi.data.phantom import read_phantom
 from busi.export import write_graph, write_int8
-from busi.paths import conf_dir
 from busi.pipeline import Pipeline, as_network
 from busi.predict import predict_items
 from busi.predictor import Predictor
@@ -81,8 +80,7 @@ def random_pipeline(image_size: int) -> Pipeline:
     """Both networks of default runs, with random weights."""
     networks = []
     for stage in ("seg", "cls"):
-        with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
-            cfg = hydra.compose("train", [f"stage={stage}", f"image_size={image_size}"])
+        cfg = compose([f"stage={stage}", f"image_size={image_size}"])
         networks.append(build_network(cfg.model).eval())
     segmenter, classifier = networks
     return Pipeline(segmenter, Classifier(classifier, torch.zeros(len(CLASSES))), 1.0).eval()

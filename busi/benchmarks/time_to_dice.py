@@ -5,14 +5,14 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-import hydra
 import lightning
 from hydra.utils import instantiate
 
+from busi.benchmarks.configs import compose
 from busi.benchmarks.rows import Row, compare
 from busi.benchmarks.start import time_process
 from busi.data.datamodule import BUSIDataModule
-from busi.paths import conf_dir, write_json
+from busi.paths import write_json
 from busi.types import InputError
 
 ROUNDS = 1
@@ -73,8 +73,7 @@ def measure(image_size: int, rounds: int) -> list[Row]:
 
 def read_split(cache_dir: Path) -> dict[str, list[tuple[str, str, list[str], int]]]:
     """The pictures that train and validate in fold 0, with a cache that is not that of the run."""
-    with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
-        cfg = hydra.compose("train", ["stage=seg", f"cache_dir={cache_dir}/split"])
+    cfg = compose(["stage=seg", f"cache_dir={cache_dir}/split"])
     data: BUSIDataModule = instantiate(cfg.data)
     records = data.cohort.records
     return {

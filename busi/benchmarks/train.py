@@ -11,20 +11,19 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import hydra
 import lightning
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from busi.batch import Batch
+from busi.benchmarks.configs import compose
 from busi.benchmarks.plain import PlainModule, plain_loader
 from busi.benchmarks.rows import Row, compare, take_turns
 from busi.callbacks import SeedEpochs
 from busi.checkpoints import build_network
 from busi.data.datamodule import BUSIDataModule
 from busi.modules.base import StageModule
-from busi.paths import conf_dir
 
 ROUNDS = 5
 BUSI, STEP, PLAIN = "training", "the pure step", "plain Lightning script"
@@ -80,7 +79,7 @@ def measure(image_size: int, rounds: int) -> list[Row]:
     On a GPU the setting is ``trainer=gpu`` with batches of 32. Progress bars are off in both scripts.
     """
     with tempfile.TemporaryDirectory() as folder:
-        cfg = compose(Path(folder), image_size)
+        cfg = strong_run(Path(folder), image_size)
         data: BUSIDataModule = instantiate(cfg.data)
         data.prepare_data()
         module: StageModule = instantiate(cfg.module, network=build_network(cfg.model))
@@ -100,7 +99,7 @@ def measure(image_size: int, rounds: int) -> list[Row]:
     ]
 
 
-def compose(folder: Path, image_size: int) -> DictConfig:
+def strong_run(folder: Path, image_size: int) -> DictConfig:
     """The config of the run that is timed."""
     on_gpu = torch.cuda.is_available()
     many = 12 if on_gpu else 1
@@ -119,8 +118,7 @@ def compose(folder: Path, image_size: int) -> DictConfig:
         ),
         *(["trainer=gpu", "data.batch_size=32"] if on_gpu else []),
     ]
-    with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
-        return hydra.compose("train", overrides)
+    return compose(overrides)
 
 
 def make_contestants(

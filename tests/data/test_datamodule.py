@@ -38,6 +38,7 @@ def make(compose: Callable[..., DictConfig], root: Path) -> Make:
         ("image_size=100", "image_size=100: give a multiple of 32"),
         ("image_size=0", "image_size=0: give a multiple of 32"),
         ("data.batch_size=0", "data.batch_size=0: give at least 1"),
+        ("data.cache_gb=-1.0", "data.cache_gb=-1.0: give at least 0"),
         ("data.conflicts=maybe", "data.conflicts=maybe: give one of drop, keep, error"),
         ("data.on_bad=cry", "data.on_bad=cry: give one of error, skip"),
         ("data.balance=even", "data.balance=even: give one of none, sampler, weights"),
