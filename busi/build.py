@@ -58,7 +58,7 @@ def build(cfg: DictConfig, parts: Parts, last: Checkpoint | None) -> tuple[Stage
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     network = build_network(cfg.model)
     if last is None:
-        load_encoder_weights(network, cfg.encoder, cfg.encoder_weights)
+        load_encoder_weights(network, cfg.encoder, cfg.encoder_weights, parts.extras.get("segmenter"))
     else:
         data.first_epoch = last.epoch + 1
     if started.world_size() > 1 and cfg.trainer.accelerator != "cpu" and torch.cuda.is_available():

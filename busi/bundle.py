@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from busi.masks import MaskRule
 from busi.paths import file_hash, write_json
 from busi.types import CLASSES, InputError
 
@@ -31,7 +32,7 @@ class Facts:
 
     Attributes:
         image_size: Side of the square that the network sees, in pixels.
-        mask_threshold: Lesion probability from which a pixel belongs to the mask.
+        mask_rule: What makes a mask of lesion probabilities.
         temperature: By which the logits are divided; 1 where there was no validation fold to fit it on.
         quantiles: Of each class, the largest ``1 - probability`` with which it is in the conformal set; None
             if the model is not calibrated.
@@ -44,7 +45,7 @@ class Facts:
     """
 
     image_size: int
-    mask_threshold: float
+    mask_rule: MaskRule
     temperature: float
     quantiles: tuple[float, ...] | None
     level: float
@@ -95,7 +96,7 @@ def read_facts(folder: Path) -> Facts:
         raise InputError(f"{folder / GRAPH} is missing or not the one of {FACTS}: export the bundle again")
     if fields["quantiles"] is not None:
         fields["quantiles"] = tuple(fields["quantiles"])
-    return Facts(**fields)
+    return Facts(**fields | {"mask_rule": MaskRule(**fields["mask_rule"])})
 
 
 def load_bundle(folder: Path) -> tuple[Network, Facts]:

@@ -2,7 +2,7 @@
 
 import io
 import pickle
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from busi.data.cohort import Cohort
+from busi.masks import MaskRule
 from busi.models.encoders import Normalized
 from busi.paths import write_whole
 from busi.types import InputError
@@ -25,7 +26,7 @@ Card = dict[str, Any]
 
 ``stage``, ``config`` (YAML), ``data`` and ``split`` (fingerprints), ``fold``, ``train`` and ``val``
 (pixel hashes of the pictures that were trained and validated on), ``parent`` (card of the
-segmentation checkpoint, or None).
+segmentation checkpoint, or None), ``mask_rule`` (of a finished segmentation run).
 """
 
 NETWORK_PACKAGES = ("busi", "segmentation_models_pytorch", "timm", "torch")
@@ -45,6 +46,21 @@ def make_card(cfg: DictConfig, cohort: Cohort, parent: Card | None) -> Card:
         **hashes,
         "parent": parent,
     }
+
+
+def mask_rule_of(card: Card) -> MaskRule:
+    """What makes a mask of a segmentation model's map; that of its config until the run is finished."""
+    if rule := card.get("mask_rule"):
+        return MaskRule(**rule)
+    return MaskRule(OmegaConf.create(card["config"]).module.threshold)
+
+
+def write_mask_rule(path: Path, rule: MaskRule) -> None:
+    """Add to the card of a checkpoint what makes a mask of its maps."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if content["busi"].get("mask_rule") != asdict(rule):
+        content["busi"]["mask_rule"] = asdict(rule)
+        WholeCheckpointIO().save_checkpoint(content, path)
 
 
 class CardCallback(lightning.Callback):
@@ -138,7 +154,7 @@ def build_network(model: DictConfig) -> Normalized:
         InputError: If a target is no network of a known package.
     """
     _check_targets(model.network)
-    return Normalized(hydra.utils.instantiate(model.network))
+    return Normalized(hydra.utils.instantiate(model.network), model.get("mirror", False))
 
 
 def load_network(checkpoint: Checkpoint) -> Normalized:

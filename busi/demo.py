@@ -116,7 +116,7 @@ def build_page(source: Path, folder: Path) -> Any:
         with gradio.Row(visible=False) as controls:
             opacity = gradio.Slider(0, 1, 0.25, step=0.05, label="Opacity of the mask", min_width=280)
             cut = gradio.Slider(
-                0.05, 0.95, facts.mask_threshold, step=0.05, label="Threshold of the mask", min_width=280
+                0.05, 0.95, facts.mask_rule.threshold, step=0.05, label="Threshold of the mask", min_width=280
             )
         with gradio.Row(visible=False) as pictures:
             shown = partial(

@@ -11,7 +11,14 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 
-from busi.checkpoints import Checkpoint, load_classifier, load_network, load_segmenter, read_checkpoint
+from busi.checkpoints import (
+    Checkpoint,
+    load_classifier,
+    load_network,
+    load_segmenter,
+    mask_rule_of,
+    read_checkpoint,
+)
 from busi.command import run_command
 from busi.data.datamodule import BUSIDataModule, describe
 from busi.data.external import build_external_cohort
@@ -133,8 +140,8 @@ def seen_hashes(checkpoint: Checkpoint) -> set[str]:
 def predict_run_masks(checkpoint: Checkpoint, data: BUSIDataModule, output: Path) -> list[Row]:
     """Masks of a segmentation run."""
     network = load_network(checkpoint).to(device())
-    threshold = checkpoint.config.module.threshold
-    return [row for row, _, _ in predict_masks(network, threshold, data, ["test"], output)]
+    rule = mask_rule_of(checkpoint.card)
+    return [row for row, _, _ in predict_masks(network, rule, data, ["test"], output)]
 
 
 def predict_run_classes(checkpoint: Checkpoint, data: BUSIDataModule, output: Path) -> list[Row]:

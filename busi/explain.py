@@ -42,7 +42,7 @@ class Explainer:
         """
         image = self._image(gray)
         with torch.no_grad():
-            guide = self.pipeline.segmenter(image).sigmoid()
+            guide = self.pipeline.guide(image)
         found = self.grad_cam.attribute((image, guide), target=label, relu_attributions=True)
         heat = LayerAttribution.interpolate(found, image.shape[-2:], "bilinear")[0, 0].detach().cpu().numpy()
         heat = unletterbox((heat / max(float(heat.max()), 1e-12)).astype(np.float32), *gray.shape)

@@ -227,7 +227,7 @@ def measure(network: Network, facts: Facts, records: Sequence[Record]) -> Qualit
             if record.label != NORMAL and record.annotated:
                 height, width = read_gray(record.image).shape
                 mask = read_mask(record, height, width).astype(bool)
-                found.append(dice(unletterbox(square, height, width) >= facts.mask_threshold, mask))
+                found.append(dice(facts.mask_rule(unletterbox(square, height, width)), mask))
     if not found:
         raise InputError("int8 cannot be tried: no validation picture has an annotated lesion. Export f32")
     labels = [record.label for record in records]

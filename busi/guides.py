@@ -189,12 +189,12 @@ def fill_guides(
     starts = range(0, len(indices), data.batch_size)
     for start in track(starts, "predicting guides", transient=True):
         chunk = indices[start : start + data.batch_size]
-        if image_size == data.image_size:
-            batch = squares[chunk]
-        else:
+        if data.image_size % image_size:
             pictures = (read_gray(data.cohort.records[i].image) for i in chunk)
             batch = np.stack([letterbox(picture, image_size) for picture in pictures])
-        probs = resize_guide(predict_squares(network, batch), data.image_size)
+        else:
+            batch = squares[chunk]
+        probs = resize_guide(predict_squares(network, batch, image_size), data.image_size)
         guides[chunk] = quantize(probs.cpu().numpy())
 
 
@@ -208,16 +208,27 @@ def resize_guide(
     return resized[:, 0]
 
 
+def shrink(
+    image: Float[Tensor, "b 1 _ _"], image_size: int
+) -> Float[Tensor, "b 1 {image_size} {image_size}"]:
+    """Bring squares to a size that theirs is a multiple of."""
+    return interpolate(image, size=(image_size, image_size), mode="area")
+
+
 @torch.inference_mode()
-def predict_squares(network: torch.nn.Module, squares: UInt8[np.ndarray, "b s s"]) -> Float[Tensor, "b s s"]:
+def predict_squares(
+    network: torch.nn.Module, squares: UInt8[np.ndarray, "b s s"], image_size: int
+) -> Float[Tensor, "b {image_size} {image_size}"]:
     """Lesion probability over letterboxed pictures.
 
     Args:
-        network: Picture (b, 1, s, s) in [0, 1] -> logits, in evaluation mode.
+        network: Picture (b, 1, image_size, image_size) in [0, 1] -> logits, in evaluation mode.
         squares: Gray.
+        image_size: Side of the square that the network sees; theirs is a multiple of it.
     """
     device = next(network.parameters()).device
     image = torch.from_numpy(np.ascontiguousarray(squares))[:, None].float().to(device) / 255
+    image = shrink(image, image_size)
     probs: Tensor = network(image.contiguous(memory_format=torch.channels_last)).float().sigmoid()
     return probs[:, 0]
 
@@ -234,6 +245,7 @@ def predict_maps(
         batch_size: Pictures a batch.
     """
     while batch := list(islice(pictures, batch_size)):
-        squares = predict_squares(network, np.stack([letterbox(picture, image_size) for picture in batch]))
+        letterboxed = np.stack([letterbox(picture, image_size) for picture in batch])
+        squares = predict_squares(network, letterboxed, image_size)
         for picture, square in zip(batch, squares.cpu().numpy(), strict=True):
             yield unletterbox(square, *picture.shape)

@@ -10,9 +10,11 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from busi.bundle import Facts, Network
-from busi.checkpoints import Checkpoint, load_classifier, load_segmenter, read_checkpoint
+from busi.checkpoints import Checkpoint, load_classifier, load_segmenter, mask_rule_of, read_checkpoint
 from busi.decisions import decide
 from busi.evidence import read_columns
+from busi.guides import resize_guide, shrink
+from busi.masks import MaskRule
 from busi.paths import file_hash
 from busi.runs import Run, open_run
 from busi.statistics import operating_points
@@ -29,17 +31,26 @@ class Pipeline(nn.Module):
         segmenter: Picture (b, 1, s, s) in [0, 1] -> logits.
         classifier: Picture and guide -> logits.
         temperature: By which the classifier's logits are divided.
+        guide_size: Side of the square that the segmenter sees; the classifier's is a multiple of it.
     """
 
-    def __init__(self, segmenter: nn.Module, classifier: nn.Module, temperature: float) -> None:
+    def __init__(
+        self, segmenter: nn.Module, classifier: nn.Module, temperature: float, guide_size: int
+    ) -> None:
         super().__init__()
-        self.segmenter, self.classifier, self.temperature = segmenter, classifier, temperature
+        self.segmenter, self.classifier = segmenter, classifier
+        self.temperature, self.guide_size = temperature, guide_size
 
     def forward(self, squares: UInt8[Tensor, "b s s"]) -> tuple[Float[Tensor, "b s s"], Float[Tensor, "b 3"]]:
         """Probabilities; the guide is the lesion probability itself."""
         image = to_image(squares)
-        guide: Tensor = self.segmenter(image).sigmoid()
+        guide = self.guide(image)
         return guide[:, 0], self.classify(image, guide)
+
+    def guide(self, image: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b 1 s s"]:
+        """Lesion probability of each pixel."""
+        probs = self.segmenter(shrink(image, self.guide_size)).sigmoid()
+        return resize_guide(probs[:, 0], image.shape[-1])[:, None]
 
     def classify(
         self, image: Float[Tensor, "b 1 s s"], guide: Float[Tensor, "b 1 s s"]
@@ -74,13 +85,15 @@ def load_pipeline(source: Path) -> tuple[Pipeline, Facts]:
             "give a run with guide=predicted or guide=crossfit"
         )
     segmenter, trained = inside
-    if trained.image_size != cfg.image_size:
+    if cfg.image_size % trained.image_size:
         raise InputError(
-            f"{source} sees {cfg.image_size} px, its segmentation model {trained.image_size} px: train both "
-            "with one image_size to predict or export"
+            f"{source} sees {cfg.image_size} px, its segmentation model {trained.image_size} px: to predict "
+            "or export, image_size of stage=cls must be that of stage=seg or a multiple of it"
         )
-    facts = gather_facts(run, checkpoint, trained.module.threshold)
-    return Pipeline(segmenter, load_classifier(checkpoint), facts.temperature).eval(), facts
+    facts = gather_facts(run, checkpoint, mask_rule_of(checkpoint.card["parent"]))
+    return Pipeline(
+        segmenter, load_classifier(checkpoint), facts.temperature, trained.image_size
+    ).eval(), facts
 
 
 def find_run(source: Path) -> Run | None:
@@ -103,13 +116,13 @@ def find_run(source: Path) -> Run | None:
     return None
 
 
-def gather_facts(run: Run | None, checkpoint: Checkpoint, mask_threshold: float) -> Facts:
+def gather_facts(run: Run | None, checkpoint: Checkpoint, mask_rule: MaskRule) -> Facts:
     """What is known of a classifier beside its networks; not calibrated without its run."""
     cfg, card = checkpoint.config, checkpoint.card
     name = run.folder.resolve().name if run else checkpoint.path.name
     facts = Facts(
         image_size=cfg.image_size,
-        mask_threshold=mask_threshold,
+        mask_rule=mask_rule,
         temperature=1.0,
         quantiles=None,
         level=LEVEL,

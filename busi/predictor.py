@@ -21,6 +21,7 @@ from busi.data.dicom import Frame, Spacing
 from busi.data.files import read_frames
 from busi.data.geometry import letterbox, unletterbox
 from busi.data.records import to_gray
+from busi.masks import MaskRule, mean_rule
 from busi.types import CLASSES, InputError
 
 
@@ -44,7 +45,7 @@ class Prediction:
         conformal_set: Classes that cannot be excluded at the model's level; may be empty. None if the model
             is not calibrated.
         mask_probs: Lesion probability of each pixel of the original picture.
-        threshold: Lesion probability from which a pixel belongs to the mask.
+        mask_rule: What makes a mask of them.
         spacing: Of the pixels, in mm, where it is known.
         milliseconds: Spent on this picture, once it was decoded; its share where it was one of a batch.
     """
@@ -54,7 +55,7 @@ class Prediction:
     calibrated: bool
     conformal_set: tuple[str, ...] | None
     mask_probs: Float32[np.ndarray, "h w"] = field(repr=False)
-    threshold: float
+    mask_rule: MaskRule
     spacing: Spacing | None
     milliseconds: float
 
@@ -66,7 +67,12 @@ class Prediction:
     @cached_property
     def mask(self) -> Bool[np.ndarray, "h w"]:
         """Pixels of the lesion."""
-        return np.asarray(self.mask_probs >= self.threshold)
+        return self.mask_rule(self.mask_probs)
+
+    @property
+    def threshold(self) -> float:
+        """Lesion probability from which a pixel may belong to the mask."""
+        return self.mask_rule.threshold
 
     @cached_property
     def area(self) -> int:
@@ -75,7 +81,7 @@ class Prediction:
 
     def with_threshold(self, threshold: float) -> "Prediction":
         """The same prediction with another threshold of the mask."""
-        return replace(self, threshold=threshold)
+        return replace(self, mask_rule=replace(self.mask_rule, threshold=threshold))
 
     @property
     def area_mm2(self) -> float | None:
@@ -199,7 +205,7 @@ class Predictor:
                 name for name, p, most in zip(CLASSES, probs, quantiles, strict=True) if 1 - p <= most
             ),
             mask_probs=mask_probs,
-            threshold=float(np.mean([facts.mask_threshold for facts in self.facts])),
+            mask_rule=mean_rule([facts.mask_rule for facts in self.facts]),
             spacing=frame.spacing,
             milliseconds=1000 * (time.perf_counter() - began),
         )

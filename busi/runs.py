@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from busi.data.cohort import Cohort
+from busi.masks import MaskRule
 from busi.paths import write_json, write_whole
 from busi.provenance import describe_environment, git_commit, now
 from busi.settings import FOLD_SETTINGS, folds_that_train, settings_fingerprint
@@ -60,6 +61,15 @@ class Run:
             return OmegaConf.load(self.folder / "config.yaml")  # type: ignore[return-value]
         except (OSError, YAMLError) as error:
             raise InputError(f"{self.folder} has no readable config.yaml: start the run again") from error
+
+    @property
+    def mask_rule(self) -> MaskRule:
+        """What makes masks of the maps of a segmentation run."""
+        path = self.folder / "mask_rule.json"
+        try:
+            return MaskRule(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{path} is missing or damaged: train this run again") from error
 
     def finish(self, metrics: dict[str, float | None], **facts: object) -> "Run":
         """Write the metrics and, last of all files, that the run is finished."""

@@ -1,12 +1,14 @@
 """From a trained network to the predictions, metrics and pictures of its run folder."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from hydra.utils import instantiate
 from jaxtyping import Bool, Float, Shaped
 from omegaconf import DictConfig
 from PIL import Image
@@ -16,16 +18,18 @@ from sklearn.metrics import confusion_matrix
 from torch import nn
 
 from busi.bootstrap import Counts, Values, bootstrap, defined
+from busi.checkpoints import write_mask_rule
 from busi.data.cohort import Cohort
 from busi.data.datamodule import BUSIDataModule
 from busi.data.geometry import quantize
 from busi.data.marks import is_marked
 from busi.data.records import file_name, read_gray, read_mask
 from busi.guides import predict_maps
+from busi.masks import MaskRule
 from busi.metrics import dice, hd95, iou, segmentation_metrics
 from busi.modules.classification import ClsModule
 from busi.modules.segmentation import SegModule
-from busi.paths import write_whole
+from busi.paths import write_json, write_whole
 from busi.pictures import Overlay, draw_confusion, draw_overlays, save_figure
 from busi.runs import UPPER_BOUND, write_table
 from busi.statistics import classification_metrics, operating_points
@@ -46,15 +50,23 @@ def score_segmentation(cfg: DictConfig, module: SegModule, data: BUSIDataModule,
     """Predict the pictures that were not trained on, at their original size, and measure.
 
     Test pictures are mapped, for they may need a guide, but measured only if ``test`` is set. Writes
-    ``maps/<id>.png`` (probabilities, 8-bit), ``predictions.csv`` and ``pictures/test_overlays.png``
-    (``val_overlays.png`` without a test).
+    ``maps/<id>.png`` (probabilities, 8-bit), ``mask_rule.json``, ``predictions.csv`` and
+    ``pictures/test_overlays.png`` (``val_overlays.png`` without a test).
 
     Returns:
         ``val/...`` and ``test/...`` numbers, each of the test fold with ``_low`` and ``_high``, its
         95 % interval.
     """
     judged = judged_splits(cfg)
-    cases = predict_masks(module.network.eval(), module.threshold, data, judged, folder)
+    network = module.network.eval()
+    # A run that guides others chooses nothing by the pictures that it guides.
+    chooses = cfg.data.leave_out is None
+    rule: MaskRule = (
+        instantiate(cfg.mask_rule)(annotated_maps(network, data)) if chooses else MaskRule(module.threshold)
+    )
+    write_mask_rule(folder / "checkpoints" / "best.ckpt", rule)
+    write_json(folder / "mask_rule.json", asdict(rule))
+    cases = predict_masks(network, rule, data, judged, folder)
     rows = [row for row, _, _ in cases]
     write_table(folder / "predictions.csv", rows)
     figure = draw_overlays(
@@ -68,14 +80,26 @@ def score_segmentation(cfg: DictConfig, module: SegModule, data: BUSIDataModule,
     return summarize(rows, segmentation_metrics)
 
 
+def annotated_maps(
+    network: nn.Module, data: BUSIDataModule
+) -> Iterator[tuple[Float[np.ndarray, "_ _"], Bool[np.ndarray, "_ _"]]]:
+    """Map and annotation of each validation picture, predicted when it is taken."""
+    records = [data.cohort.records[i] for i in data.cohort.indices("val").tolist()]
+    maps = predict_maps(network, (read_gray(r.image) for r in records), data.image_size, data.batch_size)
+    for record, probs in zip(
+        records, track(maps, "choosing masks", len(records), transient=True), strict=True
+    ):
+        yield probs, read_mask(record, *probs.shape).astype(bool)
+
+
 def predict_masks(
-    network: nn.Module, threshold: float, data: BUSIDataModule, judged: Sequence[str], folder: Path
+    network: nn.Module, rule: MaskRule, data: BUSIDataModule, judged: Sequence[str], folder: Path
 ) -> list[Case]:
     """Write the map of every picture that was not trained on, and measure the masks of some.
 
     Args:
         network: Picture -> logits, in evaluation mode.
-        threshold: Probability from which a pixel is lesion.
+        rule: What makes masks of the maps.
         data: The pictures.
         judged: Splits that are measured.
         folder: Where ``maps/`` goes.
@@ -91,7 +115,7 @@ def predict_masks(
     maps = predict_maps(network, pictures, data.image_size, data.batch_size)
     cases: list[Case] = []
     for i, probs in zip(held_out, track(maps, "predicting masks", len(records), transient=True), strict=True):
-        record, pred = cohort.records[i], probs >= threshold
+        record, pred = cohort.records[i], rule(probs)
         name = f"{file_name(record.id)}.png"
         write_whole(folder / "maps" / name, partial(Image.fromarray(quantize(probs)).save, format="PNG"))
         if cohort.splits[i] not in judged:

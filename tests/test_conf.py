@@ -26,6 +26,8 @@ def stage_of(compose: Callable[..., DictConfig], group: str, name: str) -> str:
     """The stage whose config an option is for: its own word, or the stage that has such a key by default."""
     if group == "stage":
         return name
+    if group == "experiment":
+        return str(compose(f"experiment={name}").stage)
     if group == "model":
         return str(compose(f"model={name}").model.stage)
     if group == "loss":

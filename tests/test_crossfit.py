@@ -97,7 +97,7 @@ def test_guides_are_what_those_runs_predict(configs: Compose, crossfit: Run, run
     assert len(mine) > 5
     run = runs["0 without 3"]
     network = load_network(read_checkpoint(run.best_checkpoint))
-    anew = quantize(predict_squares(network, data.squares[mine, 0]).numpy())
+    anew = quantize(predict_squares(network, data.squares[mine, 0], data.image_size).numpy())
     assert np.abs(guides[mine].astype(int) - anew).max() <= 1
     maps = [read_gray(run.folder / "maps" / f"{records[i].id}.png") for i in mine]
     there_and_back = np.stack([letterbox(stored, data.image_size) for stored in maps])

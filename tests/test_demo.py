@@ -21,6 +21,7 @@ from busi import Predictor
 from busi.answers import View, describe, draw_heat, measure, pack
 from busi.data.dicom import Frame, Spacing
 from busi.demo import count_frames, read_frame, write_samples
+from busi.masks import MaskRule
 from busi.predictor import Prediction
 from busi.types import CLASSES, InputError
 from tests.data.test_dicom import write
@@ -34,7 +35,7 @@ MASK[5:9, 10:17] = True
 
 def make_prediction(conformal_set: tuple[str, ...] | None, spacing: Spacing | None = None) -> Prediction:
     maps = MASK.astype(np.float32) * 0.6
-    return Prediction("malignant", PROBS, True, conformal_set, maps, 0.5, spacing, 1.0)
+    return Prediction("malignant", PROBS, True, conformal_set, maps, MaskRule(), spacing, 1.0)
 
 
 def test_the_answer_is_put_into_words() -> None:

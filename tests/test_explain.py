@@ -38,7 +38,7 @@ class Right(nn.Module):
 
 
 def test_evidence_lies_where_the_feature_map_says() -> None:
-    explainer = Explainer(Pipeline(Right(), Spot(), 1.0).eval(), 32)
+    explainer = Explainer(Pipeline(Right(), Spot(), 1.0, 32).eval(), 32)
     gray = np.zeros((32, 32), np.uint8)
     gray[4:12, 6:20] = 200
     assert np.allclose(explainer.locate(gray, 1), gray / 200, atol=1e-6)

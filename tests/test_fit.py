@@ -157,7 +157,7 @@ def test_one_checkpoint_turns_a_picture_into_mask_and_diagnosis(seg: Run, cls: R
         stored = read_gray(seg.folder / "maps" / f"{row['id']}.png")
         assert np.abs(quantize(probs).astype(int) - stored).max() <= 1
         square = letterbox(picture, 32)
-        guide = quantize(predict_squares(segmenter, square[None])[0].numpy())
+        guide = quantize(predict_squares(segmenter, square[None], len(square))[0].numpy())
         image, mask = (torch.from_numpy(x)[None, None].float() / 255 for x in (square, guide))
         with torch.inference_mode():
             logits = classifier(image, mask)

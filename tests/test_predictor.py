@@ -23,6 +23,7 @@ from busi.data.files import find_sources
 from busi.decisions import decide
 from busi.evidence import find_records
 from busi.fit import fit
+from busi.masks import MaskRule
 from busi.predict import predict_sources
 from busi.runs import open_run, read_table
 from busi.types import CLASSES, InputError
@@ -121,8 +122,9 @@ def test_batches_change_nothing(trained: Path) -> None:
 
 
 def predicted(mask: Bool[np.ndarray, "h w"], **fields: object) -> Prediction:
-    given = {"class_name": "benign", "probs": {}, "calibrated": True, "conformal_set": None, "threshold": 0.5}
-    given |= {"mask_probs": mask.astype(np.float32), "spacing": None, "milliseconds": 0.0}
+    given = {"class_name": "benign", "probs": {}, "calibrated": True, "conformal_set": None}
+    given |= {"mask_rule": MaskRule(), "spacing": None, "milliseconds": 0.0}
+    given |= {"mask_probs": mask.astype(np.float32)}
     return Prediction(**(given | fields))  # type: ignore[arg-type]
 
 
@@ -191,7 +193,7 @@ def test_what_is_no_model_says_so(trained: Path, configs: Callable[..., DictConf
         (tmp_path, "is not a run folder"),
         (trained.parents[1] / "seg" / "run", "is a segmentation run"),
         (blank.folder, "guide=blank"),
-        (other.folder, "train both with one image_size"),
+        (other.folder, "a multiple of it"),
     ):
         with pytest.raises(InputError, match=words):
             Predictor(source)

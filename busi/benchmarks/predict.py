@@ -15,6 +15,7 @@ from busi.checkpoints import Classifier, build_network
 from busi.data.files import Source, find_sources
 from busi.data.phantom import read_phantom
 from busi.export import write_graph, write_int8
+from busi.masks import MaskRule
 from busi.pipeline import Pipeline, as_network
 from busi.predict import predict_items
 from busi.predictor import Predictor
@@ -34,7 +35,7 @@ def measure(image_size: int, rounds: int) -> list[Row]:
         records = make_files(folder)
         sources = find_sources([str(record.image) for record in records], leave_out=folder / "none")
         pipeline = random_pipeline(image_size)
-        facts = Facts(image_size, 0.5, 1.0, (1.0, 1.0, 1.0), 0.9, {}, {}, {}, {})
+        facts = Facts(image_size, MaskRule(), 1.0, (1.0, 1.0, 1.0), 0.9, {}, {}, {}, {})
         for graph in ("f32", "int8"):
             write_graph(pipeline, image_size, folder / f"{graph}.onnx")
         write_int8(folder / "int8.onnx", records, image_size)
@@ -83,7 +84,7 @@ def random_pipeline(image_size: int) -> Pipeline:
         cfg = compose([f"stage={stage}", f"image_size={image_size}"])
         networks.append(build_network(cfg.model).eval())
     segmenter, classifier = networks
-    return Pipeline(segmenter, Classifier(classifier, torch.zeros(len(CLASSES))), 1.0).eval()
+    return Pipeline(segmenter, Classifier(classifier, torch.zeros(len(CLASSES))), 1.0, image_size).eval()
 
 
 def make_files(folder: Path) -> list[Record]:

@@ -17,8 +17,8 @@ inside = (0, slice(top, top + height), slice(left, left + width))
 squares[inside] = picture.resize((width, height), Image.Resampling.BILINEAR)
 session = onnxruntime.InferenceSession(Path(__file__).with_name(model["graph"]["file"]))
 mask_probs, class_probs = session.run(["mask_probs", "class_probs"], {"squares": squares})
-lesion = Image.fromarray(mask_probs[inside]).resize(picture.size, Image.Resampling.BILINEAR)
-mask = np.asarray(lesion) >= model["mask_threshold"]
+lesion = np.asarray(Image.fromarray(mask_probs[inside]).resize(picture.size, Image.Resampling.BILINEAR))
+mask = (lesion >= model["mask_rule"]["threshold"]) & (lesion.max() >= model["mask_rule"]["peak"])
 Image.fromarray(mask).save("mask.png")
 for name, p, most in zip(model["classes"], map(float, class_probs[0]), model["quantiles"], strict=True):
     print(f"{name:10}{p:6.3f}{'  cannot be excluded' if 1 - p <= most else ''}")

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import timm
@@ -22,20 +23,26 @@ class Normalized(nn.Module):
 
     Args:
         network: Called with the scaled picture, and whatever else is given.
+        mirror: Once trained, average what it says of a picture and of its mirror image.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, mirror: bool = False) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.mirror = network, mirror
         self.register_buffer("mean", torch.tensor(0.5))
         self.register_buffer("std", torch.tensor(0.5))
 
     def forward(self, image: Float[Tensor, "b 1 h w"], *rest: Tensor) -> Tensor:
         """Whatever the network returns."""
-        return self.network((image - self.mean) / self.std, *rest)  # type: ignore[no-any-return]
+        inputs = ((image - self.mean) / self.std, *rest)
+        if self.training or not self.mirror:
+            return self.network(*inputs)  # type: ignore[no-any-return]
+        answers = self.network(*(torch.cat([x, x.flip(3)]) for x in inputs))
+        plain, mirrored = answers.reshape(2, -1, *answers.shape[1:])
+        return (plain + (mirrored.flip(3) if mirrored.ndim == 4 else mirrored)) / 2  # type: ignore[no-any-return]
 
 
 def check_encoder(name: str) -> None:
@@ -48,29 +55,35 @@ def check_encoder(name: str) -> None:
         )
 
 
-def load_encoder_weights(model: Normalized, encoder: str, source: str) -> None:
-    """Put ImageNet weights into the encoder of a freshly built network.
+def load_encoder_weights(
+    model: Normalized, encoder: str, source: str, segmenter: Normalized | None = None
+) -> None:
+    """Put pretrained weights into the encoder of a freshly built network.
 
     Args:
         model: Its network has an ``encoder`` that is a timm network, or wraps one as ``encoder.model``.
         encoder: Name of the timm network.
-        source: ``packaged`` takes the file of an installed package, ``imagenet`` downloads, ``none``
+        source: ``packaged`` takes the ImageNet weights of an installed package, ``imagenet`` downloads them,
+            ``segmenter`` takes those of the segmentation model, and what it lacks from the package; ``none``
             leaves the random weights.
+        segmenter: The segmentation model that guides a classifier.
 
     Raises:
         InputError: If the source does not exist, has nothing for this encoder or cannot be reached.
     """
     if source == "none":
         return
-    if source not in ("packaged", "imagenet"):
-        raise InputError(f"encoder_weights={source}: give packaged, imagenet or none")
+    if source not in ("packaged", "imagenet", "segmenter"):
+        raise InputError(f"encoder_weights={source}: give packaged, imagenet, segmenter or none")
     module = getattr(model.network, "encoder", None)
     if not isinstance(module, nn.Module):
         raise InputError("this model has no pretrained encoder: add encoder_weights=none")
     backbone = inner if isinstance(inner := getattr(module, "model", None), nn.Module) else module
-    source_network = _packaged(encoder) if source == "packaged" else _downloaded(encoder)
+    source_network = _downloaded(encoder) if source == "imagenet" else _packaged(encoder)
     config: dict[str, Any] = source_network.pretrained_cfg  # type: ignore[assignment]  # set by timm
     weights, head = source_network.state_dict(), f"{config['classifier']}."
+    if source == "segmenter":
+        weights |= _trained(segmenter, weights)
     expected = {name: x for name, x in backbone.state_dict().items() if not name.startswith(head)}
     if absent := sorted(expected.keys() - weights.keys()):
         raise InputError(
@@ -80,20 +93,36 @@ def load_encoder_weights(model: Normalized, encoder: str, source: str) -> None:
     backbone.load_state_dict(adapted, strict=False)
     model.mean.fill_(sum(config["mean"]) / 3)
     model.std.fill_(sum(config["std"]) / 3)
-    log.info("Encoder %s starts from %s ImageNet weights", encoder, source)
+    log.info("Encoder %s starts from weights: %s", encoder, source)
 
 
 def _adapt_stem(weight: Tensor, target: Tensor) -> Tensor:
-    """Fit an RGB filter bank to gray plus further channels.
+    """Fit a filter bank of RGB or gray pictures to gray plus further channels.
 
     The sum over colours answers a gray picture as the original answers its RGB copy; further
     channels (the guide) start at zero, so that training begins with the picture alone.
     """
-    if weight.ndim < 4 or weight.shape == target.shape or weight.shape[1] != 3:
+    if weight.ndim < 4 or weight.shape == target.shape or weight.shape[1] not in (1, 3):
         return weight
     adapted = torch.zeros_like(target)
     adapted[:, 0] = weight.sum(dim=1)
     return adapted
+
+
+def _trained(segmenter: Normalized | None, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if segmenter is None:
+        raise InputError(
+            "encoder_weights=segmenter is for stage=cls with guide=predicted or guide=crossfit, which have a "
+            "segmentation model: give packaged, imagenet or none"
+        )
+    encoder = getattr(segmenter.network, "encoder", None)
+    trained: dict[str, Tensor] = getattr(encoder, "model", nn.Module()).state_dict()
+    if not trained.keys() & weights.keys():
+        raise InputError(
+            "encoder_weights=segmenter: the segmentation model has another encoder. Train one with this "
+            "encoder, or give packaged, imagenet or none"
+        )
+    return trained
 
 
 def _packaged(encoder: str) -> nn.Module:

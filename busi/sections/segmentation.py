@@ -131,7 +131,7 @@ def overlay(one: Predictions, row: int) -> Overlay:
     title = f"{name}   Dice {one.columns['dice'][row]:.2f}"
     if not mask.any():
         title = f"{name}   false mask on {one.columns['pred_area'][row] / mask.size:.1%} of the picture"
-    return Overlay(title, gray, mask, probs >= 255 * one.run.config.module.threshold)
+    return Overlay(title, gray, mask, one.run.mask_rule(probs / 255))
 
 
 def caption(name: str) -> str:

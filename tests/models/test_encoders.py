@@ -7,6 +7,7 @@ import torch
 
 from busi.models.encoders import Normalized, load_encoder_weights
 from busi.models.guided import EarlyGuide
+from busi.models.views import TwoViews
 from busi.types import InputError
 
 ENCODER = "tf_efficientnet_lite0"
@@ -51,6 +52,29 @@ def test_unet_and_classifier_start_from_the_same_encoder() -> None:
     )
 
 
+@pytest.mark.parametrize("classifier", [EarlyGuide(ENCODER), TwoViews(ENCODER, 32)])
+def test_classifier_starts_from_the_encoder_of_its_segmenter(classifier: torch.nn.Module) -> None:
+    """Wherever the segmenter has features, those of a classifier without a guide are the same."""
+    segmenter, model = unet(), Normalized(classifier)
+    load_encoder_weights(segmenter, ENCODER, "packaged")
+    for p in segmenter.parameters():
+        p.data += 0.01 * torch.randn_like(p)
+    load_encoder_weights(model, ENCODER, "segmenter", segmenter)
+    image = torch.rand(2, 1, 64, 64)
+    unet_encoder: Any = segmenter.eval().network.encoder
+    encoder: Any = model.eval().network.encoder
+    with torch.inference_mode():
+        expected = unet_encoder(image)[-1]
+        found = encoder.blocks(encoder.bn1(encoder.conv_stem(torch.cat([image, 1 - image], dim=1))))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_segmenter_with_another_encoder_is_an_error() -> None:
+    model = Normalized(EarlyGuide(ENCODER))
+    with pytest.raises(InputError, match="another encoder"):
+        load_encoder_weights(model, ENCODER, "segmenter", Normalized(torch.nn.Conv2d(1, 1, 3)))
+
+
 def test_none_leaves_the_network_alone() -> None:
     model = unet()
     before = {name: x.clone() for name, x in model.state_dict().items()}
@@ -66,7 +90,8 @@ def test_none_leaves_the_network_alone() -> None:
             "packaged",
             "no packaged weights for encoder=resnet18. Offline: encoder=tf_efficientnet_lite0",
         ),
-        (ENCODER, "imagenette", "give packaged, imagenet or none"),
+        (ENCODER, "imagenette", "give packaged, imagenet, segmenter or none"),
+        (ENCODER, "segmenter", "is for stage=cls with guide=predicted"),
     ],
 )
 def test_weights_that_do_not_exist_are_an_error(encoder: str, source: str, words: str) -> None:
@@ -90,3 +115,34 @@ def test_input_is_scaled_by_stored_constants() -> None:
     model.mean.fill_(0.25)
     model.std.fill_(0.125)
     torch.testing.assert_close(model(torch.full((1, 1, 2, 2), 0.5)), torch.full((1, 1, 2, 2), 2.0))
+
+
+class Column(torch.nn.Module):
+    """Answers with the left column of what it is given, or marks the left half of it."""
+
+    def __init__(self, marks: bool) -> None:
+        super().__init__()
+        self.marks = marks
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if not self.marks:
+            return image[:, 0, :3, 0]
+        left = torch.arange(image.shape[3]) < image.shape[3] // 2
+        return image * left
+
+
+@pytest.mark.parametrize("marks", [False, True])
+def test_mirrored_network_averages_both_sides_once_trained(marks: bool) -> None:
+    image = torch.rand(3, 1, 4, 6)
+    plain, mirrored = Normalized(Column(marks)), Normalized(Column(marks), mirror=True)
+    torch.testing.assert_close(mirrored.train()(image), plain(image))
+    first, second = plain(image), plain(image.flip(3))
+    expected = (first + (second.flip(3) if marks else second)) / 2
+    torch.testing.assert_close(mirrored.eval()(image), expected)
+
+
+@pytest.mark.parametrize("network", [EarlyGuide(ENCODER), TwoViews(ENCODER, 32)])
+def test_mirrored_classifier_says_the_same_of_both_sides(network: torch.nn.Module) -> None:
+    model = Normalized(network, mirror=True).eval()
+    image, guide = torch.rand(2, 1, 64, 64), torch.rand(2, 1, 64, 64)
+    torch.testing.assert_close(model(image, guide), model(image.flip(3), guide.flip(3)), rtol=1e-4, atol=1e-4)
