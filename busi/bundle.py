@@ -19,6 +19,8 @@ from busi.types import CLASSES, InputError
 FORMAT = 1
 """Of ``model.json``; a later one that older code cannot read has a higher number."""
 GRAPH, FACTS = "model.onnx", "model.json"
+PRETRAINED = Path(__file__).resolve().with_name("pretrained")
+"""The bundle that comes with the package; its README.md says what it was made of and what it reaches."""
 
 Network = Callable[
     [UInt8[np.ndarray, "b s s"]], tuple[Float32[np.ndarray, "b s s"], Float32[np.ndarray, "b 3"]]

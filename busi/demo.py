@@ -1,4 +1,4 @@
-"""``python -m busi.demo --run RUN``: a page on this computer that shows what a run sees in a picture."""
+"""``python -m busi.demo [--run RUN]``: a page on this computer that shows what a model sees in a picture."""
 
 import argparse
 import logging
@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from busi.answers import View, describe, draw_heat, measure, name_model, pack
-from busi.bundle import is_bundle
+from busi.bundle import PRETRAINED, is_bundle
 from busi.command import run_command
 from busi.data.dicom import Frame
 from busi.data.files import read_frames
@@ -43,7 +43,10 @@ def main() -> None:
     """Parse the arguments and serve the page until Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m busi.demo", description=__doc__)
     parser.add_argument(
-        "--run", required=True, metavar="RUN", help="classification run, checkpoint or bundle"
+        "--run",
+        default=PRETRAINED,
+        metavar="RUN",
+        help="classification run, checkpoint or bundle; without it the model that comes with busi",
     )
     parser.add_argument("--port", type=int, default=7860, help="of 127.0.0.1 (default: 7860)")
     arguments = parser.parse_args()

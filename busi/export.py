@@ -61,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m busi.export", description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="classification run folder")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the bundle; new")
-    parser.add_argument("--precision", choices=("f32", "int8"), default="f32", help="of the graph")
+    parser.add_argument("--precision", choices=("f32", "f16", "int8"), default="f32", help="of the graph")
     parser.add_argument("--data", type=Path, help="where the run's data lies now, if it was moved")
     arguments = parser.parse_args()
     if arguments.output.exists() and any(arguments.output.iterdir()):
@@ -80,7 +80,8 @@ def export(source: Path, output: Path, precision: str = "f32", root: Path | None
     Args:
         source: Run folder.
         output: Folder of the bundle; appears once the bundle is whole.
-        precision: ``f32``, or ``int8`` for a graph that computes in 8-bit integers.
+        precision: ``f32``; ``f16`` for a file of half the size, whose weights are 16-bit floats and computed
+            with in float32; or ``int8`` for a graph that computes in 8-bit integers.
         root: Where the data lies, if it was moved.
 
     Raises:
@@ -102,8 +103,8 @@ def export(source: Path, output: Path, precision: str = "f32", root: Path | None
             "precision": "float32",
             **check_graph(pipeline, facts, folder, splits["val"]),
         }
-        if precision == "int8":
-            about |= quantize(facts, folder, splits)
+        if precision != "f32":
+            about |= reduce(precision, facts, folder, splits)
         write_facts(folder, facts, about)
         write_words(folder, facts, about)
         if output.exists():
@@ -156,24 +157,47 @@ def check_graph(pipeline: Pipeline, facts: Facts, folder: Path, records: Sequenc
     return {"num_checked": len(checked), "largest_difference": largest}
 
 
-def quantize(facts: Facts, folder: Path, splits: dict[str, list[Record]]) -> dict[str, Any]:
-    """Turn the graph into one of 8-bit integers, calibrated on training pictures.
+def reduce(precision: str, facts: Facts, folder: Path, splits: dict[str, list[Record]]) -> dict[str, Any]:
+    """Turn the graph into one of a lower precision, ``f16`` or ``int8``; the latter needs training pictures.
 
     Raises:
         InputError: If it loses more on the validation fold than `MAX_LOSS`, or has nothing to be tried on.
     """
     before = measure(open_graph(folder / GRAPH), facts, splits["val"])
-    write_int8(folder / GRAPH, splits["train"], facts.image_size)
+    if precision == "f16":
+        write_f16(folder / GRAPH)
+    else:
+        write_int8(folder / GRAPH, splits["train"], facts.image_size)
     after = measure(open_graph(folder / GRAPH), facts, splits["val"])
     for name, most in MAX_LOSS.items():
         was, now = getattr(before, name), getattr(after, name)
-        log.info("int8: validation %s %.3f instead of %.3f", name, now, was)
+        log.info("%s: validation %s %.3f instead of %.3f", precision, name, now, was)
         if not was - now <= most:
             raise InputError(
-                f"int8 brings the validation {name} from {was:.3f} to {now:.3f}, a loss of more than {most}: "
-                "export with --precision f32"
+                f"{precision} brings the validation {name} from {was:.3f} to {now:.3f}, a loss of more than "
+                f"{most}: export with --precision f32"
             )
-    return {"precision": "int8", "float32": vars(before), "int8": vars(after)}
+    return {"precision": precision, "float32": vars(before), "reduced": vars(after)}
+
+
+def write_f16(path: Path) -> None:
+    """Store the weights of a graph as 16-bit floats, in place; they are cast when it is opened."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(path)
+    casts = []
+    for tensor in model.graph.initializer:
+        weights = numpy_helper.to_array(tensor)
+        if weights.dtype == np.float32 and weights.size > 1:
+            name = tensor.name
+            tensor.CopyFrom(numpy_helper.from_array(weights.astype(np.float16), f"{name}_f16"))
+            casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
 
 
 def write_int8(path: Path, records: Sequence[Record], image_size: int) -> None:
@@ -229,7 +253,9 @@ def measure(network: Network, facts: Facts, records: Sequence[Record]) -> Qualit
                 mask = read_mask(record, height, width).astype(bool)
                 found.append(dice(facts.mask_rule(unletterbox(square, height, width)), mask))
     if not found:
-        raise InputError("int8 cannot be tried: no validation picture has an annotated lesion. Export f32")
+        raise InputError(
+            "a lower precision cannot be tried: no validation picture has an annotated lesion. Export f32"
+        )
     labels = [record.label for record in records]
     macro_f1 = f1_score(labels, predicted, labels=range(len(CLASSES)), average="macro", zero_division=0)
     return Quality(len(records), float(np.mean(found)), float(macro_f1))

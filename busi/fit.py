@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import lightning
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -30,12 +31,14 @@ warnings.filterwarnings("ignore", "Found .* in eval mode at the start of trainin
 warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
 # Lightning 2.6 calls what torch 2.15 deprecates.
 warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")
+# Schedules are stepped once an epoch, so that one setting means the same at any batch size.
+warnings.filterwarnings("ignore", "A `OneCycleLR` scheduler is using 'interval': 'epoch'")
 # On the CPU in small data sets the loader is no bottleneck; a GPU has trainer=gpu.
 warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
 
 
 def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
-    """Train, choose the best epoch on the validation fold, and score.
+    """Train, choose the best epoch on the validation fold (or take the last), and score.
 
     Args:
         cfg: Composed from ``conf/``.
@@ -78,11 +81,10 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
         module.load_state_dict(best.weights)
         device = trainer.strategy.root_device
         metrics: Metrics = instantiate(cfg.score)(cfg, module.to(device), data, folder)
-        score = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
         facts = {
             "epoch": best.epoch,
             "monitor": cfg.monitor,
-            "monitored": None if score is None else float(score),
+            "monitored": find_monitored(cfg, trainer, run),
             "tested": cfg.test,
             "seconds": round(time.monotonic() - began, 1),
             "device": str(device),
@@ -138,13 +140,28 @@ def find_last(folder: Path) -> Checkpoint | None:
     return last
 
 
+def find_monitored(cfg: DictConfig, trainer: lightning.Trainer, run: Run) -> float | None:
+    """The monitored value of the epoch that was saved: the best, or the last where that was asked for.
+
+    None for a run that guides others: nothing may be judged by the pictures that it guides.
+    """
+    if cfg.data.leave_out is not None:
+        return None
+    score = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
+    if score is None:
+        # A finished run that is tested later trains no epoch.
+        score = trainer.callback_metrics.get(cfg.monitor, run.provenance.get("monitored"))
+    return None if score is None else float(score)
+
+
 def log_summary(run: Run, metrics: Metrics) -> None:
     """Log the test metrics with their intervals, or what was monitored, and where everything is."""
     name, best = run.monitored
     if best is None:
         log.info("Last epoch; nothing was chosen by the validation fold, and nothing judged")
     elif not run.provenance["tested"]:
-        log.info("%-26s %7.3f   best epoch; the test fold is left alone", name, best)
+        epoch = "best" if run.config.callbacks.checkpoint.monitor else "last"
+        log.info("%-26s %7.3f   %s epoch; the test fold is left alone", name, best, epoch)
     for name, value in metrics.items():
         low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
         if name.startswith("test/") and value is not None and low is not None and high is not None:

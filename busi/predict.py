@@ -1,4 +1,4 @@
-"""``python -m busi.predict INPUT... --run RUN --output DIR``: masks and diagnoses of files."""
+"""``python -m busi.predict INPUT... --output DIR [--run RUN]``: masks and diagnoses of files."""
 
 import argparse
 import json
@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
+from busi.bundle import PRETRAINED
 from busi.command import run_command
 from busi.data.dicom import Frame
 from busi.data.files import Item, Source, find_sources, read_items
@@ -35,10 +36,10 @@ def main() -> None:
     parser.add_argument("input", nargs="+", metavar="INPUT", help="files, folders, or patterns in quotes")
     parser.add_argument(
         "--run",
-        required=True,
         action="append",
         metavar="RUN",
-        help="classification run, checkpoint or bundle; given several times, they are averaged",
+        help="classification run, checkpoint or bundle, without it the model that comes with busi; given "
+        "several times, they are averaged",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--tta", choices=("none", "flip"), default="none", help="average over mirror images")
@@ -54,7 +55,9 @@ def main() -> None:
     if arguments.batch_size < 1:
         raise InputError(f"--batch-size {arguments.batch_size}: give at least 1")
     sources = find_sources(arguments.input, leave_out=arguments.output)
-    predictor = Predictor(arguments.run, arguments.tta == "flip", arguments.batch_size)
+    if not arguments.run:
+        log.info("The model that comes with busi, for research only: %s", PRETRAINED / "README.md")
+    predictor = Predictor(arguments.run or PRETRAINED, arguments.tta == "flip", arguments.batch_size)
     try:
         rows = predict_sources(predictor, sources, arguments.output, arguments.header)
     except OSError as error:

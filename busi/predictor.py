@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Float32, Shaped
 from PIL import Image
 from scipy import ndimage
 
-from busi.bundle import Facts, Network, is_bundle, load_bundle
+from busi.bundle import PRETRAINED, Facts, Network, is_bundle, load_bundle
 from busi.data.dicom import Frame, Spacing
 from busi.data.files import read_frames
 from busi.data.geometry import letterbox, unletterbox
@@ -108,6 +108,7 @@ class Predictor:
 
     Args:
         source: A run folder, a checkpoint file or a bundle; or several, whose probabilities are averaged.
+            Without one, the model that comes with the package.
         flip: Average over each picture and its mirror image.
         batch_size: Pictures that the networks see at once.
 
@@ -116,7 +117,10 @@ class Predictor:
     """
 
     def __init__(
-        self, source: str | Path | Sequence[str | Path], flip: bool = False, batch_size: int = 8
+        self,
+        source: str | Path | Sequence[str | Path] = PRETRAINED,
+        flip: bool = False,
+        batch_size: int = 8,
     ) -> None:
         sources = [source] if isinstance(source, (str, Path)) else list(source)
         if not sources:

@@ -51,7 +51,7 @@ class Run:
 
     @property
     def monitored(self) -> tuple[str, float | None]:
-        """The monitored metric of a finished run, and its best value; None where nothing was chosen by it."""
+        """The monitored metric of a finished run, and its value; None where nothing was judged by it."""
         return self.provenance["monitor"], self.provenance["monitored"]
 
     @property

@@ -17,7 +17,7 @@ from sklearn.metrics import f1_score
 from busi import Predictor
 from busi.bundle import Facts, open_graph, read_facts
 from busi.data.records import read_mask
-from busi.export import Quality, check_graph, export, measure, pictures_of, quantize
+from busi.export import Quality, check_graph, export, measure, pictures_of, reduce
 from busi.pipeline import load_pipeline
 from busi.runs import open_run, read_table, write_table
 from busi.types import CLASSES, InputError
@@ -108,8 +108,8 @@ def test_int8_is_written_or_refused_by_what_it_loses(
 
     with monkeypatch.context() as patch:
         patch.setattr("busi.export.measure", given)
-        about = quantize(facts, folder, splits)
-        assert about["int8"] == {"num_pictures": 9, "dice": 0.691, "macro_f1": 0.781}
+        about = reduce("int8", facts, folder, splits)
+        assert about["reduced"] == {"num_pictures": 9, "dice": 0.691, "macro_f1": 0.781}
         assert (folder / "model.onnx").stat().st_size < size / 2
         mask_probs, class_probs = open_graph(folder / "model.onnx")(make_picture(32, 32)[None])
         assert mask_probs.shape == (1, 32, 32)
@@ -118,8 +118,20 @@ def test_int8_is_written_or_refused_by_what_it_loses(
             qualities = iter([Quality(9, 0.70, 0.8), quality])
             shutil.copy(bundle / "model.onnx", folder / "model.onnx")
             with pytest.raises(InputError, match=f"int8 brings the validation {name}"):
-                quantize(facts, folder, splits)
+                reduce("int8", facts, folder, splits)
     assert logging.root.manager.disable == logging.NOTSET
+
+
+def test_16_bit_weights_halve_the_file_and_change_little(trained: Path, bundle: Path, tmp_path: Path) -> None:
+    halved = tmp_path / "bundle"
+    export(trained, halved, "f16")
+    sizes = [(folder / "model.onnx").stat().st_size for folder in (halved, bundle)]
+    assert sizes[0] < 0.55 * sizes[1]
+    squares = np.stack([make_picture(32, 32) for _ in range(3)])
+    answers = [open_graph(folder / "model.onnx")(squares) for folder in (halved, bundle)]
+    for found, exact in zip(*answers, strict=True):
+        np.testing.assert_allclose(found, exact, atol=0.01)
+    assert "f16 against float32" in (halved / "README.md").read_text()
 
 
 def test_what_is_no_bundle_says_so(bundle: Path, tmp_path: Path) -> None:
