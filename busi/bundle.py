@@ -116,7 +116,7 @@ def open_graph(path: Path) -> Network:
     try:
         import onnxruntime
     except ModuleNotFoundError:
-        raise InputError("a bundle needs ONNX Runtime: pip install 'busi[onnx]'") from None
+        raise InputError("a bundle needs ONNX Runtime: pip install onnxruntime") from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     # Threads that wait in a loop would take the processor from the one that reads the next pictures.

@@ -1,12 +1,14 @@
 """Every option of every group composes, builds, and trains a step with the stage that it belongs to."""
 
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import lightning
 import pytest
 import torch
+from hydra.errors import ConfigCompositionException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -109,9 +111,17 @@ def test_averaging_alone_would_save_nothing_and_says_so(compose: Callable[..., D
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("name", [name for group, name in OPTIONS if group == "experiment"])
-def test_experiment_fits_both_stages_and_the_command_line_beats_it(
+def test_experiment_fits_its_stages_and_the_command_line_beats_it(
     compose: Callable[..., DictConfig], stage: str, name: str
 ) -> None:
+    """One that names a stage is refused by the other."""
+    own = re.search(r"override /stage: (\w+)", (conf_dir() / "experiment" / f"{name}.yaml").read_text())
+    if own and own[1] != stage:
+        with pytest.raises(
+            (InputError, ConfigCompositionException), match=rf"best_\w+|laptop_\w+|stage={stage}"
+        ):
+            check(compose(f"stage={stage}", f"experiment={name}"))
+        return
     cfg = compose(f"stage={stage}", f"experiment={name}", "trainer.max_epochs=77")
     assert cfg.stage == stage
     assert cfg.trainer.max_epochs == 77

@@ -185,9 +185,8 @@ def test_a_malicious_checkpoint_is_not_executed(trained: Path, tmp_path: Path) -
 
 def test_what_is_no_model_says_so(trained: Path, configs: Callable[..., DictConfig], tmp_path: Path) -> None:
     blank = fit(configs("stage=cls", "guide=blank"), tmp_path / "blank")
-    other = fit(
-        configs("stage=cls", f"seg_ckpt={trained.parents[1]}/seg/run", "image_size=64"), tmp_path / "o"
-    )
+    large = fit(configs("stage=seg", "image_size=64"), tmp_path / "large")
+    other = fit(configs("stage=cls", f"seg_ckpt={large.folder}"), tmp_path / "other")
     for source, words in (
         (tmp_path / "gone", "does not exist"),
         (tmp_path, "is not a run folder"),
