@@ -189,7 +189,7 @@ def write_f16(path: Path) -> None:
     casts = []
     for tensor in model.graph.initializer:
         weights = numpy_helper.to_array(tensor)
-        if weights.dtype == np.float32 and weights.size > 1:
+        if weights.dtype == np.float32 and weights.ndim > 1:
             name = tensor.name
             tensor.CopyFrom(numpy_helper.from_array(weights.astype(np.float16), f"{name}_f16"))
             casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
