@@ -16,7 +16,7 @@ from busi.masks import MaskRule
 from busi.paths import file_hash, write_json
 from busi.types import CLASSES, InputError
 
-FORMAT = 1
+FORMAT = 2
 """Of ``model.json``; a later one that older code cannot read has a higher number."""
 GRAPH, FACTS = "model.onnx", "model.json"
 PRETRAINED = Path(__file__).resolve().with_name("pretrained")
@@ -84,6 +84,8 @@ def read_facts(folder: Path) -> Facts:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         newer = int(content["format"]) > FORMAT
         fields: dict[str, Any] = {name: content.get(name) for name in Facts.__dataclass_fields__}
+        if not newer and content["format"] == FORMAT:
+            fields["mask_rule"] = MaskRule(**content["mask_rule"])
         described = content["graph"]["sha256"]
         sound = content["classes"] == list(CLASSES) and not any(
             fields[name] is None for name in fields if name != "quantiles"
@@ -98,7 +100,7 @@ def read_facts(folder: Path) -> Facts:
         raise InputError(f"{folder / GRAPH} is missing or not the one of {FACTS}: export the bundle again")
     if fields["quantiles"] is not None:
         fields["quantiles"] = tuple(fields["quantiles"])
-    return Facts(**fields | {"mask_rule": MaskRule(**fields["mask_rule"])})
+    return Facts(**fields)
 
 
 def load_bundle(folder: Path) -> tuple[Network, Facts]:

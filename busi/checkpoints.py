@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from busi.data.cohort import Cohort
-from busi.masks import MaskRule
+from busi.masks import FIELDS, MaskRule
 from busi.models.encoders import Normalized
 from busi.paths import write_whole
 from busi.types import InputError
@@ -49,10 +49,12 @@ def make_card(cfg: DictConfig, cohort: Cohort, parent: Card | None) -> Card:
 
 
 def mask_rule_of(card: Card) -> MaskRule:
-    """What makes a mask of a segmentation model's map; that of its config until the run is finished."""
+    """What makes a mask of a segmentation model's map; until its run is finished, what its config fixes."""
     if rule := card.get("mask_rule"):
         return MaskRule(**rule)
-    return MaskRule(OmegaConf.create(card["config"]).module.threshold)
+    config: DictConfig = OmegaConf.create(card["config"])  # type: ignore[assignment]
+    fixed = {name: config.mask_rule[name] for name in FIELDS if name in config.get("mask_rule", {})}
+    return MaskRule(**{"threshold": config.module.threshold} | fixed)
 
 
 def write_mask_rule(path: Path, rule: MaskRule) -> None:

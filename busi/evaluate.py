@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import hydra
@@ -25,7 +26,7 @@ from busi.data.external import build_external_cohort
 from busi.data.records import Reading
 from busi.evidence import Arm, find_records, read_columns, read_predictions
 from busi.guides import fill_guides
-from busi.paths import conf_dir, write_whole
+from busi.paths import conf_dir, write_json, write_whole
 from busi.report import write_report
 from busi.runs import Run, open_run, read_table, write_table
 from busi.scoring import Row, predict_classes, predict_masks
@@ -141,6 +142,7 @@ def predict_run_masks(checkpoint: Checkpoint, data: BUSIDataModule, output: Path
     """Masks of a segmentation run."""
     network = load_network(checkpoint).to(device())
     rule = mask_rule_of(checkpoint.card)
+    write_json(output / "mask_rule.json", asdict(rule))
     return [row for row, _, _ in predict_masks(network, rule, data, ["test"], output)]
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, Shaped
 from omegaconf import OmegaConf
 
 from busi.runs import UPPER_BOUND, Run, open_run, read_table
-from busi.settings import FOLD_SETTINGS, NOT_SETTINGS, find_differences
+from busi.settings import NOT_SETTINGS, find_differences
 from busi.types import CLASSES, InputError, Record
 
 ARMS = ("segmentation", "crossfit", "predicted", "blank", "annotated")
@@ -240,8 +240,8 @@ def check_arm(arm: Arm) -> None:
             )
         for one in seed:
             first = seed[0].run
-            if one.run.provenance["recipe"] != first.provenance["recipe"]:
-                different = find_differences(first.config, one.run.config, (*NOT_SETTINGS, *FOLD_SETTINGS))
+            different = find_differences(first.config, one.run.config, (*NOT_SETTINGS, "data.fold"))
+            if different or one.run.provenance["recipe"] != first.provenance["recipe"]:
                 listed = "; ".join(f"{name} {was} and {now}" for name, (was, now) in different.items())
                 raise InputError(
                     f"{first.folder} and {one.run.folder} are folds of one result, but not of one recipe: "

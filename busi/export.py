@@ -35,7 +35,7 @@ for package in ("onnxscript", "onnx_ir", "torch.onnx"):
 TOLERANCE = 1e-3
 """Largest difference of a probability between the graph and PyTorch."""
 MAX_LOSS = {"dice": 0.01, "macro_f1": 0.02}
-"""What 8-bit integers may cost on the validation fold."""
+"""What a lower precision may cost on the validation fold."""
 EXACT = ("Gemm", "Div", "Softmax", "Sigmoid")
 """Operations that stay in float32: the last layer of the classifier, and what makes probabilities."""
 NUM_CHECKED, NUM_CALIBRATING, BATCH_SIZE = 64, 128, 8

@@ -18,8 +18,8 @@ from busi.loggers import keep_log, log_result, open_loggers
 from busi.models.encoders import check_encoder
 from busi.paths import hold
 from busi.ranks import await_order, count_processes, give_order, launch, needs_launch
-from busi.runs import Run, continue_run, find_same, open_run, start_run, write_table
-from busi.scoring import Metrics
+from busi.runs import Run, continue_run, find_same, open_run, read_table, start_run, write_table
+from busi.scoring import Metrics, make_rule
 from busi.sweeps import Pruned
 from busi.types import InputError
 
@@ -149,8 +149,9 @@ def find_monitored(cfg: DictConfig, trainer: lightning.Trainer, run: Run) -> flo
         return None
     score = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
     if score is None:
-        # A finished run that is tested later trains no epoch.
-        score = trainer.callback_metrics.get(cfg.monitor, run.provenance.get("monitored"))
+        # Not from the trainer: a run that goes on after its last epoch trains none.
+        logged = [row.get(cfg.monitor) for row in read_table(run.folder / "log" / "metrics.csv")]
+        score = next((value for value in reversed(logged) if value), None)
     return None if score is None else float(score)
 
 
@@ -198,6 +199,8 @@ def check(cfg: DictConfig) -> None:
             "`python -m busi.train --help` lists the models, `stage=seg` and `stage=cls` choose fitting ones"
         )
     check_encoder(cfg.encoder)
+    if cfg.stage == "seg":
+        make_rule(cfg, [])
     if "checkpoint" not in cfg.callbacks:
         raise InputError("nothing saves the best epoch: give the default too, e.g. callbacks=[default,ema]")
     if cfg.data.leave_out is not None:

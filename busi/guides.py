@@ -30,6 +30,9 @@ from busi.types import InputError
 
 log = logging.getLogger(__name__)
 
+VERSION = 2
+"""Of how guides are made; a higher one makes those in the cache anew."""
+
 
 def prepare_classification(cfg: DictConfig, data: BUSIDataModule) -> dict[str, Any]:
     """Give the data module its guides, and return what else `ClsModule` and the run need.
@@ -48,6 +51,7 @@ def prepare_classification(cfg: DictConfig, data: BUSIDataModule) -> dict[str, A
         parent = find_parent(cfg, cohort)
         check_same_data(parent, cohort, cfg.allow_other_data)
         check_leaks(parent, cohort, seg_command(cfg))
+        check_fit(cfg, parent)
         segmenter = load_network(parent)
         if cfg.guide == "crossfit":
             guided_by = find_guide_runs(cfg, parent, cohort)
@@ -76,6 +80,26 @@ def prepare_classification(cfg: DictConfig, data: BUSIDataModule) -> dict[str, A
         "class_weights": balanced_weights(counts) if balance == "weights" else [1.0] * len(counts),
         "logit_correction": [0.0] * len(counts) if balance == "none" else prior_correction(counts),
     }
+
+
+def check_fit(cfg: DictConfig, parent: Checkpoint) -> None:
+    """Raise `InputError` if the classifier cannot start from the encoder of its segmentation model.
+
+    Warns if the sizes of both are such that nothing can be predicted with them.
+    """
+    theirs = parent.config
+    if cfg.encoder_weights == "segmenter" and theirs.encoder != cfg.encoder:
+        raise InputError(
+            f"encoder_weights=segmenter: {parent.path} has encoder={theirs.encoder}. Give the same here, or "
+            "encoder_weights=packaged, imagenet or none"
+        )
+    if cfg.image_size % theirs.image_size:
+        log.warning(
+            "image_size=%d is no multiple of the %d px of the segmentation model: the run will be judged, "
+            "but busi.predict, busi.export and busi.demo will refuse it",
+            cfg.image_size,
+            theirs.image_size,
+        )
 
 
 def find_parent(cfg: DictConfig, cohort: Cohort) -> Checkpoint:
@@ -158,7 +182,9 @@ def load_guides(
         8-bit guides of the whole cohort; zero for pictures that nothing guides.
     """
     hashes = [content.pixel_hash for content in data.cohort.contents]
-    key = fingerprint([hashes, *[[file_hash(path), indices.tolist()] for path, indices in guided.items()]])
+    key = fingerprint(
+        [hashes, [VERSION], *[[file_hash(path), indices.tolist()] for path, indices in guided.items()]]
+    )
     size = data.image_size
 
     def write(guides: UInt8[np.ndarray, "n s s"]) -> None:

@@ -133,7 +133,8 @@ def log_pictures(loggers: Sequence[Logger], paths: Sequence[Path], step: int) ->
 def log_result(loggers: Sequence[Logger], run: Run, metrics: dict[str, float | None], step: int) -> None:
     """Give W&B and TensorBoard what a finished run says of itself: metrics, pictures, provenance.
 
-    W&B's ``monitored`` is the best validation value under a name that does not depend on the stage.
+    W&B's ``monitored`` is the validation value of the epoch that was saved, under a name that does not depend
+    on the stage.
     """
     numbers = {name: x for name, x in metrics.items() if x is not None}
     drawn = (run.folder / "pictures").glob("*.png")

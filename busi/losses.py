@@ -20,27 +20,12 @@ def soft_dice(
     return (2 * overlap + smooth) / (total + smooth)
 
 
-def presence_logit(logits: Float[Tensor, "b 1 h w"], share: float = 0.002) -> Float[Tensor, " b"]:
-    """How sure a map is that there is a lesion at all: the mean of its largest logits.
-
-    Args:
-        logits: Of the pixels.
-        share: Of the pixels that are averaged; 0.002 is the smallest lesion of BUSI.
-    """
-    pixels = logits.flatten(1)
-    return pixels.topk(max(1, round(share * pixels.shape[1]))).values.mean(dim=1)
-
-
 class BCEDiceLoss(nn.Module):
     """Binary cross-entropy plus one minus the soft Dice of each picture, averaged over the batch.
 
-    A third term may ask whether there is a lesion at all, in which every picture counts alike however large
-    its lesion: the cross-entropy of `presence_logit`.
-
     Args:
-        dice_weight: Weight of the Dice term; pixelwise cross-entropy has the rest, in [0, 1].
+        dice_weight: Weight of the Dice term; cross-entropy has the rest, in [0, 1].
         smooth: See `soft_dice`, in pixels, above 0.
-        presence_weight: Weight of the third term, which is added; at least 0.
 
     Example:
         >>> import torch
@@ -50,26 +35,18 @@ class BCEDiceLoss(nn.Module):
         True
     """
 
-    def __init__(self, dice_weight: float = 0.5, smooth: float = 100.0, presence_weight: float = 0.0) -> None:
+    def __init__(self, dice_weight: float = 0.5, smooth: float = 100.0) -> None:
         super().__init__()
-        if not 0 <= dice_weight <= 1 or smooth <= 0 or presence_weight < 0:
-            raise ValueError(
-                f"dice_weight={dice_weight} must be in [0, 1], smooth={smooth} above 0 and "
-                f"presence_weight={presence_weight} at least 0"
-            )
-        self.dice_weight, self.smooth, self.presence_weight = dice_weight, smooth, presence_weight
+        if not 0 <= dice_weight <= 1 or smooth <= 0:
+            raise ValueError(f"dice_weight={dice_weight} must be in [0, 1] and smooth={smooth} above 0")
+        self.dice_weight, self.smooth = dice_weight, smooth
 
     def forward(self, logits: Float[Tensor, "b 1 h w"], mask: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
         """Loss of a batch; logits of any precision are brought to float32 first."""
         logits = logits.float()
         cross_entropy = functional.binary_cross_entropy_with_logits(logits, mask)
         dice = soft_dice(logits.sigmoid(), mask, self.smooth).mean()
-        loss = (1 - self.dice_weight) * cross_entropy + self.dice_weight * (1 - dice)
-        if not self.presence_weight:
-            return loss
-        present = mask.flatten(1).amax(dim=1)
-        presence = functional.binary_cross_entropy_with_logits(presence_logit(logits), present)
-        return loss + self.presence_weight * presence
+        return (1 - self.dice_weight) * cross_entropy + self.dice_weight * (1 - dice)
 
 
 class FocalTverskyLoss(nn.Module):

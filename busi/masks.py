@@ -16,6 +16,9 @@ PEAKS = (0.0, 0.8, 0.9, 0.95, 0.98)
 MIN_SHARES = (0.0, 0.001, 0.002, 0.003, 0.005)
 """What is tried; of equally good rules the first is taken, which is the simplest."""
 
+FIELDS = ("threshold", "peak", "min_share")
+"""Of a rule."""
+
 Map = Float[np.ndarray, "h w"]
 Mask = Bool[np.ndarray, "h w"]
 
@@ -38,7 +41,7 @@ class MaskRule:
     min_share: float = 0.0
 
     def __post_init__(self) -> None:
-        if not all(0 <= x <= 1 for x in asdict(self).values()):
+        if not all(isinstance(x, int | float) and 0 <= x <= 1 for x in asdict(self).values()):
             raise InputError(f"mask_rule: threshold, peak and min_share lie from 0 to 1, not {asdict(self)}")
 
     def __call__(self, probs: Map) -> Mask:

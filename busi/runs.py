@@ -41,7 +41,7 @@ class Run:
 
     @property
     def best_checkpoint(self) -> Path:
-        """The checkpoint with the best monitored value."""
+        """The checkpoint with the best monitored value, or of the last epoch where that was asked for."""
         return self.folder / "checkpoints" / "best.ckpt"
 
     @property
@@ -66,10 +66,12 @@ class Run:
     def mask_rule(self) -> MaskRule:
         """What makes masks of the maps of a segmentation run."""
         path = self.folder / "mask_rule.json"
+        if not path.exists():  # as before rules were kept
+            return MaskRule(self.config.module.threshold)
         try:
             return MaskRule(**json.loads(path.read_text()))
         except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{path} is missing or damaged: train this run again") from error
+            raise InputError(f"{path} is damaged: train this run again") from error
 
     def finish(self, metrics: dict[str, float | None], **facts: object) -> "Run":
         """Write the metrics and, last of all files, that the run is finished."""
@@ -173,7 +175,7 @@ def find_same(cfg: DictConfig, cohort: Cohort, parents: dict[str, Any]) -> Run |
         "parents": parents,
     }
     if cfg.data.leave_out is None:
-        wanted["fold"] = cfg.data.fold
+        wanted |= {"fold": cfg.data.fold, "settings": settings_fingerprint(cfg)}
     for run in find_runs(Path(cfg.output_dir), cfg.stage):
         inner = run.provenance.get("leave_out") is not None
         if inner == (cfg.data.leave_out is not None) and all(

@@ -1,7 +1,7 @@
 """From a trained network to the predictions, metrics and pictures of its run folder."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from busi.data.geometry import quantize
 from busi.data.marks import is_marked
 from busi.data.records import file_name, read_gray, read_mask
 from busi.guides import predict_maps
-from busi.masks import MaskRule
+from busi.masks import Map, Mask, MaskRule
 from busi.metrics import dice, hd95, iou, segmentation_metrics
 from busi.modules.classification import ClsModule
 from busi.modules.segmentation import SegModule
@@ -60,10 +60,7 @@ def score_segmentation(cfg: DictConfig, module: SegModule, data: BUSIDataModule,
     judged = judged_splits(cfg)
     network = module.network.eval()
     # A run that guides others chooses nothing by the pictures that it guides.
-    chooses = cfg.data.leave_out is None
-    rule: MaskRule = (
-        instantiate(cfg.mask_rule)(annotated_maps(network, data)) if chooses else MaskRule(module.threshold)
-    )
+    rule = make_rule(cfg, annotated_maps(network, data) if cfg.data.leave_out is None else [])
     write_mask_rule(folder / "checkpoints" / "best.ckpt", rule)
     write_json(folder / "mask_rule.json", asdict(rule))
     cases = predict_masks(network, rule, data, judged, folder)
@@ -80,9 +77,18 @@ def score_segmentation(cfg: DictConfig, module: SegModule, data: BUSIDataModule,
     return summarize(rows, segmentation_metrics)
 
 
-def annotated_maps(
-    network: nn.Module, data: BUSIDataModule
-) -> Iterator[tuple[Float[np.ndarray, "_ _"], Bool[np.ndarray, "_ _"]]]:
+def make_rule(cfg: DictConfig, pairs: Iterable[tuple[Map, Mask]]) -> MaskRule:
+    """The rule of masks that a config asks for.
+
+    Args:
+        cfg: Of a segmentation run.
+        pairs: Maps and annotations to choose it by; without any it is the simplest.
+    """
+    rule: MaskRule = instantiate(cfg.mask_rule)(pairs)
+    return rule
+
+
+def annotated_maps(network: nn.Module, data: BUSIDataModule) -> Iterator[tuple[Map, Mask]]:
     """Map and annotation of each validation picture, predicted when it is taken."""
     records = [data.cohort.records[i] for i in data.cohort.indices("val").tolist()]
     maps = predict_maps(network, (read_gray(r.image) for r in records), data.image_size, data.batch_size)

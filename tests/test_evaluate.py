@@ -75,6 +75,9 @@ def test_on_its_own_data_a_run_has_seen_all_but_its_test_fold(
     assert {trained[name]["split"] for name in seen} == {"train", "val"}
     page = (tmp_path / "out" / "index.html").read_text()
     assert f"{len(seen)} pictures that had trained or chosen it" in page
+    assert "No pictures are shown" not in page
+    if stage == "seg":
+        assert Run(tmp_path / "out", runs[stage].provenance).mask_rule == runs[stage].mask_rule
     # The validation pictures, which decide, are those of the run.
     assert rows_of(folder / "predictions.csv", split="val") == rows_of(
         tmp_path / "out" / "predictions.csv", split="val"

@@ -87,6 +87,13 @@ def test_runs_that_cannot_be_reported_say_what_to_do(runs: Path, configs: Compos
     other = fit(configs("stage=seg", "data.fold=1", "image_size=64"), tmp_path / "other").folder
     with pytest.raises(InputError, match="not of one recipe: image_size 32 and 64"):
         read_evidence([runs / "seg" / "0", other], partial=True)
+    last = fit(
+        configs("stage=seg", "data.fold=1", "callbacks.checkpoint.monitor=null"), tmp_path / "last"
+    ).folder
+    with pytest.raises(
+        InputError, match="not of one recipe: callbacks.checkpoint.monitor val/dice_net and None"
+    ):
+        read_evidence([runs / "seg" / "0", last], partial=True)
     seed = fit(configs("stage=seg", "data.fold=1", "seed=1"), tmp_path / "seed").folder
     with pytest.raises(InputError, match=r"seeds of segmentation have different folds \(0, 1\)"):
         read_evidence([runs / "seg" / "0", seed], partial=True)

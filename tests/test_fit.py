@@ -301,12 +301,18 @@ def test_run_without_train_pictures_of_a_class_says_so(configs: Compose, tmp_pat
         (("stage=seg", "+optimizer.speed=3"), "unexpected keyword argument 'speed'"),
         (("stage=seg", "optimizer.lr=-1"), "Invalid learning rate"),
         (("stage=seg", "scheduler=one_cycle", "scheduler.warmup=7.0"), "pct_start"),
+        (("stage=seg", "mask_rule.peak=2.0"), "threshold, peak and min_share lie from 0 to 1"),
+        (("stage=seg", "encoder_weights=segmenter"), "encoder_weights=segmenter is for stage=cls"),
+        (
+            ("stage=cls", "guide=blank", "model=guide_views", "model.network.view_size=33"),
+            "view_size=33: give a multiple of 32",
+        ),
     ],
 )
 def test_choices_that_cannot_work_are_refused_before_anything_is_written(
     compose: Callable[..., DictConfig], tmp_path: Path, overrides: tuple[str, ...], words: str
 ) -> None:
     with pytest.raises((InputError, InstantiationException)) as caught:
-        fit(compose(*overrides, *SMALL), tmp_path / "run")
+        fit(compose(*SMALL, *overrides), tmp_path / "run")
     assert words in str(caught.value.__cause__ or "") + str(caught.value)
     assert not (tmp_path / "run").exists()

@@ -5,7 +5,7 @@ import segmentation_models_pytorch as smp
 import torch
 from torchvision.ops import sigmoid_focal_loss
 
-from busi.losses import BCEDiceLoss, CrossEntropyLoss, FocalLoss, FocalTverskyLoss, presence_logit, soft_dice
+from busi.losses import BCEDiceLoss, CrossEntropyLoss, FocalLoss, FocalTverskyLoss, soft_dice
 
 
 def test_soft_dice_of_one_picture_is_that_of_smp() -> None:
@@ -43,19 +43,6 @@ def test_loss_is_the_weighted_sum_of_its_terms(weight: float) -> None:
     torch.testing.assert_close(BCEDiceLoss(weight)(logits, mask), (1 - weight) * bce + weight * dice)
 
 
-def test_presence_asks_of_every_picture_alike_whether_there_is_a_lesion() -> None:
-    logits = torch.full((2, 1, 50, 50), -4.0)
-    logits[:, :, :1, :5] = 3.0  # five pixels are 0.2 %
-    torch.testing.assert_close(presence_logit(logits), torch.tensor([3.0, 3.0]))
-    mask = torch.zeros(2, 1, 50, 50)
-    mask[0, :, 10:20] = 1
-    added = BCEDiceLoss(presence_weight=0.5)(logits, mask) - BCEDiceLoss()(logits, mask)
-    both = torch.nn.functional.binary_cross_entropy_with_logits(
-        torch.tensor([3.0, 3.0]), torch.tensor([1.0, 0.0])
-    )
-    torch.testing.assert_close(added, 0.5 * both)
-
-
 def test_half_precision_logits_give_a_float32_loss() -> None:
     logits = torch.full((2, 1, 256, 256), 9.0, dtype=torch.float16)
     loss = BCEDiceLoss()(logits, torch.ones(2, 1, 256, 256))
@@ -63,7 +50,7 @@ def test_half_precision_logits_give_a_float32_loss() -> None:
     assert torch.isfinite(loss)
 
 
-@pytest.mark.parametrize("options", [{"dice_weight": 1.5}, {"smooth": 0.0}, {"presence_weight": -0.1}])
+@pytest.mark.parametrize("options", [{"dice_weight": 1.5}, {"smooth": 0.0}])
 def test_impossible_settings_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be in"):
         BCEDiceLoss(**options)

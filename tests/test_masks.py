@@ -13,7 +13,7 @@ from busi.types import InputError
 def make_map(seed: int, size: int = 60) -> np.ndarray:
     """Blobs of different heights and sizes, from 0 to 1."""
     noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal((size, size)), 3)
-    return ((noise - noise.min()) / np.ptp(noise)).astype(np.float32)
+    return np.asarray((noise - noise.min()) / np.ptp(noise), np.float32)
 
 
 @pytest.mark.parametrize(("threshold", "peak"), [(0.5, 0.8), (0.3, 0.95), (0.6, 0.6), (0.5, 0.0)])
@@ -22,7 +22,7 @@ def test_two_thresholds_are_hysteresis(threshold: float, peak: float) -> None:
     for seed in range(5):
         probs = make_map(seed)
         possible, sure = probs >= threshold, probs >= max(threshold, peak)
-        expected = ndimage.binary_propagation(sure, np.ones((3, 3)), mask=possible)
+        expected = ndimage.binary_propagation(sure, np.ones((3, 3), bool), mask=possible)
         np.testing.assert_array_equal(MaskRule(threshold, peak)(probs), expected)
 
 

@@ -9,7 +9,7 @@ import hydra
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from scipy.special import softmax
 
 from busi import Predictor
@@ -17,10 +17,10 @@ from busi.checkpoints import load_network, mask_rule_of, read_checkpoint
 from busi.data.records import read_mask
 from busi.evidence import find_records
 from busi.fit import fit
-from busi.guides import fill_guides
+from busi.guides import check_fit, fill_guides
 from busi.masks import MaskRule, choose_rule
 from busi.pipeline import load_pipeline
-from busi.runs import Run, read_table
+from busi.runs import Run, find_same, read_table
 from busi.scoring import annotated_maps
 from busi.types import CLASSES, InputError
 
@@ -53,7 +53,19 @@ def test_the_last_epoch_is_saved_and_judged(seg: Run) -> None:
     best, last = (read_checkpoint(path) for path in (seg.best_checkpoint, seg.last_checkpoint))
     assert best.epoch == last.epoch == 1
     rows = [row["val/dice_net"] for row in read_table(seg.folder / "log" / "metrics.csv")]
-    assert seg.monitored == ("val/dice_net", pytest.approx(float([x for x in rows if x][-1])))
+    assert seg.monitored[1] == float([x for x in rows if x][-1])
+
+
+def test_a_run_that_ended_without_saying_so_keeps_its_monitored_value(
+    configs: Compose, tmp_path: Path
+) -> None:
+    """Stopped while it was scored: it goes on after the last epoch, and trains none."""
+    cfg, folder = configs("stage=seg", "callbacks.checkpoint.monitor=null"), tmp_path / "run"
+    monitored = fit(cfg, folder).monitored
+    provenance = json.loads((folder / "provenance.json").read_text())
+    (folder / "provenance.json").write_text(json.dumps(provenance | {"finished": None, "monitored": None}))
+    assert monitored[1] is not None
+    assert fit(cfg, folder, resume=True).monitored == monitored
 
 
 def test_a_rule_travels_to_everything_that_predicts(cls: Run, seg: Run) -> None:
@@ -105,10 +117,46 @@ def test_a_run_that_guides_others_chooses_no_rule(configs: Compose) -> None:
     assert inner.monitored[1] is None
 
 
+def test_a_run_of_the_best_epoch_is_not_reused_for_one_of_the_last(seg: Run) -> None:
+    cfg = OmegaConf.merge(seg.config, {"reuse": True})
+    cohort = hydra.utils.instantiate(cfg.data).cohort
+    same = find_same(cfg, cohort, {})  # type: ignore[arg-type]
+    assert same is not None
+    assert same.folder == seg.folder
+    cfg.callbacks.checkpoint.monitor = "val/dice_net"
+    assert find_same(cfg, cohort, {}) is None  # type: ignore[arg-type]
+
+
+def test_a_given_rule_holds_in_every_checkpoint(configs: Compose, tmp_path: Path) -> None:
+    given = ("mask_rule.threshold=0.4", "mask_rule.peak=0.45", "mask_rule.min_share=0.01")
+    for name, more in (("outer", ()), ("inner", ("data.num_folds=5", "data.leave_out=2"))):
+        run = fit(configs("stage=seg", *given, *more), tmp_path / name)
+        assert run.mask_rule == MaskRule(0.4, 0.45, 0.01)
+        for path in (run.best_checkpoint, run.last_checkpoint):
+            assert mask_rule_of(read_checkpoint(path).card) == run.mask_rule
+
+
+def test_classifier_of_another_encoder_cannot_start_from_its_segmenter(configs: Compose, seg: Run) -> None:
+    choice = ("stage=cls", f"seg_ckpt={seg.folder}", "encoder_weights=segmenter", "encoder=resnet18")
+    cfg = configs(*choice)
+    with pytest.raises(InputError, match="has encoder=tf_efficientnet_lite0. Give the same here"):
+        fit(cfg, Path(cfg.output_dir) / "cls" / "other")
+
+
+def test_sizes_that_cannot_be_predicted_with_are_said_before_training(
+    configs: Compose, seg: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    parent = read_checkpoint(seg.best_checkpoint)
+    for size, said in ((64, False), (48, True)):
+        caplog.clear()
+        check_fit(OmegaConf.merge(configs("stage=cls"), {"image_size": size}), parent)  # type: ignore[arg-type]
+        assert ("will refuse it" in caplog.text) == said
+
+
 def test_damaged_rule_is_an_error(seg: Run, tmp_path: Path) -> None:
     (tmp_path / "mask_rule.json").write_text('{"threshold": 3.0}')
     with pytest.raises(InputError, match="from 0 to 1"):
         _ = Run(tmp_path, seg.provenance).mask_rule
     (tmp_path / "mask_rule.json").write_text("{")
-    with pytest.raises(InputError, match="missing or damaged"):
+    with pytest.raises(InputError, match="is damaged"):
         _ = Run(tmp_path, seg.provenance).mask_rule

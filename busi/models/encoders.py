@@ -2,7 +2,6 @@
 
 import importlib
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 import timm
@@ -79,20 +78,26 @@ def load_encoder_weights(
     if not isinstance(module, nn.Module):
         raise InputError("this model has no pretrained encoder: add encoder_weights=none")
     backbone = inner if isinstance(inner := getattr(module, "model", None), nn.Module) else module
-    source_network = _downloaded(encoder) if source == "imagenet" else _packaged(encoder)
-    config: dict[str, Any] = source_network.pretrained_cfg  # type: ignore[assignment]  # set by timm
-    weights, head = source_network.state_dict(), f"{config['classifier']}."
+    expected = backbone.state_dict()
     if source == "segmenter":
-        weights |= _trained(segmenter, weights)
-    expected = {name: x for name, x in backbone.state_dict().items() if not name.startswith(head)}
+        trained, weights = _trained(segmenter)
+        mean, std = float(trained.mean), float(trained.std)
+        if expected.keys() - weights.keys():  # what follows the features
+            weights = _packaged(encoder).state_dict() | weights
+    else:
+        pretrained = _downloaded(encoder) if source == "imagenet" else _packaged(encoder)
+        weights, config = pretrained.state_dict(), dict[str, Any](pretrained.pretrained_cfg)  # type: ignore[arg-type]
+        mean, std = sum(config["mean"]) / 3, sum(config["std"]) / 3
+        head = f"{config['classifier']}."
+        expected = {name: x for name, x in expected.items() if not name.startswith(head)}
     if absent := sorted(expected.keys() - weights.keys()):
         raise InputError(
             f"weights of {encoder} do not fit this model (no {absent[0]}): add encoder_weights=none"
         )
     adapted = {name: _adapt_stem(weights[name], tensor) for name, tensor in expected.items()}
     backbone.load_state_dict(adapted, strict=False)
-    model.mean.fill_(sum(config["mean"]) / 3)
-    model.std.fill_(sum(config["std"]) / 3)
+    model.mean.fill_(mean)
+    model.std.fill_(std)
     log.info("Encoder %s starts from weights: %s", encoder, source)
 
 
@@ -109,20 +114,19 @@ def _adapt_stem(weight: Tensor, target: Tensor) -> Tensor:
     return adapted
 
 
-def _trained(segmenter: Normalized | None, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _trained(segmenter: Normalized | None) -> tuple[Normalized, dict[str, Tensor]]:
     if segmenter is None:
         raise InputError(
             "encoder_weights=segmenter is for stage=cls with guide=predicted or guide=crossfit, which have a "
             "segmentation model: give packaged, imagenet or none"
         )
     encoder = getattr(segmenter.network, "encoder", None)
-    trained: dict[str, Tensor] = getattr(encoder, "model", nn.Module()).state_dict()
-    if not trained.keys() & weights.keys():
+    if not isinstance(backbone := getattr(encoder, "model", None), nn.Module):
         raise InputError(
-            "encoder_weights=segmenter: the segmentation model has another encoder. Train one with this "
-            "encoder, or give packaged, imagenet or none"
+            "encoder_weights=segmenter: this segmentation model has no encoder of timm. Give packaged, "
+            "imagenet or none"
         )
-    return trained
+    return segmenter, backbone.state_dict()
 
 
 def _packaged(encoder: str) -> nn.Module:

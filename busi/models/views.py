@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample, interpolate
 
-from busi.types import CLASSES
+from busi.types import CLASSES, InputError
 
 NUM_SHAPES = 9
 """Numbers that `describe_shape` gives."""
@@ -24,10 +24,15 @@ class TwoViews(nn.Module):
         encoder: Name of the timm network, which both views share.
         view_size: Side of each view in pixels, a multiple of 32; the picture should be larger.
         dropout: Chance of a feature to be dropped before the last layer.
+
+    Raises:
+        InputError: If `view_size` is no such number.
     """
 
     def __init__(self, encoder: str, view_size: int, dropout: float = 0.2) -> None:
         super().__init__()
+        if view_size < 32 or view_size % 32:
+            raise InputError(f"model.network.view_size={view_size}: give a multiple of 32, at least 32")
         self.encoder: nn.Module = timm.create_model(encoder, num_classes=0, in_chans=2)
         self.view_size = view_size
         num_features: int = self.encoder.head_hidden_size  # type: ignore[assignment]

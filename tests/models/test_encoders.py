@@ -69,9 +69,9 @@ def test_classifier_starts_from_the_encoder_of_its_segmenter(classifier: torch.n
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_segmenter_with_another_encoder_is_an_error() -> None:
+def test_segmenter_without_an_encoder_is_an_error() -> None:
     model = Normalized(EarlyGuide(ENCODER))
-    with pytest.raises(InputError, match="another encoder"):
+    with pytest.raises(InputError, match="no encoder of timm"):
         load_encoder_weights(model, ENCODER, "segmenter", Normalized(torch.nn.Conv2d(1, 1, 3)))
 
 
