@@ -119,6 +119,7 @@ def test_prediction_commands_do_what_the_readme_says(trained: Path, tmp_path: Pa
     for path in ("scans/a1.png", "old/b.tif"):
         (tmp_path / path).parent.mkdir()
         Image.fromarray(make_picture(40, 50)).save(tmp_path / path)
+    Image.fromarray(make_picture(60, 80)).save(tmp_path / "picture.png")
     (tmp_path / "more").mkdir()
     write(tmp_path / "more" / "a.dcm", make_picture(30, 40))
     done = []
@@ -134,7 +135,7 @@ def test_prediction_commands_do_what_the_readme_says(trained: Path, tmp_path: Pa
                 )
                 assert result.returncode == 0, (line, result.stderr)
                 done.append(words[2])
-    assert done == ["busi.predict", "busi.export", "busi.predict"]
+    assert done == ["busi.predict", "busi.predict", "busi.export", "busi.export", "busi.predict"]
     names = [row["id"] for row in read_table(tmp_path / "predictions" / "predictions.csv")]
     assert names == ["a1", "a", "b"]
     (snippet,) = (block for language, block in BLOCKS if language == "python")
