@@ -104,7 +104,7 @@ def export(source: Path, output: Path, precision: str = "f32", root: Path | None
             **check_graph(pipeline, facts, folder, splits["val"]),
         }
         if precision != "f32":
-            about |= reduce(precision, facts, folder, splits)
+            about |= lower_precision(precision, facts, folder, splits)
         write_facts(folder, facts, about)
         write_words(folder, facts, about)
         if output.exists():
@@ -157,7 +157,9 @@ def check_graph(pipeline: Pipeline, facts: Facts, folder: Path, records: Sequenc
     return {"num_checked": len(checked), "largest_difference": largest}
 
 
-def reduce(precision: str, facts: Facts, folder: Path, splits: dict[str, list[Record]]) -> dict[str, Any]:
+def lower_precision(
+    precision: str, facts: Facts, folder: Path, splits: dict[str, list[Record]]
+) -> dict[str, Any]:
     """Turn the graph into one of a lower precision, ``f16`` or ``int8``; the latter needs training pictures.
 
     Raises:

@@ -84,6 +84,8 @@ def make_rule(cfg: DictConfig, pairs: Iterable[tuple[Map, Mask]]) -> MaskRule:
         cfg: Of a segmentation run.
         pairs: Maps and annotations to choose it by; without any it is the simplest.
     """
+    if "mask_rule" not in cfg:  # of a run that was started before there were rules, and goes on
+        return MaskRule(cfg.module.threshold)
     rule: MaskRule = instantiate(cfg.mask_rule)(pairs)
     return rule
 

@@ -109,14 +109,23 @@ def test_averaging_alone_would_save_nothing_and_says_so(compose: Callable[..., D
         check(compose("callbacks=ema"))
 
 
+def named_stage(experiment: str) -> str | None:
+    """The stage that an experiment, or one that it builds on, is for; None for both."""
+    text = (conf_dir() / "experiment" / f"{experiment}.yaml").read_text()
+    if own := re.search(r"override /stage: (\w+)", text):
+        return own[1]
+    return next(
+        (named_stage(base) for base in re.findall(r"^  - (\w+)$", text, re.M) if base != "_self_"), None
+    )
+
+
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("name", [name for group, name in OPTIONS if group == "experiment"])
 def test_experiment_fits_its_stages_and_the_command_line_beats_it(
     compose: Callable[..., DictConfig], stage: str, name: str
 ) -> None:
     """One that names a stage is refused by the other."""
-    own = re.search(r"override /stage: (\w+)", (conf_dir() / "experiment" / f"{name}.yaml").read_text())
-    if own and own[1] != stage:
+    if named_stage(name) not in (None, stage):
         with pytest.raises(
             (InputError, ConfigCompositionException), match=rf"best_\w+|laptop_\w+|stage={stage}"
         ):

@@ -17,7 +17,7 @@ from sklearn.metrics import f1_score
 from busi import Predictor
 from busi.bundle import Facts, open_graph, read_facts
 from busi.data.records import read_mask
-from busi.export import Quality, check_graph, export, measure, pictures_of, reduce
+from busi.export import Quality, check_graph, export, lower_precision, measure, pictures_of
 from busi.pipeline import load_pipeline
 from busi.runs import open_run, read_table, write_table
 from busi.types import CLASSES, InputError
@@ -108,7 +108,7 @@ def test_int8_is_written_or_refused_by_what_it_loses(
 
     with monkeypatch.context() as patch:
         patch.setattr("busi.export.measure", given)
-        about = reduce("int8", facts, folder, splits)
+        about = lower_precision("int8", facts, folder, splits)
         assert about["reduced"] == {"num_pictures": 9, "dice": 0.691, "macro_f1": 0.781}
         assert (folder / "model.onnx").stat().st_size < size / 2
         mask_probs, class_probs = open_graph(folder / "model.onnx")(make_picture(32, 32)[None])
@@ -118,7 +118,7 @@ def test_int8_is_written_or_refused_by_what_it_loses(
             qualities = iter([Quality(9, 0.70, 0.8), quality])
             shutil.copy(bundle / "model.onnx", folder / "model.onnx")
             with pytest.raises(InputError, match=f"int8 brings the validation {name}"):
-                reduce("int8", facts, folder, splits)
+                lower_precision("int8", facts, folder, splits)
     assert logging.root.manager.disable == logging.NOTSET
 
 
