@@ -135,6 +135,18 @@ def write_graph(pipeline: Pipeline, image_size: int, path: Path) -> None:
     if program is None:
         raise InputError("PyTorch made no graph of this model")
     program.save(path, external_data=False)
+    forget_origin(path)
+
+
+def forget_origin(path: Path) -> None:
+    """Remove what the exporter notes of each node: its lines of code, in folders of this machine."""
+    import onnx
+
+    model = onnx.load(path)
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer):
+        del part.metadata_props[:]
+        part.ClearField("doc_string")
+    onnx.save(model, path)
 
 
 def check_graph(pipeline: Pipeline, facts: Facts, folder: Path, records: Sequence[Record]) -> dict[str, Any]:
