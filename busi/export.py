@@ -3,16 +3,13 @@
 import argparse
 import logging
 import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import UInt8
 from jinja2 import Environment, StrictUndefined
 from rich.progress import track
 from sklearn.metrics import f1_score
@@ -20,25 +17,22 @@ from sklearn.metrics import f1_score
 import busi
 from busi.bundle import GRAPH, Facts, Network, open_graph, write_facts
 from busi.command import run_command
-from busi.data.geometry import letterbox, unletterbox
+from busi.data.geometry import unletterbox
 from busi.data.records import read_gray, read_mask
 from busi.evidence import find_records
+from busi.graphs import BATCH_SIZE, squares_of, write_f16, write_graph, write_int8
 from busi.metrics import dice
 from busi.pipeline import Pipeline, as_network, find_run, load_pipeline
 from busi.runs import Run, read_table
 from busi.types import CLASSES, NORMAL, InputError, Record
 
 log = logging.getLogger(__name__)
-for package in ("onnxscript", "onnx_ir", "torch.onnx"):
-    logging.getLogger(package).setLevel(logging.WARNING)
 
 TOLERANCE = 1e-3
 """Largest difference of a probability between the graph and PyTorch."""
 MAX_LOSS = {"dice": 0.01, "macro_f1": 0.02}
 """What a lower precision may cost on the validation fold."""
-EXACT = ("Gemm", "Div", "Softmax", "Sigmoid")
-"""Operations that stay in float32: the last layer of the classifier, and what makes probabilities."""
-NUM_CHECKED, NUM_CALIBRATING, BATCH_SIZE = 64, 128, 8
+NUM_CHECKED = 64
 
 
 @dataclass(frozen=True)
@@ -114,41 +108,6 @@ def export(source: Path, output: Path, precision: str = "f32", root: Path | None
     return facts
 
 
-def write_graph(pipeline: Pipeline, image_size: int, path: Path) -> None:
-    """Trace a pipeline into an ONNX graph with any number of pictures."""
-    # A batch of one would be taken for a constant.
-    example = torch.zeros(2, image_size, image_size, dtype=torch.uint8)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter about itself
-            program = torch.onnx.export(
-                pipeline,
-                (example,),
-                dynamo=True,
-                input_names=["squares"],
-                output_names=["mask_probs", "class_probs"],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-                verbose=False,
-            )
-    except ModuleNotFoundError as error:
-        raise InputError(f"export needs the package {error.name}: pip install 'busi[export]'") from error
-    if program is None:
-        raise InputError("PyTorch made no graph of this model")
-    program.save(path, external_data=False)
-    forget_origin(path)
-
-
-def forget_origin(path: Path) -> None:
-    """Remove what the exporter notes of each node: its lines of code, in folders of this machine."""
-    import onnx
-
-    model = onnx.load(path)
-    for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer):
-        del part.metadata_props[:]
-        part.ClearField("doc_string")
-    onnx.save(model, path)
-
-
 def check_graph(pipeline: Pipeline, facts: Facts, folder: Path, records: Sequence[Record]) -> dict[str, Any]:
     """Compare the graph with PyTorch on real pictures.
 
@@ -194,62 +153,6 @@ def lower_precision(
     return {"precision": precision, "float32": vars(before), "reduced": vars(after)}
 
 
-def write_f16(path: Path) -> None:
-    """Store the weights of a graph as 16-bit floats, in place; they are cast when it is opened."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    model = onnx.load(path)
-    casts = []
-    for tensor in model.graph.initializer:
-        weights = numpy_helper.to_array(tensor)
-        if weights.dtype == np.float32 and weights.ndim > 1:
-            name = tensor.name
-            tensor.CopyFrom(numpy_helper.from_array(weights.astype(np.float16), f"{name}_f16"))
-            casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
-
-
-def write_int8(path: Path, records: Sequence[Record], image_size: int) -> None:
-    """Quantise a graph in place, each activation by the range that training pictures give it."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    chosen = np.random.default_rng(0).permutation(len(records))[:NUM_CALIBRATING]
-    batches = squares_of([records[i] for i in chosen], image_size)
-
-    class Reader(CalibrationDataReader):
-        def get_next(self) -> dict[str, UInt8[np.ndarray, "b s s"]] | None:
-            squares = next(batches, None)
-            return None if squares is None else {"squares": squares}
-
-    import onnx
-
-    # Probabilities in steps of 1/256 would be none.
-    exact = [node.name for node in onnx.load(path).graph.node if node.op_type in EXACT]
-    prepared = path.with_suffix(".prepared.onnx")
-    logging.disable(logging.WARNING)  # a line for every channel whose scale it adapts
-    try:
-        quant_pre_process(path, prepared)
-        quantize_static(
-            prepared,
-            path,
-            Reader(),
-            nodes_to_exclude=exact,
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-        )
-    finally:
-        logging.disable(logging.NOTSET)
-    prepared.unlink()
-
-
 def measure(network: Network, facts: Facts, records: Sequence[Record]) -> Quality:
     """Measure masks and classes on annotated pictures.
 
@@ -273,13 +176,6 @@ def measure(network: Network, facts: Facts, records: Sequence[Record]) -> Qualit
     labels = [record.label for record in records]
     macro_f1 = f1_score(labels, predicted, labels=range(len(CLASSES)), average="macro", zero_division=0)
     return Quality(len(records), float(np.mean(found)), float(macro_f1))
-
-
-def squares_of(records: Sequence[Record], image_size: int) -> Iterator[UInt8[np.ndarray, "b s s"]]:
-    """Letterbox pictures, a batch at a time."""
-    for start in range(0, len(records), BATCH_SIZE):
-        batch = records[start : start + BATCH_SIZE]
-        yield np.stack([letterbox(read_gray(record.image), image_size) for record in batch])
 
 
 def pictures_of(run: Run, root: Path | None) -> dict[str, list[Record]]:

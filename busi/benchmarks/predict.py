@@ -14,7 +14,7 @@ from busi.bundle import Facts, Network, open_graph
 from busi.checkpoints import Classifier, build_network
 from busi.data.files import Source, find_sources
 from busi.data.phantom import read_phantom
-from busi.export import write_graph, write_int8
+from busi.graphs import write_graph, write_int8
 from busi.masks import MaskRule
 from busi.pipeline import Pipeline, as_network
 from busi.predict import predict_items
