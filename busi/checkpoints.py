@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor, nn
 
 from busi.data.cohort import Cohort
@@ -204,16 +204,19 @@ def load_segmenter(checkpoint: Checkpoint) -> tuple[Normalized, DictConfig] | No
 
 
 def _check_targets(node: Any) -> None:
-    for key, value in node.items():
-        if key == "_target_":
-            target = hydra.utils.get_object(value)
+    if isinstance(node, ListConfig):
+        for value in node:
+            _check_targets(value)
+    elif isinstance(node, DictConfig):
+        if (name := node.get("_target_")) is not None:
+            target = hydra.utils.get_object(name)
             if not (
                 isinstance(target, type)
                 and issubclass(target, nn.Module)
                 and target.__module__.split(".")[0] in NETWORK_PACKAGES
             ):
                 raise InputError(
-                    f"model.network._target_={value} is no network of {', '.join(NETWORK_PACKAGES)}"
+                    f"model.network._target_={name} is no network of {', '.join(NETWORK_PACKAGES)}"
                 )
-        elif isinstance(value, DictConfig):
+        for value in node.values():
             _check_targets(value)

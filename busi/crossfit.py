@@ -12,14 +12,16 @@ from busi.data.cohort import Cohort
 from busi.data.splits import SPLITS, train_folds
 from busi.guard import find_seen_groups
 from busi.runs import Run, find_runs, open_run, read_overrides
+from busi.settings import FOLD_SETTINGS, NOT_SETTINGS, SEED_SETTINGS, find_differences
 from busi.types import InputError
 
 
 def find_guide_runs(cfg: DictConfig, parent: Checkpoint, cohort: Cohort) -> dict[str, Path]:
     """Find the run that guides each picture that is used.
 
-    A training picture of fold j is guided by a run of the same recipe that trained on the other training
-    folds (``data.leave_out=j``); validation and test pictures by the run without ``leave_out``.
+    A training picture of fold j is guided by a run of the same recipe, of the same seed if there is one, that
+    trained on the other training folds (``data.leave_out=j``); validation and test pictures by the run
+    without ``leave_out``.
 
     Args:
         cfg: Of the classifier.
@@ -33,6 +35,11 @@ def find_guide_runs(cfg: DictConfig, parent: Checkpoint, cohort: Cohort) -> dict
         InputError: If runs are missing; the message has the command that makes them.
     """
     outer = open_run(parent.path.parents[1])
+    if outer.members:
+        raise InputError(
+            f"guide=crossfit: {outer.folder} is an average, and nothing was trained like it. Give "
+            f"seg_ckpt={outer.members[0]}, train a classifier with each of its runs, and average these"
+        )
     can_train = train_folds(cfg.data.fold, cfg.data.num_folds)
     inner = find_inner_runs(cfg, outer, can_train)
     if missing := [fold for fold in can_train if fold not in inner]:
@@ -48,17 +55,26 @@ def find_guide_runs(cfg: DictConfig, parent: Checkpoint, cohort: Cohort) -> dict
 
 
 def find_inner_runs(cfg: DictConfig, outer: Run, can_train: list[int]) -> dict[int, Run]:
-    """Fold -> newest run of the outer run's recipe, data and split that trained on the other folds."""
-    names = ("data", "split", "recipe", "debug")
-    found: dict[int, Run] = {}
+    """Fold -> run of the outer run's recipe, data and split that trained on the other folds.
+
+    The newest of the outer run's seed; where there is none, the newest of another.
+    """
+    found: dict[bool, dict[int, Run]] = {True: {}, False: {}}
     for run in find_runs(Path(cfg.guide_runs), "seg"):
-        if run.provenance.get("leave_out") is not None and all(
-            run.provenance[name] == outer.provenance.get(name) for name in names
-        ):
+        if run.provenance.get("leave_out") is not None and is_like(run, outer):
+            of_seed = found[run.config.seed == outer.config.seed]
             for fold in can_train:
                 if run.provenance["trained_on"] == [other for other in can_train if other != fold]:
-                    found.setdefault(fold, run)
-    return found
+                    of_seed.setdefault(fold, run)
+    return found[False] | found[True]
+
+
+def is_like(run: Run, outer: Run) -> bool:
+    """Whether a run has data, split and recipe of another, whatever its seed."""
+    names = ("data", "split", "debug")
+    return all(run.provenance[name] == outer.provenance[name] for name in names) and not find_differences(
+        run.config, outer.config, (*NOT_SETTINGS, *FOLD_SETTINGS, *SEED_SETTINGS)
+    )
 
 
 def inner_command(cfg: DictConfig, outer: Run, folds: list[int]) -> str:

@@ -8,24 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 import hydra
-import numpy as np
-import torch
 from omegaconf import OmegaConf
 
-from busi.checkpoints import (
-    Checkpoint,
-    load_classifier,
-    load_network,
-    load_segmenter,
-    mask_rule_of,
-    read_checkpoint,
-)
+from busi.checkpoints import Checkpoint, load_classifier, load_network, mask_rule_of, read_checkpoint
 from busi.command import run_command
 from busi.data.datamodule import BUSIDataModule, describe
 from busi.data.external import build_external_cohort
 from busi.data.records import Reading
 from busi.evidence import Arm, find_records, read_columns, read_predictions
-from busi.guides import fill_guides
+from busi.guides import guide_judged
+from busi.maps import default_device
 from busi.paths import conf_dir, write_json, write_whole
 from busi.report import write_report
 from busi.runs import Run, open_run, read_table, write_table
@@ -140,7 +132,7 @@ def seen_hashes(checkpoint: Checkpoint) -> set[str]:
 
 def predict_run_masks(checkpoint: Checkpoint, data: BUSIDataModule, output: Path) -> list[Row]:
     """Masks of a segmentation run."""
-    network = load_network(checkpoint).to(device())
+    network = load_network(checkpoint).to(default_device())
     rule = mask_rule_of(checkpoint.card)
     write_json(output / "mask_rule.json", asdict(rule))
     return [row for row, _, _ in predict_masks(network, rule, data, ["test"], output)]
@@ -149,20 +141,8 @@ def predict_run_masks(checkpoint: Checkpoint, data: BUSIDataModule, output: Path
 def predict_run_classes(checkpoint: Checkpoint, data: BUSIDataModule, output: Path) -> list[Row]:
     """Classes of a classification run, guided as its validation pictures were."""
     del output
-    if (inside := load_segmenter(checkpoint)) is not None:
-        segmenter, trained = inside
-        data.guides = np.zeros_like(data.squares[:, 0])
-        fill_guides(
-            data.guides, data, data.cohort.indices("test"), segmenter.to(device()), trained.image_size
-        )
-    elif checkpoint.config.guide == "annotated":
-        data.guides = data.squares[:, 1] * np.uint8(255)
-    return predict_classes(load_classifier(checkpoint).to(device()), data, ["test"])
-
-
-def device() -> torch.device:
-    """A GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    guide_judged(data, checkpoint, ["test"])
+    return predict_classes(load_classifier(checkpoint).to(default_device()), data, ["test"])
 
 
 def about(run: Run, data: BUSIDataModule) -> str:

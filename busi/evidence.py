@@ -46,8 +46,8 @@ class Predictions:
 
     @property
     def arm(self) -> str:
-        """What guided the classifier; ``segmentation`` for a run of stage one."""
-        return str(self.run.config.guide) if self.run.provenance["stage"] == "cls" else "segmentation"
+        """What is judged, see `Arm`."""
+        return self.run.arm
 
     @property
     def seed(self) -> int:

@@ -116,6 +116,8 @@ def go_on(run: Run, test: bool) -> Run:
     if run.finished and (run.provenance["tested"] or not test):
         log.info("Finished already: %s", run.folder)
         return run
+    if run.members:
+        raise InputError(f"{run.folder} is an average and cannot go on: make it again with busi.average")
     same = OmegaConf.merge(run.config, run.provenance["parents"], {"test": test, "reuse": False})
     return fit(same, run.folder, resume=True)  # type: ignore[arg-type]
 
@@ -163,13 +165,18 @@ def log_summary(run: Run, metrics: Metrics) -> None:
     elif not run.provenance["tested"]:
         epoch = "best" if run.config.callbacks.checkpoint.monitor else "last"
         log.info("%-26s %7.3f   %s epoch; the test fold is left alone", name, best, epoch)
+    log_intervals(metrics)
+    if run.provenance["guide"]:
+        log.info("%-26s %s", "guide", run.provenance["guide"])
+    log.info("Finished in %.0f s: %s", run.provenance["seconds"], run.folder)
+
+
+def log_intervals(metrics: Metrics) -> None:
+    """Log the test metrics with their intervals."""
     for name, value in metrics.items():
         low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
         if name.startswith("test/") and value is not None and low is not None and high is not None:
             log.info("%-26s %7.3f   95 %% interval %.3f to %.3f", name, value, low, high)
-    if run.provenance["guide"]:
-        log.info("%-26s %s", "guide", run.provenance["guide"])
-    log.info("Finished in %.0f s: %s", run.provenance["seconds"], run.folder)
 
 
 def resolve(cfg: DictConfig, folder: Path) -> DictConfig:

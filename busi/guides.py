@@ -1,28 +1,26 @@
 """Guides: the mask that a classifier is given, made once for each clean picture before training."""
 
 import logging
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int, UInt8
+from jaxtyping import Int, UInt8
 from omegaconf import DictConfig
 from rich.progress import track
-from torch import Tensor
-from torch.nn.functional import interpolate
 
-from busi.checkpoints import Checkpoint, load_network, read_checkpoint
+from busi.checkpoints import Checkpoint, load_network, load_segmenter, read_checkpoint
 from busi.crossfit import find_guide_runs
 from busi.data.cache import load_array
 from busi.data.cohort import Cohort
 from busi.data.datamodule import BUSIDataModule
-from busi.data.geometry import letterbox, quantize, unletterbox
+from busi.data.geometry import letterbox, quantize
 from busi.data.records import read_gray
 from busi.data.splits import SPLITS, fingerprint
 from busi.guard import check_leaks, check_same_data
+from busi.maps import default_device, predict_squares, resize_guide
 from busi.modules.classification import balanced_weights, prior_correction
 from busi.paths import file_hash
 from busi.runs import Run, find_runs, open_run
@@ -105,8 +103,8 @@ def check_fit(cfg: DictConfig, parent: Checkpoint) -> None:
 def find_parent(cfg: DictConfig, cohort: Cohort) -> Checkpoint:
     """Find the segmentation checkpoint that ``seg_ckpt`` means: a run folder, a file, or ``auto``.
 
-    ``auto`` is the newest finished run on the same data, split and fold; debug runs count for debug
-    runs alone.
+    ``auto`` is the newest finished run on the same data, split and fold, of the classifier's seed if there is
+    one; debug runs count for debug runs alone, and averages are never meant.
     """
     if cfg.seg_ckpt != "auto":
         path = Path(cfg.seg_ckpt).expanduser()
@@ -121,7 +119,12 @@ def find_parent(cfg: DictConfig, cohort: Cohort) -> Checkpoint:
         "debug": cfg.debug,
     }
     runs = find_runs(Path(cfg.output_dir), "seg")
-    fitting = [run for run in runs if all(run.provenance.get(key) == value for key, value in wanted.items())]
+    fitting = [
+        run
+        for run in runs
+        if not run.members and all(run.provenance.get(key) == value for key, value in wanted.items())
+    ]
+    fitting = [run for run in fitting if run.config.seed == cfg.seed] or fitting
     if not fitting:
         others = f" ({len(runs)} finished runs there are of other data, splits or folds)" if runs else ""
         raise InputError(
@@ -195,6 +198,23 @@ def load_guides(
     return load_array(data.cache_dir / "guides" / f"{key}-{size}.npy", (len(hashes), size, size), write)
 
 
+def guide_judged(data: BUSIDataModule, checkpoint: Checkpoint, splits: Sequence[str]) -> None:
+    """Give pictures their guides as a trained classifier is given them: by the segmentation model inside it.
+
+    Args:
+        data: The pictures.
+        checkpoint: Of the classifier.
+        splits: That are judged; what trained a classifier may have had other guides.
+    """
+    if (inside := load_segmenter(checkpoint)) is not None:
+        segmenter, trained = inside
+        data.guides = np.zeros_like(data.squares[:, 0])
+        network = segmenter.to(default_device())
+        fill_guides(data.guides, data, data.cohort.indices(*splits), network, trained.image_size)
+    elif checkpoint.config.guide == "annotated":
+        data.guides = data.squares[:, 1] * np.uint8(255)
+
+
 def fill_guides(
     guides: UInt8[np.ndarray, "n s s"],
     data: BUSIDataModule,
@@ -222,56 +242,3 @@ def fill_guides(
             batch = squares[chunk]
         probs = resize_guide(predict_squares(network, batch, image_size), data.image_size)
         guides[chunk] = quantize(probs.cpu().numpy())
-
-
-def resize_guide(
-    probs: Float[Tensor, "b s s"], image_size: int
-) -> Float[Tensor, "b {image_size} {image_size}"]:
-    """Bring maps over squares of one size to another."""
-    if probs.shape[-1] == image_size:
-        return probs
-    resized = interpolate(probs[:, None], size=(image_size, image_size), mode="bilinear", antialias=True)
-    return resized[:, 0]
-
-
-def shrink(
-    image: Float[Tensor, "b 1 _ _"], image_size: int
-) -> Float[Tensor, "b 1 {image_size} {image_size}"]:
-    """Bring squares to a size that theirs is a multiple of."""
-    return interpolate(image, size=(image_size, image_size), mode="area")
-
-
-@torch.inference_mode()
-def predict_squares(
-    network: torch.nn.Module, squares: UInt8[np.ndarray, "b s s"], image_size: int
-) -> Float[Tensor, "b {image_size} {image_size}"]:
-    """Lesion probability over letterboxed pictures.
-
-    Args:
-        network: Picture (b, 1, image_size, image_size) in [0, 1] -> logits, in evaluation mode.
-        squares: Gray.
-        image_size: Side of the square that the network sees; theirs is a multiple of it.
-    """
-    device = next(network.parameters()).device
-    image = torch.from_numpy(np.ascontiguousarray(squares))[:, None].float().to(device) / 255
-    image = shrink(image, image_size)
-    probs: Tensor = network(image.contiguous(memory_format=torch.channels_last)).float().sigmoid()
-    return probs[:, 0]
-
-
-def predict_maps(
-    network: torch.nn.Module, pictures: Iterator[UInt8[np.ndarray, "_ _"]], image_size: int, batch_size: int
-) -> Iterator[Float32[np.ndarray, "_ _"]]:
-    """Predict the lesion probability of pictures at their own sizes, one batch at a time.
-
-    Args:
-        network: As in `predict_squares`.
-        pictures: Gray, any sizes.
-        image_size: Side of the square that the network sees, in pixels.
-        batch_size: Pictures a batch.
-    """
-    while batch := list(islice(pictures, batch_size)):
-        letterboxed = np.stack([letterbox(picture, image_size) for picture in batch])
-        squares = predict_squares(network, letterboxed, image_size)
-        for picture, square in zip(batch, squares.cpu().numpy(), strict=True):
-            yield unletterbox(square, *picture.shape)

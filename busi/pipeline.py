@@ -13,7 +13,7 @@ from busi.bundle import Facts, Network
 from busi.checkpoints import Checkpoint, load_classifier, load_segmenter, mask_rule_of, read_checkpoint
 from busi.decisions import decide
 from busi.evidence import read_columns
-from busi.guides import resize_guide, shrink
+from busi.maps import default_device, resize_guide, shrink
 from busi.masks import MaskRule
 from busi.paths import file_hash
 from busi.runs import Run, open_run
@@ -193,7 +193,7 @@ def open_pipeline(source: Path) -> tuple[Network, Facts]:
 
 def as_network(pipeline: Pipeline) -> Network:
     """Wrap a pipeline as a function of arrays, on a GPU if there is one."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = default_device()
     pipeline = pipeline.to(device).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()

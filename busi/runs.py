@@ -55,6 +55,16 @@ class Run:
         return self.provenance["monitor"], self.provenance["monitored"]
 
     @property
+    def arm(self) -> str:
+        """What guided the classifier; ``segmentation`` for a run of stage one."""
+        return str(self.config.guide) if self.provenance["stage"] == "cls" else "segmentation"
+
+    @property
+    def members(self) -> list[str]:
+        """The run folders of which this is an average; none of one that was trained."""
+        return list(self.provenance["parents"].get("members", []))
+
+    @property
     def config(self) -> DictConfig:
         """The config that it was started with, resolved."""
         try:
@@ -81,8 +91,17 @@ class Run:
         return Run(self.folder, provenance)
 
 
-def start_run(folder: Path, cfg: DictConfig, cohort: Cohort, parents: dict[str, Any]) -> Run:
+def start_run(
+    folder: Path, cfg: DictConfig, cohort: Cohort, parents: dict[str, Any], command: str = "busi.train"
+) -> Run:
     """Claim a folder and write what is known before training; `busi.paths.hold` keeps others out of it.
+
+    Args:
+        folder: The run folder.
+        cfg: Resolved.
+        cohort: Its pictures.
+        parents: What it was made from, by the names of options.
+        command: The module that makes it.
 
     Raises:
         InputError: If the folder holds a run already, or cannot be written.
@@ -99,7 +118,7 @@ def start_run(folder: Path, cfg: DictConfig, cohort: Cohort, parents: dict[str, 
         "settings": settings_fingerprint(cfg),
         "recipe": settings_fingerprint(cfg, FOLD_SETTINGS),
         "parents": parents,
-        **describe_environment("busi.train"),
+        **describe_environment(command),
         "started": now(),
         "finished": None,
     }

@@ -24,11 +24,9 @@ from busi.data.datamodule import BUSIDataModule
 from busi.data.geometry import quantize
 from busi.data.marks import is_marked
 from busi.data.records import file_name, read_gray, read_mask
-from busi.guides import predict_maps
+from busi.maps import predict_maps
 from busi.masks import Map, Mask, MaskRule
 from busi.metrics import dice, hd95, iou, segmentation_metrics
-from busi.modules.classification import ClsModule
-from busi.modules.segmentation import SegModule
 from busi.paths import write_json, write_whole
 from busi.pictures import Overlay, draw_confusion, draw_overlays, save_figure
 from busi.runs import UPPER_BOUND, write_table
@@ -46,19 +44,25 @@ Case = tuple[Row, int, Bool[np.ndarray, "_ _"]]
 """A row of predictions, the position of its picture in the cohort, and its predicted mask."""
 
 
-def score_segmentation(cfg: DictConfig, module: SegModule, data: BUSIDataModule, folder: Path) -> Metrics:
+def score_segmentation(cfg: DictConfig, network: nn.Module, data: BUSIDataModule, folder: Path) -> Metrics:
     """Predict the pictures that were not trained on, at their original size, and measure.
 
     Test pictures are mapped, for they may need a guide, but measured only if ``test`` is set. Writes
     ``maps/<id>.png`` (probabilities, 8-bit), ``mask_rule.json``, ``predictions.csv`` and
     ``pictures/test_overlays.png`` (``val_overlays.png`` without a test).
 
+    Args:
+        cfg: Of the run.
+        network: Picture -> logits.
+        data: The pictures.
+        folder: The run folder, with its checkpoint.
+
     Returns:
         ``val/...`` and ``test/...`` numbers, each of the test fold with ``_low`` and ``_high``, its
         95 % interval.
     """
     judged = judged_splits(cfg)
-    network = module.network.eval()
+    network.eval()
     # A run that guides others chooses nothing by the pictures that it guides.
     rule = make_rule(cfg, annotated_maps(network, data) if cfg.data.leave_out is None else [])
     write_mask_rule(folder / "checkpoints" / "best.ckpt", rule)
@@ -140,17 +144,23 @@ def predict_masks(
     return cases
 
 
-def score_classification(cfg: DictConfig, module: ClsModule, data: BUSIDataModule, folder: Path) -> Metrics:
+def score_classification(cfg: DictConfig, network: nn.Module, data: BUSIDataModule, folder: Path) -> Metrics:
     """Classify validation pictures, and test pictures if ``test`` is set, and measure.
 
     Writes ``predictions.csv`` and ``pictures/test_confusion.png`` (``val_confusion.png`` without a test).
+
+    Args:
+        cfg: Of the run.
+        network: Picture and guide -> logits under the data's own prior.
+        data: The pictures, with their guides.
+        folder: The run folder.
 
     Returns:
         As `score_segmentation`, and the operating points: thresholds from the validation fold,
         achieved values on the test fold.
     """
     splits = judged_splits(cfg)
-    rows = predict_classes(module.eval(), data, splits)
+    rows = predict_classes(network.eval(), data, splits)
     write_table(folder / "predictions.csv", rows)
     columns = _columns(rows)
     labels, split, probs = columns["label"], columns["split"], _probs(columns)

@@ -44,6 +44,8 @@ NOT_SETTINGS = (
 
 # What differs between the runs of one recipe in cross-validation and cross-fitting.
 FOLD_SETTINGS = ("data.fold", "data.leave_out", "callbacks.checkpoint.monitor")
+# What differs between runs that chance alone sets apart.
+SEED_SETTINGS = ("seed", "data.seed")
 
 
 def folds_that_train(cfg: DictConfig) -> list[int]:

@@ -3,6 +3,7 @@
 import csv
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,12 +17,13 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
 from busi.checkpoints import load_network, read_checkpoint
-from busi.crossfit import check_guides
+from busi.crossfit import check_guides, find_inner_runs
 from busi.data.datamodule import BUSIDataModule
 from busi.data.geometry import letterbox, quantize
 from busi.data.records import read_gray
 from busi.fit import fit
-from busi.guides import fill_crossfit, predict_squares
+from busi.guides import fill_crossfit
+from busi.maps import predict_squares
 from busi.runs import Run, open_run
 from busi.types import InputError
 from tests.conftest import SMALL
@@ -170,10 +172,30 @@ def test_missing_runs_are_made_by_the_command_that_is_printed(train: Train, tmp_
 
 
 def test_runs_of_another_recipe_are_not_taken(configs: Compose, runs: dict[str, Run], tmp_path: Path) -> None:
-    other = fit(configs("stage=seg", "seed=7"), tmp_path / "other")
+    other = fit(configs("stage=seg", "optimizer.lr=1e-4"), tmp_path / "other")
     with pytest.raises(InputError, match=r"2 or 3 or 4\. Make them with: python -m busi\.train"):
         fit(configs("stage=cls", "guide=crossfit", f"seg_ckpt={other.folder}"), tmp_path / "cls")
     assert runs
+
+
+def test_runs_of_another_seed_guide_until_there_are_some_of_the_same(
+    configs: Compose, runs: dict[str, Run], tmp_path: Path
+) -> None:
+    """Either way, what guides a picture has never trained on it; and a seed more costs a run, not four."""
+    outer = fit(configs("stage=seg", "seed=7"), tmp_path / "outer")
+    cfg = configs("stage=cls", "guide=crossfit", f"seg_ckpt={outer.folder}", "seed=7")
+
+    def found() -> dict[int, Path]:
+        return {fold: run.folder for fold, run in find_inner_runs(cfg, outer, [2, 3, 4]).items()}
+
+    others = {fold: runs[f"0 without {fold}"].folder for fold in (2, 3, 4)}
+    assert found() == others
+    folder = Path(cfg.output_dir) / "seg" / "0_3_seed_7"
+    fit(configs("stage=seg", "seed=7", "data.leave_out=3"), folder)
+    try:
+        assert found() == others | {3: folder}
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_swapped_runs_would_be_a_leak(configs: Compose, runs: dict[str, Run], crossfit: Run) -> None:

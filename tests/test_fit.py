@@ -19,7 +19,7 @@ from busi.data.datamodule import BUSIDataModule
 from busi.data.geometry import letterbox, quantize
 from busi.data.records import file_name, read_gray, read_mask
 from busi.fit import fit
-from busi.guides import predict_maps, predict_squares
+from busi.maps import predict_maps, predict_squares
 from busi.metrics import dice
 from busi.runs import Run
 from busi.types import CLASSES, InputError

@@ -23,6 +23,7 @@ from busi.benchmarks.rows import Row, compare, take_turns
 from busi.callbacks import SeedEpochs
 from busi.checkpoints import build_network
 from busi.data.datamodule import BUSIDataModule
+from busi.maps import default_device
 from busi.modules.base import StageModule
 
 ROUNDS = 5
@@ -203,11 +204,6 @@ def inference_speed(module: StageModule, batches: list[Batch]) -> float:
                 module(image)
 
     return sum(map(len, images)) / time_of(infer)
-
-
-def default_device() -> torch.device:
-    """The GPU, if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def precision() -> contextlib.AbstractContextManager[object]:

@@ -1,0 +1,22 @@
+"""Several trained networks as one."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Average(nn.Module):
+    """The mean of what several networks say: of logits, so that one temperature can calibrate it.
+
+    Args:
+        members: Called alike, and giving one shape.
+    """
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """The mean."""
+        return torch.stack([member(*inputs) for member in self.members]).mean(dim=0)
