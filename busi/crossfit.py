@@ -37,8 +37,8 @@ def find_guide_runs(cfg: DictConfig, parent: Checkpoint, cohort: Cohort) -> dict
     outer = open_run(parent.path.parents[1])
     if outer.members:
         raise InputError(
-            f"guide=crossfit: {outer.folder} is an average, and nothing was trained like it. Give "
-            f"seg_ckpt={outer.members[0]}, train a classifier with each of its runs, and average these"
+            f"guide=crossfit: {outer.folder} is an ensemble, and nothing was trained like it. Train a "
+            f"classifier with each of its members, e.g. seg_ckpt={outer.members[0]}, and make an ensemble of these"
         )
     can_train = train_folds(cfg.data.fold, cfg.data.num_folds)
     inner = find_inner_runs(cfg, outer, can_train)

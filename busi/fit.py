@@ -117,7 +117,7 @@ def go_on(run: Run, test: bool) -> Run:
         log.info("Finished already: %s", run.folder)
         return run
     if run.members:
-        raise InputError(f"{run.folder} is an average and cannot go on: make it again with busi.average")
+        raise InputError(f"{run.folder} is an ensemble and cannot go on: make it again with busi.ensemble")
     same = OmegaConf.merge(run.config, run.provenance["parents"], {"test": test, "reuse": False})
     return fit(same, run.folder, resume=True)  # type: ignore[arg-type]
 

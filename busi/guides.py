@@ -104,7 +104,7 @@ def find_parent(cfg: DictConfig, cohort: Cohort) -> Checkpoint:
     """Find the segmentation checkpoint that ``seg_ckpt`` means: a run folder, a file, or ``auto``.
 
     ``auto`` is the newest finished run on the same data, split and fold, of the classifier's seed if there is
-    one; debug runs count for debug runs alone, and averages are never meant.
+    one; debug runs count for debug runs alone, and ensembles are never meant.
     """
     if cfg.seg_ckpt != "auto":
         path = Path(cfg.seg_ckpt).expanduser()

@@ -61,7 +61,7 @@ class Run:
 
     @property
     def members(self) -> list[str]:
-        """The run folders of which this is an average; none of one that was trained."""
+        """The run folders of which this is an ensemble; none of one that was trained."""
         return list(self.provenance["parents"].get("members", []))
 
     @property

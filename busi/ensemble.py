@@ -1,4 +1,4 @@
-"""``python -m busi.average RUN... --output DIR``: several runs of a fold as one model, fold by fold."""
+"""``python -m busi.ensemble RUN... --output DIR``: several runs of a fold as one model, their mean."""
 
 import argparse
 import logging
@@ -39,28 +39,28 @@ FINGERPRINTS = ("data", "split", "debug")
 
 
 def main() -> None:
-    """Parse the arguments and average."""
-    parser = argparse.ArgumentParser(prog="python -m busi.average", description=__doc__)
+    """Parse the arguments and make ensembles."""
+    parser = argparse.ArgumentParser(prog="python -m busi.ensemble", description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folders, or folders of them")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder")
     arguments = parser.parse_args()
     if arguments.output.exists() and any(arguments.output.iterdir()):
         raise InputError(f"{arguments.output} is not empty: give a new folder with --output")
     try:
-        average_all([run for folder in arguments.runs for run in find(folder)], arguments.output)
+        make_ensembles([run for folder in arguments.runs for run in find(folder)], arguments.output)
     except OSError as error:
         raise InputError(f"cannot write to {arguments.output}: {error.strerror}. Give another") from error
 
 
-def average_all(runs: Sequence[Run], output: Path) -> list[Run]:
-    """Average the runs of every fold, segmentation and each kind of guide.
+def make_ensembles(runs: Sequence[Run], output: Path) -> list[Run]:
+    """Make an ensemble of the runs of every fold, segmentation and each kind of guide.
 
     Args:
         runs: Finished, at least two of each fold; those with ``data.leave_out`` are left aside.
-        output: Where the averages go, as ``segmentation/<fold>`` and ``<guide>/<fold>``.
+        output: Where they go, as ``segmentation/<fold>`` and ``<guide>/<fold>``.
 
     Returns:
-        The averages, which are run folders like any other.
+        The ensembles, which are run folders like any other.
 
     Raises:
         InputError: If runs do not belong together.
@@ -74,13 +74,13 @@ def average_all(runs: Sequence[Run], output: Path) -> list[Run]:
     made: list[Run] = []
     for members in groups:
         arm, fold = members[0].arm, members[0].provenance["fold"]
-        log.info("%s, fold %d: averaging %d runs", arm, fold, len(members))
-        made.append(average(members, output / arm / str(fold), made))
+        log.info("%s, fold %d: ensemble of %d runs", arm, fold, len(members))
+        made.append(make_ensemble(members, output / arm / str(fold), made))
     return made
 
 
 def check_members(members: Sequence[Run]) -> None:
-    """Raise `InputError` unless runs of one stage, guide and fold can be averaged."""
+    """Raise `InputError` unless runs of one stage, guide and fold can be an ensemble."""
     first, place = members[0], f"{members[0].arm}, fold {members[0].provenance['fold']}"
     if len(members) < 2:
         raise InputError(f"{place}: there is only {first.folder}. Give at least two, e.g. of other seeds")
@@ -88,7 +88,7 @@ def check_members(members: Sequence[Run]) -> None:
         if not run.finished:
             raise InputError(f"{run.folder} is not finished: python -m busi.train resume={run.folder}")
         if run.members:
-            raise InputError(f"{run.folder} is an average already: give the runs that it was made of")
+            raise InputError(f"{run.folder} is an ensemble already: give the runs that it was made of")
         ours, theirs = first.config, run.config
         different = [name for name in FINGERPRINTS if run.provenance[name] != first.provenance[name]]
         different += [
@@ -97,25 +97,25 @@ def check_members(members: Sequence[Run]) -> None:
         if different:
             raise InputError(
                 f"{place}: {first.folder} and {run.folder} differ in {', '.join(different)}, and cannot be "
-                "averaged"
+                "one ensemble"
             )
 
 
-def average(members: Sequence[Run], folder: Path, made: Sequence[Run] = ()) -> Run:
+def make_ensemble(members: Sequence[Run], folder: Path, made: Sequence[Run] = ()) -> Run:
     """Make one run of several, and measure it as they were.
 
     Args:
         members: See `check_members`.
         folder: The new run folder.
-        made: Averages of segmentation runs, which may guide averages of classifiers.
+        made: Ensembles of segmentation runs, which may guide those of classifiers.
 
     Raises:
         InputError: If the members are classifiers with several segmentation models, of which `made` has no
-            average.
+            ensemble.
     """
     began = time.monotonic()
     checkpoints = [read_checkpoint(run.best_checkpoint) for run in members]
-    cfg = average_config([one.config for one in checkpoints], folder)
+    cfg = ensemble_config([one.config for one in checkpoints], folder)
     cfg.test = all(run.provenance["tested"] for run in members)
     data: BUSIDataModule = instantiate(cfg.data)
     parent = find_segmenter(members, made)
@@ -123,12 +123,12 @@ def average(members: Sequence[Run], folder: Path, made: Sequence[Run] = ()) -> R
     for one in checkpoints:
         if any(set(one.card[split]) != set(card[split]) for split in ("train", "val")):
             raise InputError(f"{one.path} was trained on other pictures than {data.root} holds now")
-    weights = average_weights(cfg, checkpoints)
+    weights = ensemble_weights(cfg, checkpoints)
     parents: dict[str, Any] = {"members": [str(run.folder.resolve()) for run in members]}
     if parent:
         weights |= {f"segmenter.{name}": x for name, x in parent.part("network.").items()}
         parents["seg_ckpt"] = str(parent.path.resolve())
-    run = start_run(folder, cfg, data.cohort, parents, "busi.average")
+    run = start_run(folder, cfg, data.cohort, parents, "busi.ensemble")
     content = {"busi": card, "state_dict": weights, "epoch": 0, "global_step": 0}
     WholeCheckpointIO().save_checkpoint(content, run.best_checkpoint)
     metrics = measure(run, cfg, data)
@@ -140,8 +140,8 @@ def average(members: Sequence[Run], folder: Path, made: Sequence[Run] = ()) -> R
     return run
 
 
-def average_config(members: Sequence[DictConfig], folder: Path) -> DictConfig:
-    """The config of an average: that of its first member, with the networks of all."""
+def ensemble_config(members: Sequence[DictConfig], folder: Path) -> DictConfig:
+    """The config of an ensemble: that of its first member, with the networks of all."""
     networks = [
         {
             "_target_": "busi.models.encoders.Normalized",
@@ -153,7 +153,7 @@ def average_config(members: Sequence[DictConfig], folder: Path) -> DictConfig:
     cfg = members[0].copy()
     cfg.model = {
         "stage": cfg.stage,
-        "network": {"_target_": "busi.models.average.Average", "members": networks},
+        "network": {"_target_": "busi.models.ensemble.Ensemble", "members": networks},
         "mirror": False,
     }
     cfg.encoder = " and ".join(dict.fromkeys(one.encoder for one in members))
@@ -162,8 +162,8 @@ def average_config(members: Sequence[DictConfig], folder: Path) -> DictConfig:
     return cfg
 
 
-def average_weights(cfg: DictConfig, checkpoints: Sequence[Checkpoint]) -> dict[str, Tensor]:
-    """State of a module whose network averages those of checkpoints."""
+def ensemble_weights(cfg: DictConfig, checkpoints: Sequence[Checkpoint]) -> dict[str, Tensor]:
+    """State of a module whose network is the ensemble of those of checkpoints."""
     network = build_network(cfg.model)
     # Each member scales its pictures by itself.
     state = {"mean": network.mean.fill_(0), "std": network.std.fill_(1)}
@@ -176,7 +176,7 @@ def average_weights(cfg: DictConfig, checkpoints: Sequence[Checkpoint]) -> dict[
 
 
 def find_segmenter(members: Sequence[Run], made: Sequence[Run]) -> Checkpoint | None:
-    """The segmentation model that guides an average of classifiers: the one they share, or an average.
+    """The segmentation model that guides an ensemble of classifiers: the one they share, or an ensemble.
 
     Returns:
         Its checkpoint; None where nothing guides by prediction.
@@ -191,8 +191,8 @@ def find_segmenter(members: Sequence[Run], made: Sequence[Run]) -> Checkpoint | 
             return read_checkpoint(run.best_checkpoint)
     folders = sorted(str(Path(path).parents[1]) for path in paths if path)
     raise InputError(
-        f"these classifiers have {len(paths)} segmentation models: to average these too, give their runs as "
-        f"well: {' '.join(folders)}"
+        f"these classifiers have {len(paths)} segmentation models: to make one of these too, give their runs "
+        f"as well: {' '.join(folders)}"
     )
 
 

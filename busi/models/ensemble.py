@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Average(nn.Module):
+class Ensemble(nn.Module):
     """The mean of what several networks say: of logits, so that one temperature can calibrate it.
 
     Args:

@@ -1,0 +1,225 @@
+"""Ensembles of runs, by the real command, against the mean of what their members say."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig
+from PIL import Image
+from torch import nn
+
+from busi import Predictor
+from busi.checkpoints import load_classifier, load_network, load_segmenter, read_checkpoint
+from busi.data.geometry import letterbox, quantize, unletterbox
+from busi.data.records import file_name, read_gray
+from busi.ensemble import check_members, make_ensemble, make_ensembles
+from busi.evidence import find_records
+from busi.fit import fit, go_on
+from busi.guides import find_parent
+from busi.maps import predict_squares, resize_guide
+from busi.models.ensemble import Ensemble
+from busi.report import read_evidence
+from busi.runs import Run, open_run, read_table
+from busi.types import CLASSES, InputError
+
+Compose = Callable[..., DictConfig]
+
+
+def test_a_network_says_the_mean_of_what_its_members_say() -> None:
+    members = [nn.Bilinear(4, 2, 3) for _ in range(3)]
+    one, other = torch.rand(5, 4), torch.rand(5, 2)
+    expected = sum((member(one, other) for member in members), torch.zeros(5, 3)) / 3
+    torch.testing.assert_close(Ensemble(members)(one, other), expected)
+
+
+@pytest.fixture(scope="module")
+def members(configs: Compose) -> dict[str, list[Run]]:
+    """Two seeds of each stage; each classifier has the segmentation model of its seed, at half its size."""
+    outputs = Path(configs().output_dir)
+    seg = [fit(configs("stage=seg", f"seed={k}", "model.mirror=true"), outputs / f"seg{k}") for k in (0, 1)]
+    cls = [
+        fit(configs("stage=cls", f"seed={k}", "image_size=64", f"seg_ckpt={run.folder}"), outputs / f"cls{k}")
+        for k, run in enumerate(seg)
+    ]
+    return {"seg": seg, "cls": cls}
+
+
+@pytest.fixture(scope="module")
+def ensembles(members: dict[str, list[Run]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """By the command, which is given the classifiers first."""
+    folder = tmp_path_factory.mktemp("ensembles")
+    command = [sys.executable, "-m", "busi.ensemble", "--output", str(folder)]
+    command += [str(run.folder) for stage in ("cls", "seg") for run in members[stage]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    return {"seg": open_run(folder / "segmentation" / "0"), "cls": open_run(folder / "predicted" / "0")}
+
+
+@torch.inference_mode()
+def mean_map(members: list[Run], gray: np.ndarray) -> np.ndarray:
+    """Lesion probability of a picture by the mean of the logits of segmentation runs."""
+    image = torch.from_numpy(letterbox(gray, 32))[None, None].float() / 255
+    networks = [load_network(read_checkpoint(run.best_checkpoint)) for run in members]
+    logits = torch.stack([network(image) for network in networks]).mean(dim=0)
+    return np.asarray(logits.sigmoid()[0, 0])
+
+
+def test_maps_are_those_of_the_mean_of_logits(
+    ensembles: dict[str, Run], members: dict[str, list[Run]]
+) -> None:
+    run, records = ensembles["seg"], find_records(ensembles["seg"])
+    rows = read_table(run.folder / "predictions.csv")
+    assert {row["split"] for row in rows} == {"val", "test"}
+    for row in rows[::5]:
+        gray = read_gray(records[row["id"]].image)
+        expected = unletterbox(mean_map(members["seg"], gray), *gray.shape)
+        stored = np.asarray(Image.open(run.folder / "maps" / f"{file_name(row['id'])}.png"))
+        assert np.abs(stored.astype(int) - quantize(expected).astype(int)).max() <= 1
+
+
+def test_classes_are_those_of_the_mean_of_logits_guided_by_the_ensemble(
+    ensembles: dict[str, Run], members: dict[str, list[Run]]
+) -> None:
+    run, records = ensembles["cls"], find_records(ensembles["cls"])
+    classifiers = [load_classifier(read_checkpoint(one.best_checkpoint)) for one in members["cls"]]
+    segmenter = load_network(read_checkpoint(ensembles["seg"].best_checkpoint))
+    rows = read_table(run.folder / "predictions.csv")
+    assert [row["id"] for row in rows] == [
+        row["id"] for row in read_table(members["cls"][0].folder / "predictions.csv")
+    ]
+    for row in rows[::5]:
+        square = letterbox(read_gray(records[row["id"]].image), 64)
+        probs = resize_guide(predict_squares(segmenter, square[None], 32), 64)
+        guide = torch.from_numpy(quantize(probs.numpy()))[None].float() / 255
+        with torch.inference_mode():
+            image = torch.from_numpy(square)[None, None].float() / 255
+            expected = torch.stack([network(image, guide) for network in classifiers]).mean(dim=0)[0]
+        stored = [float(row[f"logit_{name}"]) for name in CLASSES]
+        assert stored == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+def test_an_ensemble_is_a_run_like_any_other(
+    ensembles: dict[str, Run], members: dict[str, list[Run]]
+) -> None:
+    """A report takes it; it predicts both stages, calibrated; its card says what its members have seen."""
+    arms = read_evidence([run.folder for run in ensembles.values()], partial=True)
+    assert [arm.name for arm in arms] == ["segmentation", "predicted"]
+    for stage, run in ensembles.items():
+        card, first = (read_checkpoint(one.best_checkpoint).card for one in (run, members[stage][0]))
+        assert all(card[name] == first[name] for name in ("data", "split", "fold", "train", "val"))
+        assert run.members == [str(one.folder) for one in members[stage]]
+        assert run.finished
+        assert run.provenance["tested"]
+    predictor = Predictor(ensembles["cls"].folder)
+    assert predictor.calibrated
+    assert predictor.facts[0].mask_rule == ensembles["seg"].mask_rule
+    assert {"dice", "macro_f1"} <= {name.removeprefix("test/") for name in predictor.facts[0].metrics}
+    record = next(iter(find_records(ensembles["cls"]).values()))
+    gray = read_gray(record.image)
+    guide = resize_guide(torch.from_numpy(mean_map(members["seg"], gray))[None], 64)[0].numpy()
+    np.testing.assert_allclose(
+        predictor(record.image).mask_probs, unletterbox(guide, *gray.shape), atol=0.02
+    )  # the pipeline shrinks the classifier's square, which was scaled from the picture
+
+
+def test_classifiers_of_one_segmentation_model_keep_it(
+    configs: Compose, members: dict[str, list[Run]], tmp_path: Path
+) -> None:
+    """The segmentation run need not be given; members may have different encoders."""
+    seg = members["seg"][0]
+    other = fit(
+        configs("stage=cls", "encoder=resnet10t", "image_size=64", f"seg_ckpt={seg.folder}"),
+        tmp_path / "other",
+    )
+    (made,) = make_ensembles([members["cls"][0], other], tmp_path / "ensembles")
+    inside = load_segmenter(read_checkpoint(made.best_checkpoint))
+    assert inside is not None
+    state, expected = inside[0].state_dict(), read_checkpoint(seg.best_checkpoint).part("network.")
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[name], expected[name]) for name in state)
+    assert made.config.encoder == "tf_efficientnet_lite0 and resnet10t"
+
+
+def test_blank_guides_need_no_segmentation_model(configs: Compose, tmp_path: Path) -> None:
+    runs = [fit(configs("stage=cls", "guide=blank", f"seed={k}"), tmp_path / f"{k}") for k in (0, 1)]
+    made = make_ensemble(runs, tmp_path / "ensemble")
+    found = [read_table(run.folder / "predictions.csv") for run in (made, *runs)]
+    for mean, one, other in zip(*found, strict=True):
+        for name in CLASSES:
+            expected = (float(one[f"logit_{name}"]) + float(other[f"logit_{name}"])) / 2
+            assert float(mean[f"logit_{name}"]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_untested_members_leave_the_test_fold_alone(configs: Compose, tmp_path: Path) -> None:
+    runs = [fit(configs("stage=seg", f"seed={k}", "test=false"), tmp_path / f"{k}") for k in (0, 1)]
+    made = make_ensemble(runs, tmp_path / "ensemble")
+    assert not made.provenance["tested"]
+    assert {row["split"] for row in read_table(made.folder / "predictions.csv")} == {"val"}
+    assert not any(
+        name.startswith("test/") for name in json.loads((made.folder / "metrics.json").read_text())
+    )
+
+
+def test_what_does_not_belong_together_is_refused(
+    configs: Compose, members: dict[str, list[Run]], ensembles: dict[str, Run], tmp_path: Path
+) -> None:
+    first, second = members["seg"]
+    with pytest.raises(InputError, match="Give at least two"):
+        make_ensembles([first], tmp_path / "out")
+    with pytest.raises(InputError, match="is an ensemble already"):
+        check_members([first, ensembles["seg"]])
+    with pytest.raises(InputError, match="not finished: python -m busi.train resume="):
+        check_members([first, Run(second.folder, second.provenance | {"finished": None})])
+    with pytest.raises(InputError, match="differ in split, and cannot"):
+        check_members([first, Run(second.folder, second.provenance | {"split": "another"})])
+    larger = fit(configs("stage=seg", "image_size=64"), tmp_path / "larger")
+    with pytest.raises(InputError, match="differ in image_size, and cannot"):
+        check_members([first, larger])
+    with pytest.raises(InputError, match=f"give their runs as well: {first.folder} {second.folder}"):
+        make_ensembles(members["cls"], tmp_path / "out")
+    inner = [Run(run.folder, run.provenance | {"leave_out": 2}) for run in members["seg"]]
+    with pytest.raises(InputError, match="they guide others, and judge nothing"):
+        make_ensembles(inner, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("provenance.json"))
+
+
+def test_an_ensemble_is_neither_trained_nor_taken_for_a_run_to_train_like(
+    configs: Compose, members: dict[str, list[Run]], ensembles: dict[str, Run]
+) -> None:
+    unjudged = Run(ensembles["seg"].folder, ensembles["seg"].provenance | {"tested": False})
+    with pytest.raises(InputError, match="is an ensemble and cannot go on"):
+        go_on(unjudged, test=True)
+    folder = Path(configs().output_dir) / "ensemble"
+    shutil.copytree(ensembles["seg"].folder, folder)
+    try:
+        for seed, run in enumerate(members["seg"]):
+            cfg = configs("stage=cls", f"seed={seed}", "seg_ckpt=auto")
+            assert find_parent(cfg, hydra.utils.instantiate(cfg.data).cohort).path == run.best_checkpoint
+    finally:
+        shutil.rmtree(folder)
+    cfg = configs("stage=cls", "guide=crossfit", f"seg_ckpt={ensembles['seg'].folder}")
+    with pytest.raises(InputError, match=r"is an ensemble, .* seg_ckpt=.*seg0"):
+        fit(cfg, folder)
+
+
+def test_the_command_keeps_what_is_there(members: dict[str, list[Run]], tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("")
+    command = [
+        sys.executable,
+        "-m",
+        "busi.ensemble",
+        str(members["seg"][0].folder),
+        "--output",
+        str(tmp_path),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"error: {tmp_path} is not empty: give a new folder with --output"
