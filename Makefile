@@ -8,10 +8,12 @@ DEMO := data=phantom image_size=128 trainer.max_epochs=12
 
 CROSSVAL ?= outputs/crossval
 GUIDES ?= crossfit
+SEEDS ?= 0
+FOLDS := seed=$(SEEDS) data.fold=0,1,2,3,4 test=true
 EVERY := output_dir=$(CROSSVAL) reuse=true $(ARGS) hydra.sweep.dir=$(CROSSVAL)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo crossval check test test-slow faults browser lock clean
+.PHONY: help install demo crossval ensemble check test test-slow faults browser lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -39,12 +41,16 @@ demo: install ## train both stages on made data (minutes on two cores)
 	@echo '  python -m busi.train stage=cls'
 
 crossval: install ## all five folds of both stages, and the report (hours); e.g. make crossval ARGS="experiment=quick"
-	$(BIN)/python -m busi.train -m stage=seg data.fold=0,1,2,3,4 test=true $(SEG) $(EVERY)/seg
+	$(BIN)/python -m busi.train -m stage=seg $(FOLDS) $(SEG) $(EVERY)/seg
 	for pair in 0:2,3,4 1:0,3,4 2:0,1,4 3:0,1,2 4:1,2,3; do \
 		$(BIN)/python -m busi.train -m stage=seg data.fold=$${pair%:*} data.leave_out=$${pair#*:} $(SEG) $(EVERY)/inner$${pair%:*} || exit 1; \
 	done
-	$(BIN)/python -m busi.train -m stage=cls data.fold=0,1,2,3,4 guide=$(GUIDES) test=true $(CLS) $(EVERY)/cls
+	$(BIN)/python -m busi.train -m stage=cls $(FOLDS) guide=$(GUIDES) $(CLS) $(EVERY)/cls
 	$(BIN)/python -m busi.report $(CROSSVAL) --output $(CROSSVAL)/report
+
+ensemble: install ## after make crossval SEEDS=0,1,2: the seeds of each fold as one model, and the report
+	$(BIN)/python -m busi.ensemble $(CROSSVAL) --output $(CROSSVAL)-ensemble
+	$(BIN)/python -m busi.report $(CROSSVAL)-ensemble --output $(CROSSVAL)-ensemble/report
 
 check: ## lint, types and tests, in the environment that is there
 	$(BIN)/ruff check .

@@ -38,7 +38,7 @@ def find_guide_runs(cfg: DictConfig, parent: Checkpoint, cohort: Cohort) -> dict
     if outer.members:
         raise InputError(
             f"guide=crossfit: {outer.folder} is an ensemble, and nothing was trained like it. Train a "
-            f"classifier with each of its members, as seg_ckpt={outer.members[0]}, and make an ensemble of them"
+            f"classifier with each of its members, as seg_ckpt={outer.members[0]}, and an ensemble of them"
         )
     can_train = train_folds(cfg.data.fold, cfg.data.num_folds)
     inner = find_inner_runs(cfg, outer, can_train)

