@@ -1,5 +1,6 @@
 """Cross-fitted guides: what guides a training picture is a model that did not train on its fold."""
 
+import logging
 import os
 import shlex
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from busi.guard import find_seen_groups
 from busi.runs import Run, find_runs, open_run, read_overrides
 from busi.settings import FOLD_SETTINGS, NOT_SETTINGS, SEED_SETTINGS, find_differences
 from busi.types import InputError
+
+log = logging.getLogger(__name__)
 
 
 def find_guide_runs(cfg: DictConfig, parent: Checkpoint, cohort: Cohort) -> dict[str, Path]:
@@ -48,6 +51,9 @@ def find_guide_runs(cfg: DictConfig, parent: Checkpoint, cohort: Cohort) -> dict
             f"without fold {' or '.join(map(str, missing))}. Make them with: "
             f"{inner_command(cfg, outer, missing)}"
         )
+    for fold, run in inner.items():
+        if run.config.seed != outer.config.seed:
+            log.info("Guides of fold %d come from seed %d: %s", fold, run.config.seed, run.folder)
     used = cohort.indices(*SPLITS).tolist()
     guided_by = {cohort.records[i].id: inner.get(int(cohort.folds[i]), outer).folder for i in used}
     check_guides(guided_by, cohort)
@@ -59,14 +65,16 @@ def find_inner_runs(cfg: DictConfig, outer: Run, can_train: list[int]) -> dict[i
 
     The newest of the outer run's seed; where there is none, the newest of another.
     """
-    found: dict[bool, dict[int, Run]] = {True: {}, False: {}}
-    for run in find_runs(Path(cfg.guide_runs), "seg"):
-        if run.provenance.get("leave_out") is not None and is_like(run, outer):
-            of_seed = found[run.config.seed == outer.config.seed]
-            for fold in can_train:
-                if run.provenance["trained_on"] == [other for other in can_train if other != fold]:
-                    of_seed.setdefault(fold, run)
-    return found[False] | found[True]
+    found: dict[int, Run] = {}
+    inner = [
+        run for run in find_runs(Path(cfg.guide_runs), "seg") if run.provenance.get("leave_out") is not None
+    ]
+    for run in sorted(inner, key=lambda run: run.config.seed != outer.config.seed):
+        for fold in can_train:
+            others = [other for other in can_train if other != fold]
+            if fold not in found and run.provenance["trained_on"] == others and is_like(run, outer):
+                found[fold] = run
+    return found
 
 
 def is_like(run: Run, outer: Run) -> bool:

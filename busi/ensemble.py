@@ -1,9 +1,15 @@
-"""``python -m busi.ensemble RUN... --output DIR``: several runs of a fold as one model, their mean."""
+"""``python -m busi.ensemble RUN... --output DIR``: several runs of a fold as one model, by their mean logits.
+
+Source: Lakshminarayanan, Pritzel, Blundell, "Simple and Scalable Predictive Uncertainty Estimation using Deep
+Ensembles", NeurIPS 2017; logits instead of probabilities, so that one temperature can calibrate the mean.
+"""
 
 import argparse
+import hashlib
 import logging
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -27,56 +33,84 @@ from busi.evidence import ARMS, find
 from busi.fit import log_intervals
 from busi.guides import guide_judged
 from busi.maps import default_device
-from busi.runs import Run, start_run
-from busi.scoring import Metrics, judged_splits
+from busi.runs import Run, open_run, start_run
+from busi.scoring import Metrics, judged_splits, score_classification, score_segmentation
 from busi.types import InputError
 
 log = logging.getLogger(__name__)
 
-SHARED = ("image_size", "mask_rule", "module.threshold", "data.balance", "data.need_masks")
-"""What the configs of members must share; nothing is averaged but what networks say."""
-FINGERPRINTS = ("data", "split", "debug")
+SAME_FACTS = ("data", "split", "debug")
+SAME_SETTINGS = ("image_size", "mask_rule", "module.threshold", "data.balance", "data.need_masks")
+"""What members must share; only logits are averaged."""
+
+Place = tuple[int, int]
+"""Position in `ARMS`, and test fold."""
 
 
 def main() -> None:
     """Parse the arguments and make ensembles."""
-    parser = argparse.ArgumentParser(prog="python -m busi.ensemble", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m busi.ensemble", description=__doc__.split("\n")[0])
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folders, or folders of them")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder for their run folders"
+    )
+    parser.add_argument("--data", type=Path, help="where the runs' data lies now, if it was moved")
     arguments = parser.parse_args()
-    if arguments.output.exists() and any(arguments.output.iterdir()):
-        raise InputError(f"{arguments.output} is not empty: give a new folder with --output")
+    runs = [run for folder in arguments.runs for run in find(folder)]
     try:
-        make_ensembles([run for folder in arguments.runs for run in find(folder)], arguments.output)
+        make_ensembles(runs, arguments.output, arguments.data)
     except OSError as error:
         raise InputError(f"cannot write to {arguments.output}: {error.strerror}. Give another") from error
 
 
-def make_ensembles(runs: Sequence[Run], output: Path) -> list[Run]:
+def make_ensembles(runs: Sequence[Run], output: Path, root: Path | None = None) -> list[Run]:
     """Make an ensemble of the runs of every fold, segmentation and each kind of guide.
 
     Args:
         runs: Finished, at least two of each fold; those with ``data.leave_out`` are left aside.
-        output: Where they go, as ``segmentation/<fold>`` and ``<guide>/<fold>``.
+        output: Where they go, as ``segmentation/<fold>`` and ``<guide>/<fold>``; what an earlier call
+            finished there is kept.
+        root: Where the data lies, if it was moved.
 
     Returns:
         The ensembles, which are run folders like any other.
 
     Raises:
-        InputError: If runs do not belong together.
+        InputError: If runs do not belong together. Then nothing is written.
     """
-    judging = [run for run in runs if run.provenance.get("leave_out") is None]
-    if not judging:
-        raise InputError("only runs with data.leave_out were given: they guide others, and judge nothing")
-    groups = [list(members) for _, members in groupby(sorted(judging, key=_place), _place)]
-    for members in groups:
-        check_members(members)
-    made: list[Run] = []
-    for members in groups:
-        arm, fold = members[0].arm, members[0].provenance["fold"]
+    groups = group_runs(runs)
+    guided_by = {place: find_segmenters(place, groups) for place in groups}
+    made: dict[Place, Run] = {}
+    for place, members in groups.items():
+        arm, fold = ARMS[place[0]], place[1]
         log.info("%s, fold %d: ensemble of %d runs", arm, fold, len(members))
-        made.append(make_ensemble(members, output / arm / str(fold), made))
-    return made
+        guide = guided_by[place]
+        segmenter = made[guide] if guide else None
+        made[place] = make_ensemble(members, output / arm / str(fold), segmenter, root)
+    return list(made.values())
+
+
+def group_runs(runs: Sequence[Run]) -> dict[Place, list[Run]]:
+    """Members by place, segmentation first, in an order that does not depend on that of the runs.
+
+    Raises:
+        InputError: If there is nothing to average, or members do not belong together.
+    """
+    given = {run.folder.resolve(): run for run in runs if run.provenance.get("leave_out") is None}
+    if not given:
+        raise InputError("only runs with data.leave_out were given: they guide others, and judge nothing")
+    ordered = sorted(given.values(), key=lambda run: (_place(run), run.config.seed, run.provenance["recipe"]))
+    groups = {place: list(members) for place, members in groupby(ordered, _place)}
+    for members in groups.values():
+        check_members(members)
+    for (arm, fold), members in groups.items():
+        first = next(others for place, others in groups.items() if place[0] == arm)
+        if _recipes(members) != _recipes(first):
+            raise InputError(
+                f"{ARMS[arm]}: folds {first[0].provenance['fold']} and {fold} have different members (seeds "
+                f"{_seeds(first)} and {_seeds(members)}). Give the same of every fold"
+            )
+    return groups
 
 
 def check_members(members: Sequence[Run]) -> None:
@@ -84,15 +118,20 @@ def check_members(members: Sequence[Run]) -> None:
     first, place = members[0], f"{members[0].arm}, fold {members[0].provenance['fold']}"
     if len(members) < 2:
         raise InputError(f"{place}: there is only {first.folder}. Give at least two, e.g. of other seeds")
+    made_of: dict[str, Run] = {}
     for run in members:
         if not run.finished:
             raise InputError(f"{run.folder} is not finished: python -m busi.train resume={run.folder}")
         if run.members:
             raise InputError(f"{run.folder} is an ensemble already: give the runs that it was made of")
-        ours, theirs = first.config, run.config
-        different = [name for name in FINGERPRINTS if run.provenance[name] != first.provenance[name]]
+        twin = made_of.setdefault(f"{run.provenance['settings']} {run.provenance['parents']}", run)
+        if twin is not run:
+            raise InputError(f"{place}: {twin.folder} and {run.folder} are the same training. Leave one out")
+        different = [name for name in SAME_FACTS if run.provenance[name] != first.provenance[name]]
         different += [
-            name for name in SHARED if OmegaConf.select(ours, name) != OmegaConf.select(theirs, name)
+            name
+            for name in SAME_SETTINGS
+            if OmegaConf.select(run.config, name) != OmegaConf.select(first.config, name)
         ]
         if different:
             raise InputError(
@@ -101,42 +140,84 @@ def check_members(members: Sequence[Run]) -> None:
             )
 
 
-def make_ensemble(members: Sequence[Run], folder: Path, made: Sequence[Run] = ()) -> Run:
+def find_segmenters(place: Place, groups: Mapping[Place, Sequence[Run]]) -> Place | None:
+    """Whose ensemble guides that of some classifiers: the one of the segmentation models that they carry.
+
+    None where they carry none, or share one, and for segmentation itself.
+
+    Raises:
+        InputError: If they carry several, and the runs of just these were not given.
+    """
+    arm, segmentation = ARMS[place[0]], ARMS.index("segmentation")
+    inside = {_digest(run, "segmenter.") for run in groups[place] if place[0] != segmentation}
+    if len(inside) < 2:
+        return None
+    given = {_digest(run, "network."): run for run in groups.get((segmentation, place[1]), [])}
+    if given.keys() == inside:
+        return segmentation, place[1]
+    extra = [str(given[digest].folder) for digest in given.keys() - inside]
+    raise InputError(
+        f"{arm}, fold {place[1]}: these classifiers carry {len(inside)} segmentation models, which need an "
+        "ensemble too. "
+        + (f"Leave out what is none of them: {', '.join(extra)}" if extra else "Give the runs of all of them")
+    )
+
+
+def make_ensemble(
+    members: Sequence[Run], folder: Path, segmenter: Run | None = None, root: Path | None = None
+) -> Run:
     """Make one run of several, and measure it as they were.
 
     Args:
         members: See `check_members`.
         folder: The new run folder.
-        made: Ensembles of segmentation runs, which may guide those of classifiers.
+        segmenter: The ensemble that guides classifiers; None where they keep the model that they share.
+        root: Where the data lies, if it was moved.
 
     Raises:
-        InputError: If the members are classifiers with several segmentation models, of which `made` has no
-            ensemble.
+        InputError: If the folder holds something else, or the data is not that of the members.
     """
     began = time.monotonic()
+    parents: dict[str, Any] = {"members": [str(run.folder.resolve()) for run in members]}
+    if (folder / "provenance.json").exists():
+        there = open_run(folder)
+        if there.members != parents["members"]:
+            raise InputError(f"{folder} holds another run: give a new folder with --output")
+        if there.finished:
+            log.info("Finished already: %s", folder)
+            return there
+        shutil.rmtree(folder)  # of an earlier call that was stopped
     checkpoints = [read_checkpoint(run.best_checkpoint) for run in members]
-    cfg = ensemble_config([one.config for one in checkpoints], folder)
+    cfg = ensemble_config([run.config for run in members], folder)
+    cfg.data.root = str(root or cfg.data.root)
     cfg.test = all(run.provenance["tested"] for run in members)
+    if not cfg.test:
+        log.info("The test fold is left alone: not every member has scored it")
     data: BUSIDataModule = instantiate(cfg.data)
-    parent = find_segmenter(members, made)
-    card = make_card(cfg, data.cohort, parent.card if parent else None)
+    weights = ensemble_weights(cfg, checkpoints)
+    parent = checkpoints[0].card["parent"]
+    if segmenter:
+        guide = read_checkpoint(segmenter.best_checkpoint)
+        parent, state = guide.card, guide.part("network.")
+        parents["seg_ckpt"] = str(guide.path.resolve())
+    elif parent:
+        state = checkpoints[0].part("segmenter.")
+        parents["seg_ckpt"] = members[0].provenance["parents"]["seg_ckpt"]
+    if parent:
+        weights |= {f"segmenter.{name}": x for name, x in state.items()}
+    card = make_card(cfg, data.cohort, parent)
     for one in checkpoints:
         if any(set(one.card[split]) != set(card[split]) for split in ("train", "val")):
             raise InputError(f"{one.path} was trained on other pictures than {data.root} holds now")
-    weights = ensemble_weights(cfg, checkpoints)
-    parents: dict[str, Any] = {"members": [str(run.folder.resolve()) for run in members]}
-    if parent:
-        weights |= {f"segmenter.{name}": x for name, x in parent.part("network.").items()}
-        parents["seg_ckpt"] = str(parent.path.resolve())
     run = start_run(folder, cfg, data.cohort, parents, "busi.ensemble")
     content = {"busi": card, "state_dict": weights, "epoch": 0, "global_step": 0}
     WholeCheckpointIO().save_checkpoint(content, run.best_checkpoint)
     metrics = measure(run, cfg, data)
-    seconds = round(time.monotonic() - began, 1)
     facts = {"epoch": None, "monitor": cfg.monitor, "monitored": None, "tested": cfg.test}
-    run = run.finish(metrics, **facts, seconds=seconds, device=str(default_device()))
+    facts |= {"seeds": [one.config.seed for one in checkpoints], "device": str(default_device())}
+    run = run.finish(metrics, **facts, seconds=round(time.monotonic() - began, 1))
     log_intervals(metrics)
-    log.info("Finished in %.0f s: %s", seconds, run.folder)
+    log.info("Finished in %.0f s: %s", run.provenance["seconds"], run.folder)
     return run
 
 
@@ -175,39 +256,33 @@ def ensemble_weights(cfg: DictConfig, checkpoints: Sequence[Checkpoint]) -> dict
     return {f"network.{name}": x for name, x in state.items()} | shared
 
 
-def find_segmenter(members: Sequence[Run], made: Sequence[Run]) -> Checkpoint | None:
-    """The segmentation model that guides an ensemble of classifiers: the one they share, or an ensemble.
-
-    Returns:
-        Its checkpoint; None where nothing guides by prediction.
-    """
-    paths = {run.provenance["parents"].get("seg_ckpt") for run in members}
-    if paths == {None}:
-        return None
-    if len(paths) == 1:
-        return read_checkpoint(Path(paths.pop()))
-    for run in made:
-        if {str(Path(folder) / "checkpoints" / "best.ckpt") for folder in run.members} == paths:
-            return read_checkpoint(run.best_checkpoint)
-    folders = sorted(str(Path(path).parents[1]) for path in paths if path)
-    raise InputError(
-        f"these classifiers have {len(paths)} segmentation models: to make one of these too, give their runs "
-        f"as well: {' '.join(folders)}"
-    )
-
-
 def measure(run: Run, cfg: DictConfig, data: BUSIDataModule) -> Metrics:
     """Predict and measure with what the checkpoint of a run holds."""
     checkpoint = read_checkpoint(run.best_checkpoint)
-    if cfg.stage == "cls":
-        guide_judged(data, checkpoint, judged_splits(cfg))
-    network = load_network(checkpoint) if cfg.stage == "seg" else load_classifier(checkpoint)
-    metrics: Metrics = instantiate(cfg.score)(cfg, network.to(default_device()), data, run.folder)
-    return metrics
+    if cfg.stage == "seg":
+        return score_segmentation(cfg, load_network(checkpoint).to(default_device()), data, run.folder)
+    guide_judged(data, checkpoint, judged_splits(cfg))
+    return score_classification(cfg, load_classifier(checkpoint).to(default_device()), data, run.folder)
 
 
-def _place(run: Run) -> tuple[int, int]:
+def _place(run: Run) -> Place:
     return ARMS.index(run.arm), int(run.provenance["fold"])
+
+
+def _recipes(members: Sequence[Run]) -> list[str]:
+    return [run.provenance["recipe"] for run in members]
+
+
+def _seeds(members: Sequence[Run]) -> str:
+    return ", ".join(str(run.config.seed) for run in members)
+
+
+def _digest(run: Run, prefix: str) -> str:
+    """Of the weights of one part of a run's best checkpoint."""
+    digest = hashlib.sha256()
+    for name, x in sorted(read_checkpoint(run.best_checkpoint).part(prefix).items()):
+        digest.update(name.encode() + x.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":

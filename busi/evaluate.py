@@ -78,7 +78,7 @@ def evaluate(run: Run, data: BUSIDataModule, output: Path) -> Path:
     facts = {"data": data.cohort.data_fingerprint, "split": data.cohort.split_fingerprint, "tested": True}
     tried = Run(output, {**run.provenance, **facts, "evaluated": str(run.folder)})
     found = read_predictions(tried)
-    arm = Arm(found.arm, ((found,),))
+    arm = Arm(tried.arm, ((found,),))
     return write_report([arm], output, f"{run.folder} on {data.root}", about(run, data))
 
 

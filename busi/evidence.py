@@ -45,11 +45,6 @@ class Predictions:
         return int(self.run.provenance["fold"])
 
     @property
-    def arm(self) -> str:
-        """What is judged, see `Arm`."""
-        return self.run.arm
-
-    @property
     def seed(self) -> int:
         """Of the training."""
         return int(self.run.config.seed)
@@ -91,6 +86,13 @@ class Arm:
         """The name, with a warning where the guide gives the label away."""
         return f"{self.name}{UPPER_BOUND.get(self.name, '')}"
 
+    @property
+    def trainings(self) -> str:
+        """In words, how many trainings a number is the mean of, or an ensemble."""
+        if members := self.seeds[0][0].run.members:
+            return f"ensemble of {len(members)}"
+        return "one seed" if len(self.seeds) == 1 else f"{len(self.seeds)} seeds"
+
     def only(self, folds: Sequence[int]) -> "Arm":
         """The same with these folds alone."""
         seeds = (tuple(one for one in seed if one.fold in folds) for seed in self.seeds)
@@ -123,9 +125,9 @@ def read_evidence(folders: Sequence[Path], partial: bool) -> list[Arm]:
     check_same(found, "data", "data sets")
     check_same(found, "split", "splits")
     check_folds(found, partial)
-    found = sorted(found, key=lambda one: (ARMS.index(one.arm), one.seed, one.fold))
+    found = sorted(found, key=lambda one: (ARMS.index(one.run.arm), one.seed, one.fold))
     arms = []
-    for name, runs_of_arm in groupby(found, key=lambda one: one.arm):
+    for name, runs_of_arm in groupby(found, key=lambda one: one.run.arm):
         seeds = (tuple(folds) for _, folds in groupby(runs_of_arm, key=lambda one: one.seed))
         arms.append(Arm(name, tuple(seeds)))
     for arm in arms:
@@ -169,9 +171,10 @@ def read_predictions(run: Run) -> Predictions:
         InputError: If it did not, or the file is missing or damaged, or lacks a split.
     """
     if not run.provenance.get("tested"):
-        raise InputError(
-            f"{run.folder} did not score its test fold: python -m busi.train resume={run.folder} test=true"
-        )
+        how = "let its members, and make it again: " if run.members else ""
+        scored = run.members or [str(run.folder)]
+        commands = "; ".join(f"python -m busi.train resume={folder} test=true" for folder in scored)
+        raise InputError(f"{run.folder} did not score its test fold: {how}{commands}")
     path = run.folder / "predictions.csv"
     columns = read_columns(path, run.provenance["stage"])
     if missing := {"val", "test"} - set(columns["split"].tolist()):
@@ -211,14 +214,14 @@ def check_folds(found: Sequence[Predictions], partial: bool) -> None:
     seen: dict[tuple[str, int, int], Path] = {}
     folds: dict[tuple[str, int], set[int]] = {}
     for one in found:
-        key = (one.arm, one.seed, one.fold)
+        key = (one.run.arm, one.seed, one.fold)
         if key in seen:
             raise InputError(
-                f"fold {one.fold} of {one.arm} with seed {one.seed} is there twice: {seen[key]} and "
+                f"fold {one.fold} of {one.run.arm} with seed {one.seed} is there twice: {seen[key]} and "
                 f"{one.run.folder}. Leave one out"
             )
         seen[key] = one.run.folder
-        folds.setdefault((one.arm, one.seed), set()).add(one.fold)
+        folds.setdefault((one.run.arm, one.seed), set()).add(one.fold)
     num_folds = int(found[0].run.config.data.num_folds)
     for (arm, seed), there in folds.items():
         if missing := sorted(set(range(num_folds)) - there):

@@ -24,6 +24,7 @@ from busi.maps import default_device, predict_squares, resize_guide
 from busi.modules.classification import balanced_weights, prior_correction
 from busi.paths import file_hash
 from busi.runs import Run, find_runs, open_run
+from busi.settings import SEED_SETTINGS, settings_fingerprint
 from busi.types import InputError
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,11 @@ def check_fit(cfg: DictConfig, parent: Checkpoint) -> None:
     Warns if the sizes of both are such that nothing can be predicted with them.
     """
     theirs = parent.config
+    if cfg.encoder_weights == "segmenter" and theirs.model.network._target_.endswith(".Ensemble"):
+        raise InputError(
+            f"encoder_weights=segmenter: {parent.path} is an ensemble, with several encoders. Give packaged, "
+            "imagenet or none"
+        )
     if cfg.encoder_weights == "segmenter" and theirs.encoder != cfg.encoder:
         raise InputError(
             f"encoder_weights=segmenter: {parent.path} has encoder={theirs.encoder}. Give the same here, or "
@@ -124,20 +130,20 @@ def find_parent(cfg: DictConfig, cohort: Cohort) -> Checkpoint:
         for run in runs
         if not run.members and all(run.provenance.get(key) == value for key, value in wanted.items())
     ]
-    fitting = [run for run in fitting if run.config.seed == cfg.seed] or fitting
     if not fitting:
         others = f" ({len(runs)} finished runs there are of other data, splits or folds)" if runs else ""
         raise InputError(
             "seg_ckpt=auto found no finished segmentation run on this data, split and fold in "
             f"{cfg.output_dir}{others}. Make one with: {seg_command(cfg)}; or go without: guide=blank"
         )
-    if len({run.provenance["settings"] for run in fitting}) > 1 and not cfg.debug:
+    if len({settings_fingerprint(run.config, SEED_SETTINGS) for run in fitting}) > 1 and not cfg.debug:
         listed = ", ".join(f"{run.folder} ({run.provenance['settings']})" for run in fitting)
         raise InputError(
             f"seg_ckpt=auto found runs with different settings: {listed}. Choose with seg_ckpt=FOLDER"
         )
-    log.info("seg_ckpt=auto: %s", fitting[0].folder)
-    return read_checkpoint(fitting[0].best_checkpoint)
+    chosen = next((run for run in fitting if run.config.seed == cfg.seed), fitting[0])
+    log.info("seg_ckpt=auto: %s", chosen.folder)
+    return read_checkpoint(chosen.best_checkpoint)
 
 
 def open_finished(folder: Path) -> Run:

@@ -165,7 +165,9 @@ def calibrate(facts: Facts, run: Run) -> Facts:
             if name.startswith("threshold_at_")
         },
         metrics=read_metrics(run),
-        origin=facts.origin | {key: run.provenance[key] for key in ("recipe", "settings", "finished")},
+        origin=facts.origin
+        | {key: run.provenance[key] for key in ("recipe", "settings", "finished")}
+        | ({"seeds": run.provenance["seeds"]} if run.members else {}),
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,9 +20,11 @@ from torch import nn
 from busi import Predictor
 from busi.checkpoints import load_classifier, load_network, load_segmenter, read_checkpoint
 from busi.data.geometry import letterbox, quantize, unletterbox
+from busi.data.phantom import make_phantom
 from busi.data.records import file_name, read_gray
 from busi.ensemble import check_members, make_ensemble, make_ensembles
 from busi.evidence import find_records, read_evidence
+from busi.export import export
 from busi.fit import fit, go_on
 from busi.guides import find_parent
 from busi.maps import predict_squares, resize_guide
@@ -144,7 +147,7 @@ def test_classifiers_of_one_segmentation_model_keep_it(
     state, expected = inside[0].state_dict(), read_checkpoint(seg.best_checkpoint).part("network.")
     assert state.keys() == expected.keys()
     assert all(torch.equal(state[name], expected[name]) for name in state)
-    assert made.config.encoder == "tf_efficientnet_lite0 and resnet10t"
+    assert sorted(made.config.encoder.split(" and ")) == ["resnet10t", "tf_efficientnet_lite0"]
 
 
 def test_blank_guides_need_no_segmentation_model(configs: Compose, tmp_path: Path) -> None:
@@ -172,7 +175,9 @@ def test_what_does_not_belong_together_is_refused(
 ) -> None:
     first, second = members["seg"]
     with pytest.raises(InputError, match="Give at least two"):
-        make_ensembles([first], tmp_path / "out")
+        make_ensembles([first, Run(first.folder / "." / "", first.provenance)], tmp_path / "out")
+    with pytest.raises(InputError, match="are the same training. Leave one out"):
+        check_members([first, Run(tmp_path / "copy", first.provenance)])
     with pytest.raises(InputError, match="is an ensemble already"):
         check_members([first, ensembles["seg"]])
     with pytest.raises(InputError, match="not finished: python -m busi.train resume="):
@@ -182,12 +187,73 @@ def test_what_does_not_belong_together_is_refused(
     larger = fit(configs("stage=seg", "image_size=64"), tmp_path / "larger")
     with pytest.raises(InputError, match="differ in image_size, and cannot"):
         check_members([first, larger])
-    with pytest.raises(InputError, match=f"give their runs as well: {first.folder} {second.folder}"):
-        make_ensembles(members["cls"], tmp_path / "out")
     inner = [Run(run.folder, run.provenance | {"leave_out": 2}) for run in members["seg"]]
     with pytest.raises(InputError, match="they guide others, and judge nothing"):
         make_ensembles(inner, tmp_path / "out")
-    assert not list((tmp_path / "out").rglob("provenance.json"))
+    with pytest.raises(InputError, match="carry 2 segmentation models, .* Give the runs of all of them"):
+        make_ensembles(members["cls"], tmp_path / "out")
+    third = fit(configs("stage=seg", "seed=2"), tmp_path / "third")
+    with pytest.raises(InputError, match=f"Leave out what is none of them: {third.folder}"):
+        make_ensembles([*members["cls"], *members["seg"], third], tmp_path / "out")
+    copied = shutil.copytree(second.folder, tmp_path / "second")
+    other_fold = [Run(run.folder, run.provenance | {"fold": 1}) for run in (open_run(copied), third)]
+    with pytest.raises(InputError, match=r"folds 0 and 1 have different members \(seeds 0, 1 and 1, 2\)"):
+        make_ensembles([*members["seg"], *other_fold], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_order_of_runs_does_not_matter(
+    ensembles: dict[str, Run], members: dict[str, list[Run]], tmp_path: Path
+) -> None:
+    (again,) = make_ensembles(members["seg"][::-1], tmp_path)
+    assert again.members == ensembles["seg"].members
+    assert again.provenance["recipe"] == ensembles["seg"].provenance["recipe"]
+    assert read_table(again.folder / "predictions.csv") == read_table(
+        ensembles["seg"].folder / "predictions.csv"
+    )
+
+
+def test_the_same_command_goes_on(
+    ensembles: dict[str, Run], members: dict[str, list[Run]], tmp_path: Path
+) -> None:
+    """What is finished is kept, what was stopped is made again, and nothing else is touched."""
+    folder = tmp_path / "segmentation" / "0"
+    shutil.copytree(ensembles["seg"].folder, folder)
+    before = (folder / "provenance.json").read_text()
+    make_ensembles(members["seg"], tmp_path)
+    assert (folder / "provenance.json").read_text() == before
+    stopped = json.loads(before) | {"finished": None}
+    (folder / "provenance.json").write_text(json.dumps(stopped))
+    (folder / "metrics.json").unlink()
+    assert make_ensembles(members["seg"], tmp_path)[0].finished
+    assert (folder / "metrics.json").is_file()
+    third = Run(members["seg"][0].folder, members["seg"][0].provenance)
+    shutil.rmtree(folder)
+    shutil.copytree(third.folder, folder)
+    with pytest.raises(InputError, match="holds another run"):
+        make_ensembles(members["seg"], tmp_path)
+    assert read_table(folder / "predictions.csv") == read_table(third.folder / "predictions.csv")
+
+
+@pytest.mark.slow
+def test_an_ensemble_is_exported_and_tried_on_other_data(
+    ensembles: dict[str, Run], cache: Path, tmp_path: Path
+) -> None:
+    export(ensembles["cls"].folder, tmp_path / "bundle")
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    assert "the mean logits of 2 trainings with the seeds 0, 1" in card
+    record = next(iter(find_records(ensembles["cls"]).values()))
+    found, expected = (
+        Predictor(source)(record.image).probs for source in (tmp_path / "bundle", ensembles["cls"].folder)
+    )
+    assert found == pytest.approx(expected, abs=1e-4)
+    other = make_phantom(tmp_path / "other", (10, 10, 10), 96, 9)
+    command = [sys.executable, "-m", "busi.evaluate", str(ensembles["cls"].folder), "--cache", str(cache)]
+    command += ["--data", str(other), "--output", str(tmp_path / "evaluation")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "evaluation" / "index.html").read_text()
+    assert "ensemble of 2" in page
 
 
 def test_an_ensemble_is_neither_trained_nor_taken_for_a_run_to_train_like(
@@ -196,29 +262,29 @@ def test_an_ensemble_is_neither_trained_nor_taken_for_a_run_to_train_like(
     unjudged = Run(ensembles["seg"].folder, ensembles["seg"].provenance | {"tested": False})
     with pytest.raises(InputError, match="is an ensemble and cannot go on"):
         go_on(unjudged, test=True)
-    folder = Path(configs().output_dir) / "ensemble"
+    folder, other = (Path(configs().output_dir) / name for name in ("ensemble", "other"))
     shutil.copytree(ensembles["seg"].folder, folder)
     try:
         for seed, run in enumerate(members["seg"]):
             cfg = configs("stage=cls", f"seed={seed}", "seg_ckpt=auto")
             assert find_parent(cfg, hydra.utils.instantiate(cfg.data).cohort).path == run.best_checkpoint
+        fit(configs("stage=seg", "seed=3", "optimizer.lr=1e-4"), other)
+        with pytest.raises(InputError, match="different settings"):
+            find_parent(cfg, hydra.utils.instantiate(cfg.data).cohort)
     finally:
         shutil.rmtree(folder)
+        shutil.rmtree(other)
+    with pytest.raises(InputError, match="is an ensemble, with several encoders"):
+        fit(configs("stage=cls", f"seg_ckpt={ensembles['seg'].folder}", "encoder_weights=segmenter"), folder)
     cfg = configs("stage=cls", "guide=crossfit", f"seg_ckpt={ensembles['seg'].folder}")
     with pytest.raises(InputError, match=r"is an ensemble, .* seg_ckpt=.*seg0"):
         fit(cfg, folder)
 
 
-def test_the_command_keeps_what_is_there(members: dict[str, list[Run]], tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_is_one_line(members: dict[str, list[Run]], tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("")
-    command = [
-        sys.executable,
-        "-m",
-        "busi.ensemble",
-        str(members["seg"][0].folder),
-        "--output",
-        str(tmp_path),
-    ]
+    command = [sys.executable, "-m", "busi.ensemble", "--output", str(tmp_path / "mine.txt")]
+    command += [str(run.folder) for run in members["seg"]]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
     assert done.returncode == 1
-    assert done.stderr.strip() == f"error: {tmp_path} is not empty: give a new folder with --output"
+    assert re.fullmatch(r"error: .*mine\.txt.*\n", done.stderr)

@@ -35,7 +35,7 @@ def runs(configs: Compose) -> Path:
 
 def test_runs_are_read_in_order_with_their_columns(runs: Path) -> None:
     found = read([runs])
-    assert [(one.arm, one.fold) for one in found] == [
+    assert [(one.run.arm, one.fold) for one in found] == [
         *(("segmentation", fold) for fold in range(3)),
         *(("blank", fold) for fold in range(3)),
     ]

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from busi import Predictor
-from busi.explain import Explainer, find_last_map
+from busi.explain import Explainer, find_last_maps
+from busi.models.ensemble import Ensemble
 from busi.pipeline import Pipeline, as_network, load_pipeline
 from tests.test_predictor import make_picture
 
@@ -52,7 +53,22 @@ def test_last_map_is_the_one_before_pooling() -> None:
     network = nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
     )
-    assert find_last_map(network, torch.zeros(1, 1, 8, 8)) is network[1]
+    assert find_last_maps(network, torch.zeros(1, 1, 8, 8)) == [network[1]]
+
+
+def test_evidence_of_an_ensemble_is_the_mean_of_its_members() -> None:
+    """One member calls class 1 by the picture, one by the guide."""
+    picture, guide = Spot(), Spot()
+    guide.map.weight.data = guide.map.weight.data[[1, 0, 2]]
+    gray = np.zeros((32, 32), np.uint8)
+    gray[4:12, 6:20] = 200
+    one, other, both = (
+        Explainer(Pipeline(Right(), network, 1.0, 32).eval(), 32).locate(gray, 1)
+        for network in (picture, guide, Ensemble([picture, guide]))
+    )
+    expected = gray / 255 + other  # the picture's own scale, before each map is brought to 1
+    assert np.allclose(one, gray / 200, atol=1e-6)
+    assert np.allclose(both, expected / expected.max(), atol=1e-6)
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 70), (1, 1), (500, 300)])

@@ -33,7 +33,7 @@ def describe_arm(arm: Arm, judged: Sequence[Judged], found: Estimates) -> tuple[
     confusion = np.sum([_confusion(one) for one in judged], axis=0)
     header = ["", "precision", "recall", "F1", "pictures"]
     report = class_report(judged)
-    note = f"summed over {len(judged)} seeds" if len(judged) > 1 else "one seed"
+    note = f"summed over {arm.trainings}" if len(judged) > 1 else arm.trainings
     curves = {name: [(one, k) for one in judged] for k, name in enumerate(CLASSES)}
     blocks: list[Block] = [
         Picture(

@@ -36,7 +36,7 @@ def describe_diagnosis(arms: Sequence[Arm]) -> tuple[list[Section], Facts]:
     """The sections on diagnosis, and their numbers."""
     judged = {arm.name: [judge(seed) for seed in arm.seeds] for arm in arms}
     found = {arm.name: estimate(judged[arm.name]) for arm in arms}
-    titles = {arm.name: f"{arm.title}, {seeds_of(arm)}" for arm in arms}
+    titles = {arm.name: f"{arm.title}, {arm.trainings}" for arm in arms}
     blocks: list[Block] = [
         EXPLANATION,
         estimate_table(NAMES, {titles[name]: x for name, x in found.items()}, "Diagnosis by guide"),
@@ -118,11 +118,6 @@ def describe_groups(arms: Sequence[Arm], judged: Mapping[str, Sequence[Judged]])
     )
     header = ["guide", "", "pictures", *(NAMES[name] for name in names)]
     return Section("Subgroups", [text, Table(header, rows)]), values
-
-
-def seeds_of(arm: Arm) -> str:
-    """How many seeds there are."""
-    return "one seed" if len(arm.seeds) == 1 else f"{len(arm.seeds)} seeds"
 
 
 def _listed(folds: Sequence[int]) -> str:

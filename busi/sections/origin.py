@@ -41,6 +41,7 @@ def describe_origin(arms: Sequence[Arm], about: str) -> tuple[Section, Facts]:
             [describe_run(one) for one in found],
             "Runs",
         ),
+        *members_of(found),
         Table(["command"], [[command] for command in commands], "Their commands"),
         Table(["", ""], [[name, value] for name, value in software(found).items()], "Software and machine"),
         f"This report: {environment['command']} (busi {environment['busi']}, commit "
@@ -77,8 +78,8 @@ def describe_run(one: Predictions) -> list[Cell]:
     commit = str(facts["git_commit"] or "unknown")
     return [
         str(one.run.folder),
-        one.arm,
-        one.seed,
+        one.run.arm,
+        ", ".join(map(str, facts.get("seeds", [one.seed]))),
         one.fold,
         facts["epoch"],
         in_words(facts["finished"]),
@@ -86,6 +87,13 @@ def describe_run(one: Predictions) -> list[Cell]:
         facts["device"],
         commit[:10] + ("-dirty" if commit.endswith("-dirty") else ""),
     ]
+
+
+def members_of(found: Sequence[Predictions]) -> list[Block]:
+    """A table of what ensembles were made of; none without ensembles."""
+    runs = [one.run for one in found if one.run.members]
+    rows: list[list[Cell]] = [[str(run.folder), ", ".join(run.members)] for run in runs]
+    return [Table(["ensemble", "members"], rows, "What the ensembles were made of")] if rows else []
 
 
 def in_words(time: str) -> str:

@@ -52,7 +52,7 @@ def describe_masks(arm: Arm) -> tuple[Section, Facts]:
     some = {**ways["by_size"], **ways["by_marks"]}
     blocks: list[Block] = [
         EXPLANATION,
-        estimate_table(NAMES, found["by_class"], "Test pictures of all folds, with 95 % intervals"),
+        estimate_table(NAMES, found["by_class"], f"Test pictures, {arm.trainings}, with 95 % intervals"),
         estimate_table(NAMES, found["by_fold"], "Fold by fold"),
         group_table(some, lesion, {**found["by_size"], **found["by_marks"]}),
     ]
