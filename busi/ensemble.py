@@ -231,16 +231,28 @@ def ensemble_config(members: Sequence[DictConfig], folder: Path) -> DictConfig:
         }
         for one in members
     ]
-    cfg = members[0].copy()
+    cfg = move_config(members[0], folder)
     cfg.model = {
         "stage": cfg.stage,
         "network": {"_target_": "busi.models.ensemble.Ensemble", "members": networks},
         "mirror": False,
     }
     cfg.encoder = " and ".join(dict.fromkeys(one.encoder for one in members))
-    # Nothing is trained.
-    cfg.run_dir, cfg.callbacks, cfg.logger = str(folder), {}, {}
+    cfg.callbacks, cfg.logger = {}, {}  # nothing is trained
     return cfg
+
+
+def move_config(cfg: DictConfig, folder: Path) -> DictConfig:
+    """The config of a run as if it were in another folder, which several values name."""
+
+    def moved(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: moved(value) for key, value in node.items()}
+        if isinstance(node, list):
+            return [moved(value) for value in node]
+        return node.replace(cfg.run_dir, str(folder)) if isinstance(node, str) else node
+
+    return OmegaConf.create(moved(OmegaConf.to_container(cfg)))
 
 
 def ensemble_weights(cfg: DictConfig, checkpoints: Sequence[Checkpoint]) -> dict[str, Tensor]:

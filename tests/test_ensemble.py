@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import hydra
@@ -288,3 +289,17 @@ def test_an_output_that_cannot_be_is_one_line(members: dict[str, list[Run]], tmp
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
     assert done.returncode == 1
     assert re.fullmatch(r"error: .*mine\.txt.*\n", done.stderr)
+
+
+def test_folds_of_ensembles_are_one_result(configs: Compose, tmp_path: Path) -> None:
+    """Two seeds of every fold, in folders whose names are in no order."""
+    runs = [
+        fit(configs("stage=cls", "guide=blank", f"seed={seed}", f"data.fold={fold}"), tmp_path / name)
+        for name, (seed, fold) in zip(
+            ["10", "2", "33", "4", "5", "6"], product((0, 1), range(3)), strict=True
+        )
+    ]
+    made = make_ensembles(runs, tmp_path / "ensembles")
+    assert [run.provenance["seeds"] for run in made] == [[0, 1]] * 3
+    (arm,) = read_evidence([tmp_path / "ensembles"], partial=False)
+    assert (arm.name, arm.folds, arm.trainings) == ("blank", (0, 1, 2), "ensemble of 2")
