@@ -252,7 +252,7 @@ def move_config(cfg: DictConfig, folder: Path) -> DictConfig:
             return [moved(value) for value in node]
         return node.replace(cfg.run_dir, str(folder)) if isinstance(node, str) else node
 
-    return OmegaConf.create(moved(OmegaConf.to_container(cfg)))
+    return DictConfig(moved(OmegaConf.to_container(cfg)))
 
 
 def ensemble_weights(cfg: DictConfig, checkpoints: Sequence[Checkpoint]) -> dict[str, Tensor]:
