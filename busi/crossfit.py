@@ -3,7 +3,7 @@
 import logging
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -12,8 +12,8 @@ from busi.checkpoints import Checkpoint, read_checkpoint
 from busi.data.cohort import Cohort
 from busi.data.splits import SPLITS, train_folds
 from busi.guard import find_seen_groups
-from busi.runs import Run, find_runs, open_run, read_overrides
-from busi.settings import FOLD_SETTINGS, NOT_SETTINGS, SEED_SETTINGS, find_differences
+from busi.runs import Run, find_runs, open_run, read_overrides, read_table
+from busi.settings import FOLD_SETTINGS, SEED_SETTINGS, settings_fingerprint
 from busi.types import InputError
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def find_guide_runs(cfg: DictConfig, parent: Checkpoint, cohort: Cohort) -> dict
             f"classifier with each of its members, as seg_ckpt={outer.members[0]}, and an ensemble of them"
         )
     can_train = train_folds(cfg.data.fold, cfg.data.num_folds)
-    inner = find_inner_runs(cfg, outer, can_train)
+    inner = find_inner_runs(cfg, outer, can_train, read_guide_runs(Path(cfg.run_dir)))
     if missing := [fold for fold in can_train if fold not in inner]:
         raise InputError(
             f"guide=crossfit found no finished run in {cfg.guide_runs} that trained like {outer.folder} but "
@@ -60,16 +60,20 @@ def find_guide_runs(cfg: DictConfig, parent: Checkpoint, cohort: Cohort) -> dict
     return guided_by
 
 
-def find_inner_runs(cfg: DictConfig, outer: Run, can_train: list[int]) -> dict[int, Run]:
+def find_inner_runs(
+    cfg: DictConfig, outer: Run, can_train: list[int], before: Collection[Path] = ()
+) -> dict[int, Run]:
     """Fold -> run of the outer run's recipe, data and split that trained on the other folds.
 
-    The newest of the outer run's seed; where there is none, the newest of another.
+    The newest of the outer run's seed; where there is none, the newest of another; but those `before`, which
+    guided a classifier that goes on, first of all.
     """
     found: dict[int, Run] = {}
     inner = [
         run for run in find_runs(Path(cfg.guide_runs), "seg") if run.provenance.get("leave_out") is not None
     ]
-    for run in sorted(inner, key=lambda run: run.config.seed != outer.config.seed):
+    inner.sort(key=lambda run: (run.folder.resolve() not in before, run.config.seed != outer.config.seed))
+    for run in inner:
         for fold in can_train:
             others = [other for other in can_train if other != fold]
             if fold not in found and run.provenance["trained_on"] == others and is_like(run, outer):
@@ -79,9 +83,9 @@ def find_inner_runs(cfg: DictConfig, outer: Run, can_train: list[int]) -> dict[i
 
 def is_like(run: Run, outer: Run) -> bool:
     """Whether a run has data, split and recipe of another, whatever its seed."""
-    names = ("data", "split", "debug")
-    return all(run.provenance[name] == outer.provenance[name] for name in names) and not find_differences(
-        run.config, outer.config, (*NOT_SETTINGS, *FOLD_SETTINGS, *SEED_SETTINGS)
+    names, chance = ("data", "split", "debug"), (*FOLD_SETTINGS, *SEED_SETTINGS)
+    return all(run.provenance[name] == outer.provenance[name] for name in names) and (
+        settings_fingerprint(run.config, chance) == settings_fingerprint(outer.config, chance)
     )
 
 
@@ -110,3 +114,9 @@ def check_guides(guided_by: Mapping[str, Path], cohort: Cohort) -> None:
 def guide_rows(guided_by: Mapping[str, Path], folder: Path) -> list[dict[str, object]]:
     """The table ``guides.csv`` of a run folder; runs are paths relative to it."""
     return [{"id": name, "run": os.path.relpath(run, folder)} for name, run in guided_by.items()]
+
+
+def read_guide_runs(folder: Path) -> set[Path]:
+    """The runs in ``guides.csv`` of a run folder; none where there is no such table."""
+    path = folder / "guides.csv"
+    return {(folder / row["run"]).resolve() for row in read_table(path)} if path.exists() else set()

@@ -6,8 +6,8 @@ Ensembles", NeurIPS 2017; logits instead of probabilities, so that one temperatu
 
 import argparse
 import hashlib
+import json
 import logging
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -33,6 +33,7 @@ from busi.evidence import ARMS, find
 from busi.fit import log_intervals
 from busi.guides import guide_judged
 from busi.maps import default_device
+from busi.paths import hold
 from busi.runs import Run, open_run, start_run
 from busi.scoring import Metrics, judged_splits, score_classification, score_segmentation
 from busi.types import InputError
@@ -56,7 +57,9 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, help="where the runs' data lies now, if it was moved")
     arguments = parser.parse_args()
-    runs = [run for folder in arguments.runs for run in find(folder)]
+    found = [(folder, run) for folder in arguments.runs for run in find(folder)]
+    # Ensembles that lie among the runs of a folder may be what an earlier call made there.
+    runs = [run for folder, run in found if run.folder == folder or not run.members]
     try:
         make_ensembles(runs, arguments.output, arguments.data)
     except OSError as error:
@@ -76,7 +79,8 @@ def make_ensembles(runs: Sequence[Run], output: Path, root: Path | None = None) 
         The ensembles, which are run folders like any other.
 
     Raises:
-        InputError: If runs do not belong together. Then nothing is written.
+        InputError: If runs do not belong together (then nothing is written), or a place below `output` holds
+            something else.
     """
     groups = group_runs(runs)
     guided_by = {place: find_segmenters(place, groups) for place in groups}
@@ -99,7 +103,7 @@ def group_runs(runs: Sequence[Run]) -> dict[Place, list[Run]]:
     given = {run.folder.resolve(): run for run in runs if run.provenance.get("leave_out") is None}
     if not given:
         raise InputError("only runs with data.leave_out were given: they guide others, and judge nothing")
-    ordered = sorted(given.values(), key=lambda run: (_place(run), run.config.seed, run.provenance["recipe"]))
+    ordered = sorted(given.values(), key=_order)
     groups = {place: list(members) for place, members in groupby(ordered, _place)}
     for members in groups.values():
         check_members(members)
@@ -120,10 +124,10 @@ def check_members(members: Sequence[Run]) -> None:
         raise InputError(f"{place}: there is only {first.folder}. Give at least two, e.g. of other seeds")
     made_of: dict[str, Run] = {}
     for run in members:
-        if not run.finished:
-            raise InputError(f"{run.folder} is not finished: python -m busi.train resume={run.folder}")
         if run.members:
             raise InputError(f"{run.folder} is an ensemble already: give the runs that it was made of")
+        if not run.finished:
+            raise InputError(f"{run.folder} is not finished: {run.how_to_finish}")
         twin = made_of.setdefault(f"{run.provenance['settings']} {run.provenance['parents']}", run)
         if twin is not run:
             raise InputError(f"{place}: {twin.folder} and {run.folder} are the same training. Leave one out")
@@ -177,23 +181,36 @@ def make_ensemble(
     Raises:
         InputError: If the folder holds something else, or the data is not that of the members.
     """
+    with hold(folder):
+        return _make_ensemble(members, folder, segmenter, root)
+
+
+def _make_ensemble(members: Sequence[Run], folder: Path, segmenter: Run | None, root: Path | None) -> Run:
     began = time.monotonic()
-    parents: dict[str, Any] = {"members": [str(run.folder.resolve()) for run in members]}
+    parents: dict[str, Any] = {
+        "members": [str(run.folder.resolve()) for run in members],
+        # Another one says that a member was trained again, or has scored its test fold since.
+        "members_finished": [run.provenance["finished"] for run in members],
+    }
     if (folder / "provenance.json").exists():
         there = open_run(folder)
         if there.members != parents["members"]:
             raise InputError(f"{folder} holds another run: give a new folder with --output")
-        if there.finished:
+        if there.finished and there.provenance["parents"].items() >= parents.items():
             log.info("Finished already: %s", folder)
             return there
-        shutil.rmtree(folder)  # of an earlier call that was stopped
+        (folder / "provenance.json").unlink()  # stopped, or of what its members were then
     checkpoints = [read_checkpoint(run.best_checkpoint) for run in members]
     cfg = ensemble_config([run.config for run in members], folder)
-    cfg.data.root = str(root or cfg.data.root)
+    if root:
+        cfg.data.root, cfg.data.download = str(root), False
     cfg.test = all(run.provenance["tested"] for run in members)
     if not cfg.test:
         log.info("The test fold is left alone: not every member has scored it")
     data: BUSIDataModule = instantiate(cfg.data)
+    first = members[0].provenance
+    if (data.cohort.data_fingerprint, data.cohort.split_fingerprint) != (first["data"], first["split"]):
+        raise InputError(f"{data.root} holds other data than {members[0].folder} was trained on")
     weights = ensemble_weights(cfg, checkpoints)
     parent = checkpoints[0].card["parent"]
     if segmenter:
@@ -202,13 +219,13 @@ def make_ensemble(
         parents["seg_ckpt"] = str(guide.path.resolve())
     elif parent:
         state = checkpoints[0].part("segmenter.")
-        parents["seg_ckpt"] = members[0].provenance["parents"]["seg_ckpt"]
+        parents["seg_ckpt"] = first["parents"]["seg_ckpt"]
     if parent:
         weights |= {f"segmenter.{name}": x for name, x in state.items()}
     card = make_card(cfg, data.cohort, parent)
     for one in checkpoints:
         if any(set(one.card[split]) != set(card[split]) for split in ("train", "val")):
-            raise InputError(f"{one.path} was trained on other pictures than {data.root} holds now")
+            raise InputError(f"{one.path} was trained or chosen on other pictures than the first member")
     run = start_run(folder, cfg, data.cohort, parents, "busi.ensemble")
     content = {"busi": card, "state_dict": weights, "epoch": 0, "global_step": 0}
     WholeCheckpointIO().save_checkpoint(content, run.best_checkpoint)
@@ -231,7 +248,8 @@ def ensemble_config(members: Sequence[DictConfig], folder: Path) -> DictConfig:
         }
         for one in members
     ]
-    cfg = move_config(members[0], folder)
+    cfg = members[0].copy()
+    cfg.run_dir = cfg.trainer.default_root_dir = str(folder)
     cfg.model = {
         "stage": cfg.stage,
         "network": {"_target_": "busi.models.ensemble.Ensemble", "members": networks},
@@ -240,19 +258,6 @@ def ensemble_config(members: Sequence[DictConfig], folder: Path) -> DictConfig:
     cfg.encoder = " and ".join(dict.fromkeys(one.encoder for one in members))
     cfg.callbacks, cfg.logger = {}, {}  # nothing is trained
     return cfg
-
-
-def move_config(cfg: DictConfig, folder: Path) -> DictConfig:
-    """The config of a run as if it were in another folder, which several values name."""
-
-    def moved(node: Any) -> Any:
-        if isinstance(node, dict):
-            return {key: moved(value) for key, value in node.items()}
-        if isinstance(node, list):
-            return [moved(value) for value in node]
-        return node.replace(cfg.run_dir, str(folder)) if isinstance(node, str) else node
-
-    return DictConfig(moved(OmegaConf.to_container(cfg)))
 
 
 def ensemble_weights(cfg: DictConfig, checkpoints: Sequence[Checkpoint]) -> dict[str, Tensor]:
@@ -275,6 +280,10 @@ def measure(run: Run, cfg: DictConfig, data: BUSIDataModule) -> Metrics:
         return score_segmentation(cfg, load_network(checkpoint).to(default_device()), data, run.folder)
     guide_judged(data, checkpoint, judged_splits(cfg))
     return score_classification(cfg, load_classifier(checkpoint).to(default_device()), data, run.folder)
+
+
+def _order(run: Run) -> tuple[Place, int, str, str]:
+    return _place(run), run.config.seed, run.provenance["recipe"], json.dumps(run.provenance["parents"])
 
 
 def _place(run: Run) -> Place:

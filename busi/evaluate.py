@@ -43,7 +43,7 @@ def main() -> None:
     began = time.monotonic()
     run = open_run(arguments.run)
     if not run.finished:
-        raise InputError(f"{run.folder} is not finished: python -m busi.train resume={run.folder}")
+        raise InputError(f"{run.folder} is not finished: {run.how_to_finish}")
     if (arguments.output / "provenance.json").exists():
         raise InputError(f"{arguments.output} holds a run: give another --output")
     data = open_data(run, arguments.data, arguments.on_bad, arguments.cache.expanduser())

@@ -90,7 +90,8 @@ class Arm:
     def trainings(self) -> str:
         """In words, how many trainings a number is the mean of, or an ensemble."""
         if members := self.seeds[0][0].run.members:
-            return f"ensemble of {len(members)}"
+            count = "an ensemble" if len(self.seeds) == 1 else f"{len(self.seeds)} ensembles"
+            return f"{count} of {len(members)} trainings"
         return "one seed" if len(self.seeds) == 1 else f"{len(self.seeds)} seeds"
 
     def only(self, folds: Sequence[int]) -> "Arm":
@@ -112,11 +113,11 @@ def read_evidence(folders: Sequence[Path], partial: bool) -> list[Arm]:
             other folds under another seed, or folds of different settings.
     """
     runs = [run for folder in folders for run in find(folder)]
-    unfinished = [str(run.folder) for run in runs if not run.finished]
-    if unfinished:
+    if unfinished := [run for run in runs if not run.finished]:
+        listed = ", ".join(str(run.folder) for run in unfinished[:5])
         raise InputError(
-            f"{len(unfinished)} runs are not finished: {', '.join(unfinished[:5])}. Go on with each by "
-            "python -m busi.train resume=FOLDER, or leave them out"
+            f"{len(unfinished)} runs are not finished: {listed}. "
+            f"Go on with each ({unfinished[0].how_to_finish}), or leave them out"
         )
     inner = [run for run in runs if run.provenance.get("leave_out") is not None]
     found = [read_predictions(run) for run in runs if run not in inner]
@@ -234,7 +235,14 @@ def check_folds(found: Sequence[Predictions], partial: bool) -> None:
 
 
 def check_arm(arm: Arm) -> None:
-    """Raise `InputError` if seeds have different folds, or folds different settings."""
+    """Raise `InputError` if seeds have different folds, folds other settings, or some are ensembles."""
+    runs = [one.run for seed in arm.seeds for one in seed]
+    sizes = {len(run.members) or 1: run.folder for run in runs}
+    if len(sizes) > 1:
+        listed = ", ".join(f"{folder} of {size}" for size, folder in sizes.items())
+        raise InputError(
+            f"{arm.name} has runs of different numbers of trainings ({listed}): report each alone"
+        )
     for seed in arm.seeds:
         if folds := {one.fold for one in seed} ^ set(arm.folds):
             raise InputError(

@@ -105,7 +105,7 @@ def find_run(source: Path) -> Run | None:
     if source.is_dir():
         run = open_run(source)
         if not run.finished:
-            raise InputError(f"{source} is not finished: python -m busi.train resume={source}")
+            raise InputError(f"{source} is not finished: {run.how_to_finish}")
         return run
     if not source.is_file():
         raise InputError(f"{source} does not exist: give a run folder, a .ckpt file, or an exported bundle")

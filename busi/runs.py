@@ -65,6 +65,12 @@ class Run:
         return list(self.provenance["parents"].get("members", []))
 
     @property
+    def how_to_finish(self) -> str:
+        """What a user types where it was stopped."""
+        again = "the busi.ensemble command that began it, again"
+        return again if self.members else f"python -m busi.train resume={self.folder}"
+
+    @property
     def config(self) -> DictConfig:
         """The config that it was started with, resolved."""
         try:

@@ -86,13 +86,13 @@ def find_differences(
         leave_out: Dotted names that do not matter.
     """
     before, after = (flatten(cfg, leave_out) for cfg in (there, other))
-    different: dict[tuple[object, ...], str] = {}
+    different: dict[tuple[str, str], tuple[str, tuple[object, object]]] = {}
     for name in dict.fromkeys([*before, *after]):
         values = before.get(name, "not there"), after.get(name, "not there")
         if values[0] != values[1]:
             # An interpolated value is in several places: the first is where it was set.
-            different.setdefault((name.rsplit(".", 1)[-1], *values), name)
-    return {name: (was, now) for (_, was, now), name in different.items()}
+            different.setdefault((name.rsplit(".", 1)[-1], repr(values)), (name, values))
+    return dict(different.values())
 
 
 def settings_fingerprint(cfg: DictConfig, leave_out: Sequence[str] = ()) -> str:

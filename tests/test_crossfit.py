@@ -17,7 +17,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
 from busi.checkpoints import load_network, read_checkpoint
-from busi.crossfit import check_guides, find_inner_runs
+from busi.crossfit import check_guides, find_inner_runs, read_guide_runs
 from busi.data.datamodule import BUSIDataModule
 from busi.data.geometry import letterbox, quantize
 from busi.data.records import read_gray
@@ -73,6 +73,7 @@ def test_no_picture_is_guided_by_a_model_that_trained_on_it(crossfit: Run) -> No
         trained = {row["group"] for row in split if row["split"] == "train"}
         assert trained
         assert not trained & {groups[row["id"]] for row in rows if row["run"] == run}
+    assert len(read_guide_runs(crossfit.folder)) == 4
 
 
 def test_validation_and_test_are_guided_by_the_model_that_trained_on_all_training_folds(
@@ -175,6 +176,10 @@ def test_runs_of_another_recipe_are_not_taken(configs: Compose, runs: dict[str, 
     other = fit(configs("stage=seg", "optimizer.lr=1e-4"), tmp_path / "other")
     with pytest.raises(InputError, match=r"2 or 3 or 4\. Make them with: python -m busi\.train"):
         fit(configs("stage=cls", "guide=crossfit", f"seg_ckpt={other.folder}"), tmp_path / "cls")
+    wide = "model.network.decoder_channels=[16,16,8,8,8]"
+    other = fit(configs("stage=seg", wide), tmp_path / "wide")
+    with pytest.raises(InputError, match=r"2 or 3 or 4\. Make them with: python -m busi\.train"):
+        fit(configs("stage=cls", "guide=crossfit", f"seg_ckpt={other.folder}"), tmp_path / "cls")
     assert runs
 
 
@@ -194,6 +199,8 @@ def test_runs_of_another_seed_guide_until_there_are_some_of_the_same(
     fit(configs("stage=seg", "seed=7", "data.leave_out=3"), folder)
     try:
         assert found() == others | {3: folder}
+        before = find_inner_runs(cfg, outer, [2, 3, 4], {path.resolve() for path in others.values()})
+        assert {fold: run.folder for fold, run in before.items()} == others
     finally:
         shutil.rmtree(folder)
 

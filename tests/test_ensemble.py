@@ -183,6 +183,8 @@ def test_what_does_not_belong_together_is_refused(
         check_members([first, ensembles["seg"]])
     with pytest.raises(InputError, match="not finished: python -m busi.train resume="):
         check_members([first, Run(second.folder, second.provenance | {"finished": None})])
+    stopped = Run(ensembles["seg"].folder, ensembles["seg"].provenance | {"finished": None})
+    assert "busi.ensemble" in stopped.how_to_finish
     with pytest.raises(InputError, match="differ in split, and cannot"):
         check_members([first, Run(second.folder, second.provenance | {"split": "another"})])
     larger = fit(configs("stage=seg", "image_size=64"), tmp_path / "larger")
@@ -228,12 +230,32 @@ def test_the_same_command_goes_on(
     (folder / "metrics.json").unlink()
     assert make_ensembles(members["seg"], tmp_path)[0].finished
     assert (folder / "metrics.json").is_file()
+    since = [Run(run.folder, run.provenance | {"finished": "later"}) for run in members["seg"]]
+    (again,) = make_ensembles(since, tmp_path)
+    assert again.provenance["parents"]["members_finished"] == ["later", "later"]
     third = Run(members["seg"][0].folder, members["seg"][0].provenance)
     shutil.rmtree(folder)
     shutil.copytree(third.folder, folder)
     with pytest.raises(InputError, match="holds another run"):
         make_ensembles(members["seg"], tmp_path)
     assert read_table(folder / "predictions.csv") == read_table(third.folder / "predictions.csv")
+
+
+def test_ensembles_may_lie_among_their_members(members: dict[str, list[Run]], tmp_path: Path) -> None:
+    for k, run in enumerate(members["seg"]):
+        shutil.copytree(run.folder, tmp_path / str(k))
+    command = [sys.executable, "-m", "busi.ensemble", str(tmp_path), "--output", str(tmp_path / "both")]
+    for expected in ("Finished in", "Finished already"):
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+        assert done.returncode == 0, done.stderr
+        assert expected in done.stderr + done.stdout
+
+
+def test_other_data_is_refused(members: dict[str, list[Run]], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds other data than .*seg0 was trained on"):
+        make_ensemble(
+            members["seg"], tmp_path / "out", root=make_phantom(tmp_path / "other", (9, 9, 9), 96, 9)
+        )
 
 
 @pytest.mark.slow
@@ -302,4 +324,6 @@ def test_folds_of_ensembles_are_one_result(configs: Compose, tmp_path: Path) -> 
     made = make_ensembles(runs, tmp_path / "ensembles")
     assert [run.provenance["seeds"] for run in made] == [[0, 1]] * 3
     (arm,) = read_evidence([tmp_path / "ensembles"], partial=False)
-    assert (arm.name, arm.folds, arm.trainings) == ("blank", (0, 1, 2), "ensemble of 2")
+    assert (arm.name, arm.folds, arm.trainings) == ("blank", (0, 1, 2), "an ensemble of 2 trainings")
+    with pytest.raises(InputError, match=r"different numbers of trainings \(.* of 2, .* of 1\): report each"):
+        read_evidence([made[0].folder, *(run.folder for run in runs[1:3])], partial=False)

@@ -100,7 +100,7 @@ def test_runs_that_cannot_be_reported_say_what_to_do(runs: Path, configs: Compos
     for folder, words in (
         (untested, "did not score its test fold: python -m busi.train resume=.* test=true"),
         (inner, "only runs with data.leave_out"),
-        (unfinished, "1 runs are not finished: .* resume=FOLDER"),
+        (unfinished, r"1 runs are not finished: .* \(python -m busi.train resume="),
         (damaged, "predictions.csv is missing, damaged or of an older version"),
         (tmp_path / "nothing", "is no run folder, and has none below it"),
     ):
