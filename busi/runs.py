@@ -62,7 +62,7 @@ class Run:
     @property
     def members(self) -> list[str]:
         """The run folders of which this is an ensemble; none of one that was trained."""
-        return list(self.provenance["parents"].get("members", []))
+        return list(self.provenance.get("parents", {}).get("members", []))
 
     @property
     def how_to_finish(self) -> str:
