@@ -229,7 +229,6 @@ def test_ctrl_c_says_how_to_go_on(bundle: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from Linux")
 def test_memory_does_not_grow_with_the_number_of_files(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()

@@ -48,7 +48,6 @@ def write_manifest(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1500)
 def test_training_commands_do_what_the_readme_says(train: Train, tmp_path: Path) -> None:
     assert len(COMMANDS) > 15
     write_manifest(tmp_path)
