@@ -23,12 +23,13 @@ from busi.checkpoints import load_classifier, load_network, load_segmenter, read
 from busi.data.geometry import letterbox, quantize, unletterbox
 from busi.data.phantom import make_phantom
 from busi.data.records import file_name, read_gray
-from busi.ensemble import check_members, make_ensemble, make_ensembles
+from busi.ensemble import make_ensemble, make_ensembles
 from busi.evidence import find_records, read_evidence
 from busi.export import export
 from busi.fit import fit, go_on
 from busi.guides import find_parent
 from busi.maps import predict_squares, resize_guide
+from busi.members import check_members
 from busi.models.ensemble import Ensemble
 from busi.runs import Run, open_run, read_table
 from busi.types import CLASSES, InputError
