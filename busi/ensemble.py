@@ -139,6 +139,7 @@ def _make_ensemble(members: Sequence[Run], folder: Path, segmenter: Run | None, 
         state = checkpoints[0].part("segmenter.")
         parents["seg_ckpt"] = first["parents"]["seg_ckpt"]
     if parent:
+        cfg.seg_ckpt = parents["seg_ckpt"]
         weights |= {f"segmenter.{name}": x for name, x in state.items()}
     card = make_card(cfg, data.cohort, parent)
     for one in checkpoints:

@@ -46,8 +46,13 @@ class Predictions:
 
     @property
     def seed(self) -> int:
-        """Of the training."""
+        """Of the training; of an ensemble, of its first member."""
         return int(self.run.config.seed)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of all trainings that went into the run: one, or those of an ensemble's members."""
+        return list(self.run.provenance.get("seeds", [self.seed]))
 
     def part(self, split: str) -> dict[str, Shaped[np.ndarray, " m"]]:
         """The rows of ``val`` or ``test``."""

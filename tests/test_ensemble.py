@@ -31,7 +31,9 @@ from busi.guides import find_parent
 from busi.maps import predict_squares, resize_guide
 from busi.members import check_members
 from busi.models.ensemble import Ensemble
+from busi.pooling import judge
 from busi.runs import Run, open_run, read_table
+from busi.sections.arm import decision_table
 from busi.types import CLASSES, InputError
 
 Compose = Callable[..., DictConfig]
@@ -116,6 +118,8 @@ def test_an_ensemble_is_a_run_like_any_other(
     """A report takes it; it predicts both stages, calibrated; its card says what its members have seen."""
     arms = read_evidence([run.folder for run in ensembles.values()], partial=True)
     assert [arm.name for arm in arms] == ["segmentation", "predicted"]
+    assert decision_table(arms[1], [judge(arms[1].seeds[0])]).rows[0][0] == "0, 1"
+    assert ensembles["cls"].config.seg_ckpt == str(ensembles["seg"].best_checkpoint.resolve())
     for stage, run in ensembles.items():
         card, first = (read_checkpoint(one.best_checkpoint).card for one in (run, members[stage][0]))
         assert all(card[name] == first[name] for name in ("data", "split", "fold", "train", "val"))

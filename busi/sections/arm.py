@@ -66,13 +66,13 @@ def describe_arm(arm: Arm, judged: Sequence[Judged], found: Estimates) -> tuple[
     ]
     return Section(f"Guide: {arm.title}", blocks), {
         "folds": list(arm.folds),
-        "seeds": [seed[0].seed for seed in arm.seeds],
+        "seeds": [seed[0].seeds for seed in arm.seeds],
         "numbers": facts(found),
         "confusion": confusion.tolist(),
         "class_report": {name: dict(zip(header[1:], row, strict=True)) for name, row in report.items()},
         "decisions": [
             {
-                "seed": seed[0].seed,
+                "seeds": seed[0].seeds,
                 "fold": fold,
                 "temperature": one.decisions[fold].temperature,
                 "thresholds": dict(one.thresholds[fold]),
@@ -123,7 +123,7 @@ def decision_table(arm: Arm, judged: Sequence[Judged]) -> Table:
     """What each validation fold decided."""
     rows = [
         [
-            folds[0].seed,
+            ", ".join(map(str, folds[0].seeds)),
             fold,
             decided.temperature,
             *(one.thresholds[fold][target] for target in TARGETS),

@@ -79,7 +79,7 @@ def describe_run(one: Predictions) -> list[Cell]:
     return [
         str(one.run.folder),
         one.run.arm,
-        ", ".join(map(str, facts.get("seeds", [one.seed]))),
+        ", ".join(map(str, one.seeds)),
         one.fold,
         facts["epoch"],
         in_words(facts["finished"]),

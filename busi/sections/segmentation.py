@@ -62,7 +62,7 @@ def describe_masks(arm: Arm) -> tuple[Section, Facts]:
         blocks.append(Picture("dice_by_size", figure, "Dice of each lesion against its size"))
     blocks += draw_examples(arm.seeds[0])
     return Section("Segmentation", blocks), {
-        "seeds": len(tables),
+        "seeds": [seed[0].seeds for seed in arm.seeds],
         **{way: {name: facts(x) for name, x in groups.items()} for way, groups in found.items()},
     }
 
