@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ def write_graph(pipeline: Pipeline, image_size: int, path: Path) -> None:
                 input_names=["squares"],
                 output_names=["mask_probs", "class_probs"],
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
+                custom_translation_table={torch.ops.aten.sum.dim_IntList: _sum_by_axis},
                 verbose=False,
             )
     except ModuleNotFoundError as error:
@@ -44,6 +46,21 @@ def write_graph(pipeline: Pipeline, image_size: int, path: Path) -> None:
         raise InputError("PyTorch made no graph of this model")
     program.save(path, external_data=False)
     forget_origin(path)
+
+
+def _sum_by_axis(x: Any, dim: Sequence[int], keepdim: bool = False, dtype: int | None = None) -> Any:
+    """Nodes of a sum over one axis after another.
+
+    Over several at once, ONNX Runtime adds up the pixels of a picture in one float, in which the small ones
+    are lost: the sum of a rounded guide was off by 0.03 %.
+    """
+    from onnxscript import opset18
+
+    del dtype  # that of x
+    for axis in sorted((axis % len(x.shape) for axis in dim), reverse=True):
+        axes: Any = opset18.Constant(value_ints=[axis])
+        x = opset18.ReduceSum(x, axes, keepdims=int(keepdim))
+    return x
 
 
 def forget_origin(path: Path) -> None:

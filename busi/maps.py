@@ -27,6 +27,14 @@ def resize_guide(
     return resized[:, 0]
 
 
+def round_guide(probs: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Round maps to the 256 steps of stored guides, with which classifiers are trained, judged, calibrated.
+
+    It matters: a hundred thousand pixels of less than half a step say something to a classifier, or nothing.
+    """
+    return (probs * 255).round() / 255
+
+
 def shrink(
     image: Float[Tensor, "b 1 _ _"], image_size: int
 ) -> Float[Tensor, "b 1 {image_size} {image_size}"]:

@@ -13,7 +13,7 @@ from busi.bundle import Facts, Network
 from busi.checkpoints import Checkpoint, load_classifier, load_segmenter, mask_rule_of, read_checkpoint
 from busi.decisions import decide
 from busi.evidence import read_columns
-from busi.maps import default_device, resize_guide, shrink
+from busi.maps import default_device, resize_guide, round_guide, shrink
 from busi.masks import MaskRule
 from busi.paths import file_hash
 from busi.runs import Run, open_run
@@ -42,15 +42,19 @@ class Pipeline(nn.Module):
         self.temperature, self.guide_size = temperature, guide_size
 
     def forward(self, squares: UInt8[Tensor, "b s s"]) -> tuple[Float[Tensor, "b s s"], Float[Tensor, "b 3"]]:
-        """Probabilities; the guide is the lesion probability itself."""
+        """Probabilities of pixels and classes."""
         image = to_image(squares)
-        guide = self.guide(image)
-        return guide[:, 0], self.classify(image, guide)
+        mask_probs = self.segment(image)
+        return mask_probs[:, 0], self.classify(image, round_guide(mask_probs))
 
-    def guide(self, image: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b 1 s s"]:
+    def segment(self, image: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b 1 s s"]:
         """Lesion probability of each pixel."""
         probs = self.segmenter(shrink(image, self.guide_size)).sigmoid()
         return resize_guide(probs[:, 0], image.shape[-1])[:, None]
+
+    def guide(self, image: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b 1 s s"]:
+        """What the classifier is given beside the picture."""
+        return round_guide(self.segment(image))
 
     def classify(
         self, image: Float[Tensor, "b 1 s s"], guide: Float[Tensor, "b 1 s s"]

@@ -81,8 +81,7 @@ def test_held_out_pictures_get_the_logits_of_the_run(trained: Path) -> None:
     for row in rows:
         logits = np.array([float(row[f"logit_{name}"]) for name in CLASSES])
         found = predictor(records[row["id"]].image)
-        # The run rounds its guides to 8 bits.
-        assert list(found.probs.values()) == pytest.approx(softmax(logits / facts.temperature), abs=5e-3)
+        assert list(found.probs.values()) == pytest.approx(softmax(logits / facts.temperature), abs=1e-5)
 
 
 def test_flipping_the_picture_flips_the_mask_of_a_flipping_predictor(trained: Path) -> None:
