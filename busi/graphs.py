@@ -114,7 +114,7 @@ def write_int8(path: Path, records: Sequence[Record], image_size: int) -> None:
     prepared = path.with_suffix(".prepared.onnx")
     logging.disable(logging.WARNING)  # a line for every channel whose scale it adapts
     try:
-        quant_pre_process(path, prepared)
+        quant_pre_process(path, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
             path,

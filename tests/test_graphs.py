@@ -8,8 +8,11 @@ from torch import Tensor, nn
 
 import busi
 from busi.bundle import open_graph
-from busi.graphs import write_graph
+from busi.export import pictures_of
+from busi.graphs import write_graph, write_int8
+from busi.models.views import TwoViews
 from busi.pipeline import Pipeline
+from busi.runs import open_run
 
 
 def test_graph_names_no_folder_of_the_machine_that_made_it(bundle: Path) -> None:
@@ -44,3 +47,14 @@ def test_sums_over_a_picture_keep_its_small_pixels(tmp_path: Path) -> None:
     guide = squares / 255
     sums = np.stack([guide.sum(axis=(1, 2)), guide[:, 130].sum(axis=1), guide.sum(axis=(1, 2))], axis=1)
     np.testing.assert_allclose(class_probs, sums / sums.sum(axis=1, keepdims=True), rtol=1e-5)
+
+
+def test_a_classifier_of_two_views_can_be_quantised(trained: Path, tmp_path: Path) -> None:
+    graph = tmp_path / "views.onnx"
+    write_graph(Pipeline(Same(), TwoViews("resnet10t", 32), 1.0, 64).eval(), 64, graph)
+    squares = np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8)
+    expected, size = open_graph(graph)(squares), graph.stat().st_size
+    write_int8(graph, pictures_of(open_run(trained), None)["train"], 64)
+    assert graph.stat().st_size < size / 2
+    for found, before in zip(open_graph(graph)(squares), expected, strict=True):
+        np.testing.assert_allclose(found, before, atol=0.1)
