@@ -20,9 +20,11 @@ from scipy.special import softmax
 from busi import Prediction, Predictor
 from busi.data.dicom import Frame, Spacing
 from busi.data.files import find_sources
+from busi.data.geometry import quantize
 from busi.decisions import decide
 from busi.evidence import find_records
 from busi.fit import fit
+from busi.maps import round_guide
 from busi.masks import MaskRule
 from busi.predict import predict_sources
 from busi.runs import open_run, read_table
@@ -82,6 +84,11 @@ def test_held_out_pictures_get_the_logits_of_the_run(trained: Path) -> None:
         logits = np.array([float(row[f"logit_{name}"]) for name in CLASSES])
         found = predictor(records[row["id"]].image)
         assert list(found.probs.values()) == pytest.approx(softmax(logits / facts.temperature), abs=1e-5)
+
+
+def test_guides_in_use_are_rounded_as_stored_ones_are() -> None:
+    probs = torch.rand(3, 50, 50, generator=torch.Generator().manual_seed(0))
+    assert np.array_equal(round_guide(probs).numpy(), quantize(probs.numpy()).astype(np.float32) / 255)
 
 
 def test_flipping_the_picture_flips_the_mask_of_a_flipping_predictor(trained: Path) -> None:
