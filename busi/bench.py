@@ -10,10 +10,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from busi.benchmarks.rows import Row
-from busi.command import run_command
-from busi.paths import write_json
-from busi.types import InputError
+from busi.benchmarks import Row
+from busi.core import InputError, run_command, write_json
 
 log = logging.getLogger(__name__)
 

@@ -1,37 +1,14 @@
 """``python -m busi.predict INPUT... --output DIR [--run RUN]``: masks and diagnoses of files."""
 
 import argparse
-import json
-import logging
-import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
-from PIL import Image
-from rich.progress import track
-
-from busi.bundle import PRETRAINED
-from busi.command import run_command
-from busi.data.dicom import Frame
-from busi.data.files import Item, Source, find_sources, read_items
-from busi.overlay import draw_overlay
-from busi.paths import hold, write_json, write_whole
-from busi.predictor import Prediction, Predictor
-from busi.tables import JOURNAL, Row, make_row, read_finished, write_csv
-from busi.types import InputError
-
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
+from busi.core import run_command
+from busi.inference import predict_files
 
 
 def main() -> None:
-    """Parse the arguments, predict, and end with status 1 if a file could not be used."""
+    """Parse the arguments and predict; status 1 if a file could not be used."""
     parser = argparse.ArgumentParser(prog="python -m busi.predict", description=__doc__)
     parser.add_argument("input", nargs="+", metavar="INPUT", help="files, folders, or patterns in quotes")
     parser.add_argument(
@@ -43,7 +20,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--tta", choices=("none", "flip"), default="none", help="average over mirror images")
-    parser.add_argument("--batch-size", type=int, default=8, help="pictures at once (default: 8)")
+    parser.add_argument("--batch-size", type=int, default=8, help="images at once (default: 8)")
     parser.add_argument(
         "--header",
         nargs="+",
@@ -52,115 +29,14 @@ def main() -> None:
         help="DICOM header elements to copy into the tables, e.g. PatientID; without it none is",
     )
     arguments = parser.parse_args()
-    if arguments.batch_size < 1:
-        raise InputError(f"--batch-size {arguments.batch_size}: give at least 1")
-    sources = find_sources(arguments.input, leave_out=arguments.output)
-    if not arguments.run:
-        log.info("The model that comes with busi, for research only: %s", PRETRAINED / "README.md")
-    predictor = Predictor(arguments.run or PRETRAINED, arguments.tta == "flip", arguments.batch_size)
-    try:
-        rows = predict_sources(predictor, sources, arguments.output, arguments.header)
-    except OSError as error:
-        raise InputError(f"cannot write to {arguments.output}: {error.strerror}. Give another") from error
-    except KeyboardInterrupt:
-        log.info("Stopped. The same command goes on")
-        sys.exit(130)
-    failed = [row for row in rows if row["error"]]
-    log.info("%d pictures: %s", len(rows) - len(failed), arguments.output)
-    if not predictor.calibrated:
-        log.info("Not calibrated: take the probabilities as scores; there are no conformal sets")
-    if failed:
-        for row in failed[:5]:
-            log.info("%s", row["error"])
-        raise InputError(
-            f"{len(failed)} of {len(rows)} could not be used, see the column error of "
-            f"{arguments.output / 'predictions.csv'}"
-        )
-
-
-def predict_sources(
-    predictor: Predictor, sources: Sequence[Source], output: Path, header: Sequence[str] = ()
-) -> list[Row]:
-    """Predict files into a folder, and go on where an earlier call was stopped.
-
-    Writes ``predictions.csv``, ``predictions.json``, ``masks/<id>.png`` (0 and 255) and
-    ``overlays/<id>.png``, at the pictures' own sizes.
-
-    Args:
-        predictor: The model.
-        sources: The files.
-        output: The folder.
-        header: Keywords of DICOM elements to copy.
-
-    Returns:
-        A row for each picture, and for each file that could not be used.
-
-    Raises:
-        InputError: If the folder holds predictions of another model or of other files, cannot be written, or
-            another call writes to it.
-    """
-    made_by = {
-        "models": [facts.origin | facts.fingerprints for facts in predictor.facts],
-        "tta": "flip" if predictor.flip else "none",
-        "header": list(header),
-        "calibrated": predictor.calibrated,
-    }
-    with hold(output):
-        finished = read_finished(output, made_by, sources)
-        rows = [row for source in sources for row in finished.get(source.id, [])]
-        rest = [source for source in sources if source.id not in finished]
-        if rows:
-            log.info("Going on: %d of %d files are done", len(sources) - len(rest), len(sources))
-        begun = "".join(f"{json.dumps(line)}\n" for line in (made_by, *rows))
-        write_whole(output / JOURNAL, lambda part: part.write_text(begun, encoding="utf-8"))
-        with (output / JOURNAL).open("a", encoding="utf-8") as journal:
-            for item, prediction in predict_items(predictor, rest):
-                row = make_row(item, prediction, header)
-                if prediction is not None and item.frame is not None:
-                    write_pictures(output, item.id, item.frame, prediction)
-                rows.append(row)
-                journal.write(f"{json.dumps(row)}\n")
-                journal.flush()
-        order = {source.id: i for i, source in enumerate(sources)}
-        rows.sort(key=lambda row: (order[row["source"]], row["number"] or 0))
-        shown = [{key: x for key, x in row.items() if key not in ("source", "number")} for row in rows]
-        write_json(output / "predictions.json", {"made_by": made_by, "predictions": rows})
-        write_csv(output / "predictions.csv", shown)
-        (output / JOURNAL).unlink()
-    return shown
-
-
-def predict_items(
-    predictor: Predictor, sources: Sequence[Source]
-) -> Iterator[tuple[Item, Prediction | None]]:
-    """Read and predict files, the next batch being read while one is predicted."""
-    items = (item for source in track(sources, "predicting", transient=True) for item in read_items(source))
-    batches = iter(lambda: list(islice(items, predictor.batch_size)), [])
-    for batch in read_ahead(batches):
-        predictions = predictor.predict([item.frame for item in batch if item.frame is not None])
-        for item in batch:
-            yield item, None if item.frame is None else next(predictions)
-
-
-def read_ahead(batches: Iterator[T]) -> Iterator[T]:
-    """Take the next element in another thread while the last one is worked on."""
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(next, batches, None)
-        while (batch := future.result()) is not None:
-            future = pool.submit(next, batches, None)
-            yield batch
-
-
-def write_pictures(output: Path, name: str, frame: Frame, prediction: Prediction) -> None:
-    """Write mask and overlay."""
-    pictures = {
-        "masks": prediction.mask * np.uint8(255),
-        "overlays": draw_overlay(frame.gray, prediction.mask),
-    }
-    for folder, picture in pictures.items():
-        # A third of the time of the default level, and no larger.
-        save = partial(Image.fromarray(picture).save, format="PNG", compress_level=3)
-        write_whole(output / folder / f"{name}.png", save)
+    predict_files(
+        arguments.input,
+        arguments.output,
+        runs=arguments.run,
+        tta=arguments.tta,
+        batch_size=arguments.batch_size,
+        header=arguments.header,
+    )
 
 
 if __name__ == "__main__":

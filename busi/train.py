@@ -15,9 +15,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from busi.paths import conf_dir, need_room
-from busi.search import register_sweeper
-from busi.sweeps import Pruned, forget_failure, record_failure, record_reuse
+from busi.core import conf_dir, need_room
+from busi.sweeps import Pruned, forget_failure, record_failure, record_reuse, register_sweeper
 
 if TYPE_CHECKING:
     from busi.runs import Run
@@ -29,8 +28,8 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> float | None:
     """Run one composed config in Hydra's output folder; return the monitored value to a sweeper."""
     # The heavy imports wait until a run starts: --help and --cfg answer at once.
-    from busi.ranks import dismiss, is_follower, meet
-    from busi.types import InputError
+    from busi.core import InputError
+    from busi.training import dismiss, is_follower, meet
 
     if is_follower():  # a task of a submitit job that has several
         follow()
@@ -91,10 +90,9 @@ def start_or_continue(cfg: DictConfig, folder: Path, in_sweep: bool) -> "Run":
     Raises:
         InputError: If another run lies there, or none where one is to be resumed.
     """
-    from busi.fit import fit, go_on, resolve, wants_test
-    from busi.runs import open_run, read_overrides
-    from busi.settings import find_differences
-    from busi.types import InputError
+    from busi.core import InputError
+    from busi.runs import find_differences, open_run, read_overrides
+    from busi.training import fit, go_on, resolve, wants_test
 
     if not cfg.resume and not (in_sweep and (folder / "provenance.json").exists()):
         return fit(cfg, folder)
@@ -107,11 +105,11 @@ def start_or_continue(cfg: DictConfig, folder: Path, in_sweep: bool) -> "Run":
 
 
 def follow() -> None:
-    """Train along with the process that decides; see `busi.ranks`."""
-    from busi import fit
+    """Train along with the process that decides; see `busi.training.distributed`."""
+    from busi.training import follow as train_along
 
     logging.getLogger().setLevel(logging.WARNING)
-    fit.follow()
+    train_along()
 
 
 def expand_resume(arguments: list[str]) -> list[str]:
@@ -139,7 +137,7 @@ def is_rank_of_many() -> bool:
     """Whether torchrun or srun started this process among others, and another one decides."""
     if not {"RANK", "SLURM_STEP_NUM_TASKS"} & os.environ.keys():
         return False
-    from busi.ranks import is_follower
+    from busi.training import is_follower
 
     return is_follower()
 

@@ -10,7 +10,7 @@ import hydra
 import pytest
 from omegaconf import DictConfig
 
-from busi.paths import conf_dir
+from busi.core.files import conf_dir
 
 # Threads that wait for each other make networks of this size many times slower on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -55,7 +55,7 @@ def configs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[.
 @pytest.fixture(scope="session")
 def trained(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished classification run, guided by a finished segmentation run, both tiny."""
-    from busi.fit import fit  # what is imported before the tests has no shape checks
+    from busi.training.fitting import fit  # what is imported before the tests has no shape checks
 
     outputs = tmp_path_factory.mktemp("trained")
     for stage in ("seg", "cls"):
@@ -68,10 +68,10 @@ def trained(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run `trained` as a bundle."""
-    from busi.export import export
+    from busi.inference.export import write_bundle
 
     folder = tmp_path_factory.mktemp("bundles") / "bundle"
-    export(trained, folder)
+    write_bundle(trained, folder)
     return folder
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from busi.data.phantom import make_phantom
+from busi.data.synthetic import make_phantom
 
 Audit = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -10,7 +10,7 @@ import pytest
 from busi import bench
 from busi.benchmarks import growth, time_to_dice
 from busi.benchmarks.rows import Row, compare, exceed, take_turns
-from busi.types import InputError
+from busi.core.types import InputError
 
 
 @pytest.mark.slow

@@ -12,12 +12,12 @@ from hydra.errors import ConfigCompositionException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from busi.batch import Batch
-from busi.checkpoints import build_network
-from busi.fit import check, resolve
+from busi.core.batch import Batch
+from busi.core.files import conf_dir
+from busi.core.types import InputError
 from busi.modules.base import StageModule
-from busi.paths import conf_dir
-from busi.types import InputError
+from busi.runs.checkpoints import build_network
+from busi.training.fitting import check, resolve
 
 OPTIONS = sorted((path.parent.name, path.stem) for path in conf_dir().glob("*/*.yaml"))
 STAGES = [name for group, name in OPTIONS if group == "stage"]

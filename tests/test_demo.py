@@ -18,15 +18,15 @@ from PIL import Image
 from playwright.sync_api import ConsoleMessage, Page, Request, expect, sync_playwright
 
 from busi import Predictor
-from busi.answers import View, describe, draw_heat, measure, pack
+from busi.core.types import CLASSES, InputError
 from busi.data.dicom import Frame, Spacing
-from busi.demo import count_frames, read_frame, write_samples
-from busi.masks import MaskRule
-from busi.predictor import Prediction
-from busi.types import CLASSES, InputError
+from busi.inference.demo_page import count_frames, read_frame, write_samples
+from busi.inference.demo_text import View, describe, draw_heat, measure, pack
+from busi.inference.predictor import Prediction
+from busi.models.postprocess import MaskRule
 from tests.data.test_dicom import write
 from tests.data.test_files import make_bomb
-from tests.test_predictor import make_picture
+from tests.inference.test_predictor import make_picture
 
 PROBS = {"normal": 0.1, "benign": 0.25, "malignant": 0.65}
 MASK = np.zeros((20, 30), bool)

@@ -19,22 +19,23 @@ from PIL import Image
 from torch import nn
 
 from busi import Predictor
-from busi.checkpoints import load_classifier, load_network, load_segmenter, read_checkpoint
+from busi.core.tables import read_table
+from busi.core.types import CLASSES, InputError
 from busi.data.geometry import letterbox, quantize, unletterbox
-from busi.data.phantom import make_phantom
 from busi.data.records import file_name, read_gray
-from busi.ensemble import make_ensemble, make_ensembles
-from busi.evidence import find_records, read_evidence
-from busi.export import export
-from busi.fit import fit, go_on
-from busi.guides import find_parent
-from busi.maps import predict_squares, resize_guide
-from busi.members import check_members
+from busi.data.synthetic import make_phantom
+from busi.guides.prepare import find_parent
+from busi.inference.export import write_bundle
+from busi.inference.maps import predict_squares, resize_guide
 from busi.models.ensemble import Ensemble
-from busi.pooling import judge
-from busi.runs import Run, open_run, read_table
-from busi.sections.arm import decision_table
-from busi.types import CLASSES, InputError
+from busi.reporting.pooling import judge
+from busi.reporting.variant import decision_table
+from busi.runs.checkpoints import load_classifier, load_network, load_segmenter, read_checkpoint
+from busi.runs.members import check_members
+from busi.runs.predictions import find_records, read_evidence
+from busi.runs.run import Run, open_run
+from busi.training.ensemble import make_ensemble, make_ensembles
+from busi.training.fitting import fit, go_on
 
 Compose = Callable[..., DictConfig]
 
@@ -267,7 +268,7 @@ def test_other_data_is_refused(members: dict[str, list[Run]], tmp_path: Path) ->
 def test_an_ensemble_is_exported_and_tried_on_other_data(
     ensembles: dict[str, Run], cache: Path, tmp_path: Path
 ) -> None:
-    export(ensembles["cls"].folder, tmp_path / "bundle")
+    write_bundle(ensembles["cls"].folder, tmp_path / "bundle")
     card = (tmp_path / "bundle" / "README.md").read_text()
     assert "the mean logits of 2 trainings with the seeds 0, 1" in card
     record = next(iter(find_records(ensembles["cls"]).values()))

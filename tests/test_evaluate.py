@@ -13,10 +13,10 @@ import pytest
 from omegaconf import DictConfig
 from PIL import Image
 
-from busi.data.phantom import make_phantom
-from busi.evidence import find_records
-from busi.fit import fit
-from busi.runs import Run
+from busi.data.synthetic import make_phantom
+from busi.runs.predictions import find_records
+from busi.runs.run import Run
+from busi.training.fitting import fit
 
 Evaluate = Callable[..., subprocess.CompletedProcess[str]]
 Rows = dict[str, dict[str, str]]

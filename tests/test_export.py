@@ -15,13 +15,14 @@ from PIL import Image
 from sklearn.metrics import f1_score
 
 from busi import Predictor
-from busi.bundle import Facts, open_graph, read_facts
+from busi.core.tables import read_table, write_table
+from busi.core.types import CLASSES, InputError
 from busi.data.records import read_mask
-from busi.export import Quality, check_graph, export, lower_precision, measure, pictures_of
-from busi.pipeline import load_pipeline
-from busi.runs import open_run, read_table, write_table
-from busi.types import CLASSES, InputError
-from tests.test_predictor import make_picture
+from busi.inference.bundle import Facts, open_graph, read_facts
+from busi.inference.export import Quality, check_graph, lower_precision, measure, pictures_of, write_bundle
+from busi.inference.pipeline import load_pipeline
+from busi.runs.run import open_run
+from tests.inference.test_predictor import make_picture
 
 
 def test_graph_takes_any_number_of_pictures(bundle: Path) -> None:
@@ -107,7 +108,7 @@ def test_int8_is_written_or_refused_by_what_it_loses(
         return next(qualities)
 
     with monkeypatch.context() as patch:
-        patch.setattr("busi.export.measure", given)
+        patch.setattr("busi.inference.export.measure", given)
         about = lower_precision("int8", facts, folder, splits)
         assert about["reduced"] == {"num_pictures": 9, "dice": 0.691, "macro_f1": 0.781}
         assert (folder / "model.onnx").stat().st_size < size / 2
@@ -124,7 +125,7 @@ def test_int8_is_written_or_refused_by_what_it_loses(
 
 def test_16_bit_weights_halve_the_file_and_change_little(trained: Path, bundle: Path, tmp_path: Path) -> None:
     halved = tmp_path / "bundle"
-    export(trained, halved, "f16")
+    write_bundle(trained, halved, "f16")
     sizes = [(folder / "model.onnx").stat().st_size for folder in (halved, bundle)]
     assert sizes[0] < 0.55 * sizes[1]
     squares = np.stack([make_picture(32, 32) for _ in range(3)])
@@ -163,13 +164,13 @@ def test_export_says_what_is_missing(trained: Path, bundle: Path, tmp_path: Path
     alone = tmp_path / "a.ckpt"
     shutil.copy(trained / "checkpoints" / "last.ckpt", alone)
     with pytest.raises(InputError, match="needs its run folder"):
-        export(alone, tmp_path / "out")
+        write_bundle(alone, tmp_path / "out")
     run = shutil.copytree(trained, tmp_path / "run")
     rows = read_table(run / "split.csv")
     next(row for row in rows if row["split"] == "val")["id"] = "another"
     write_table(run / "split.csv", rows)
     with pytest.raises(InputError, match=r"1 pictures of .* are gone, e.g. another"):
-        export(run, tmp_path / "out")
+        write_bundle(run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     command = [sys.executable, "-m", "busi.export", str(trained), "--output", str(bundle)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -38,7 +38,15 @@ FAST = (
 Commands = Callable[[Path], list[list[str]]]
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["busi.fit", "busi.guides", "busi.search", "busi.pruning", "tests.test_faults"])
+SERVER.set_forkserver_preload(
+    [
+        "busi.training.fitting",
+        "busi.guides.prepare",
+        "busi.sweeps.optuna_sweeper",
+        "busi.sweeps.pruning",
+        "tests.test_faults",
+    ]
+)
 
 
 def act(arguments: Sequence[str], folder: Path, limit: int | None, environment: dict[str, str]) -> None:

@@ -16,14 +16,14 @@ import pytest
 from PIL import Image
 
 from busi import Prediction, Predictor
+from busi.core.files import hold
+from busi.core.types import CLASSES, InputError
 from busi.data.dicom import Frame
 from busi.data.files import find_sources
-from busi.paths import hold
-from busi.predict import predict_sources
-from busi.types import CLASSES, InputError
+from busi.inference.folder import predict_sources
 from tests.data.test_dicom import region, write
 from tests.data.test_files import make_bomb
-from tests.test_predictor import make_picture
+from tests.inference.test_predictor import make_picture
 
 
 def predict(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:

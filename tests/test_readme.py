@@ -13,12 +13,12 @@ import yaml
 from omegaconf import DictConfig
 from PIL import Image
 
-from busi.data.phantom import read_phantom
-from busi.runs import read_table
-from busi.types import CLASSES
+from busi.core.tables import read_table
+from busi.core.types import CLASSES
+from busi.data.synthetic import read_phantom
 from tests.conftest import SMALL
 from tests.data.test_dicom import write
-from tests.test_predictor import make_picture
+from tests.inference.test_predictor import make_picture
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).parents[1]

@@ -15,8 +15,8 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from sklearn.metrics import accuracy_score, confusion_matrix
 
-from busi.fit import fit
-from busi.types import CLASSES
+from busi.core.types import CLASSES
+from busi.training.fitting import fit
 
 Report = Callable[..., subprocess.CompletedProcess[str]]
 Compose = Callable[..., DictConfig]

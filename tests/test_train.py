@@ -70,9 +70,9 @@ def test_wrong_input_is_one_line_and_no_traceback(train: Train, arguments: list[
 
 def test_a_bug_shows_its_traceback(train: Train, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
-        "import busi.provenance\n"
+        "import busi.runs.provenance\n"
         "def broken(*_): raise ZeroDivisionError('a bug')\n"
-        "busi.provenance.describe_environment = broken\n"
+        "busi.runs.provenance.describe_environment = broken\n"
     )
     done = train("stage=seg", *SMALL, PYTHONPATH=str(tmp_path))
     assert done.returncode == 1

@@ -1,1 +1,5 @@
-"""What `busi.bench` measures, a group a file, and the plain script that it compares with."""
+"""Speed, as ratios measured in turns."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import hydra
 from omegaconf import DictConfig
 
-from busi.paths import conf_dir
+from busi.core import conf_dir
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:

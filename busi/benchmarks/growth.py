@@ -16,12 +16,10 @@ from omegaconf import DictConfig
 from busi.benchmarks.configs import compose
 from busi.benchmarks.rows import Row, compare
 from busi.benchmarks.train import make_trainer, seconds_of, silence
-from busi.checkpoints import build_network
-from busi.data.catalogue import read_contents
-from busi.data.cohort import find_groups
-from busi.data.datamodule import BUSIDataModule
-from busi.modules.base import StageModule
-from busi.types import InputError
+from busi.core import InputError
+from busi.data import BUSIDataModule, find_groups, read_contents
+from busi.modules import StageModule
+from busi.runs import build_network
 
 ROUNDS = 2
 Counts = dict[str, int]

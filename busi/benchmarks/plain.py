@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from busi.benchmarks.configs import compose
-from busi.checkpoints import build_network
-from busi.models.encoders import load_encoder_weights
-from busi.types import Record
+from busi.core import Record
+from busi.models import load_encoder_weights
+from busi.runs import build_network
 
 
 class PlainDataset(Dataset[tuple[Tensor, Tensor]]):

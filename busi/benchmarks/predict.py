@@ -10,16 +10,21 @@ import torch
 
 from busi.benchmarks.configs import compose
 from busi.benchmarks.rows import Row, compare, take_turns
-from busi.bundle import Facts, Network, open_graph
-from busi.checkpoints import Classifier, build_network
-from busi.data.files import Source, find_sources
-from busi.data.phantom import read_phantom
-from busi.graphs import write_graph, write_int8
-from busi.masks import MaskRule
-from busi.pipeline import Pipeline, as_network
-from busi.predict import predict_items
-from busi.predictor import Predictor
-from busi.types import CLASSES, Record
+from busi.core import CLASSES, Record
+from busi.data import Source, find_sources, read_phantom
+from busi.inference import (
+    Facts,
+    Network,
+    Pipeline,
+    Predictor,
+    as_network,
+    open_graph,
+    predict_items,
+    write_graph,
+    write_int8,
+)
+from busi.models import MaskRule
+from busi.runs import Classifier, build_network
 
 ROUNDS = 7
 

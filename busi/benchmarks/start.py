@@ -13,7 +13,7 @@ from statistics import median
 import lightning
 
 from busi.benchmarks.rows import Row, exceed, take_turns
-from busi.types import InputError
+from busi.core import InputError
 
 ROUNDS = 5
 HYDRA, LIBRARIES = "import hydra", "import torch, lightning and smp"

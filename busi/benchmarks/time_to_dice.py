@@ -11,9 +11,8 @@ from hydra.utils import instantiate
 from busi.benchmarks.configs import compose
 from busi.benchmarks.rows import Row, compare
 from busi.benchmarks.start import time_process
-from busi.data.datamodule import BUSIDataModule
-from busi.paths import write_json
-from busi.types import InputError
+from busi.core import InputError, write_json
+from busi.data import BUSIDataModule
 
 ROUNDS = 1
 DICE = 0.65

@@ -16,15 +16,15 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from busi.batch import Batch
 from busi.benchmarks.configs import compose
 from busi.benchmarks.plain import PlainModule, plain_loader
 from busi.benchmarks.rows import Row, compare, take_turns
-from busi.callbacks import SeedEpochs
-from busi.checkpoints import build_network
-from busi.data.datamodule import BUSIDataModule
-from busi.maps import default_device
-from busi.modules.base import StageModule
+from busi.core import Batch
+from busi.data import BUSIDataModule
+from busi.inference import default_device
+from busi.modules import StageModule
+from busi.runs import build_network
+from busi.training import SeedEpochs
 
 ROUNDS = 5
 BUSI, STEP, PLAIN = "training", "the pure step", "plain Lightning script"

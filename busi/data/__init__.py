@@ -1,1 +1,5 @@
-"""From files to batches: records, groups, folds, geometry, cache, data module."""
+"""From files to batches: records, near-duplicate groups, folds, augmentation, the data module."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from busi.data.catalogue import map_threads
+from busi.core import Record, write_whole
+from busi.data.contents import map_threads
 from busi.data.geometry import letterbox, letterbox_mask
 from busi.data.records import read_gray, read_mask
 from busi.data.splits import fingerprint
-from busi.paths import write_whole
-from busi.types import Record
 
 log = logging.getLogger(__name__)
 

@@ -11,12 +11,11 @@ import numpy as np
 from jaxtyping import Int
 from rich.progress import track
 
+from busi.core import CLASSES, InputError, Record, read_kept, write_json
 from busi.data import duplicates
-from busi.data.catalogue import Content, Pictures, read_contents
+from busi.data.contents import Content, Pictures, read_contents
 from busi.data.records import Problem, Reading, raise_problems
 from busi.data.splits import SPLITS, assign_folds, fingerprint, name_splits
-from busi.paths import read_kept, write_json
-from busi.types import CLASSES, InputError, Record
 
 log = logging.getLogger(__name__)
 

@@ -12,15 +12,14 @@ import torch
 from jaxtyping import Int, UInt8
 from torch.utils.data import DataLoader
 
-from busi.augment import Augmentation
-from busi.batch import Batch
+from busi.core import CLASSES, Batch, InputError
+from busi.data.augmentation import Augmentation
 from busi.data.cache import load_squares, trim
 from busi.data.cohort import Cohort, build_cohort
 from busi.data.dataset import BUSIDataset, EpochSampler, collate
 from busi.data.download import check_published, download_busi
 from busi.data.records import Reading
 from busi.data.splits import train_folds
-from busi.types import CLASSES, InputError
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +143,7 @@ class BUSIDataModule(lightning.LightningDataModule):
         cohort = build_cohort(self.read(self.root), cache_dir=self.cache_dir, **self.cohort_options)
         if self.download:
             check_published(cohort.data_fingerprint, self.root)
-        log.info("%s", describe(cohort))
+        log.info("%s", describe_cohort(cohort))
         return cohort
 
     @property
@@ -231,7 +230,7 @@ def share_batches(num_samples: int, batch_size: int, rank: int, world_size: int)
     return [list(range(start + rank, end, world_size)) for start, end in zip(starts, ends, strict=True)]
 
 
-def describe(cohort: Cohort) -> str:
+def describe_cohort(cohort: Cohort) -> str:
     """One line that says how many pictures there are and where they went."""
     parts = [f"{len(cohort.indices(split))} {split}" for split in ("train", "val", "test")]
     reasons = [problem.kind for problem in cohort.unusable] + [reason for reason in cohort.reasons if reason]

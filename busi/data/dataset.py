@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch.utils.data import Dataset, Sampler
 
-from busi.augment import Augmentation
-from busi.batch import Batch
+from busi.core import Batch
+from busi.data.augmentation import Augmentation
 
 Draw = tuple[int, int]
 """Which sample, and the seed of its augmentation."""

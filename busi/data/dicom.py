@@ -14,7 +14,7 @@ from PIL import Image
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import iter_pixels
 
-from busi.types import InputError
+from busi.core import InputError
 
 MAX_PIXELS = 50_000_000
 """Of one frame; more is refused before it is decoded."""

@@ -3,8 +3,8 @@
 import logging
 from pathlib import Path
 
+from busi.core import InputError
 from busi.data.records import how_to_get_data
-from busi.types import InputError
 
 log = logging.getLogger(__name__)
 

@@ -70,7 +70,7 @@ def find_duplicates(
     described: list[tuple[str, int, Description]] = []
     for i in (progress or iter)(range(len(images))):
         gray = images[i]
-        described.append((pixel_hash(gray), i, describe(gray)))
+        described.append((pixel_hash(gray), i, describe_image(gray)))
     # Sorted by content: an approximate index answers differently for another order.
     described.sort(key=itemgetter(0, 1))
     order = [i for _, i, _ in described]
@@ -132,7 +132,7 @@ def align(one: Description, other: Description) -> Float[np.ndarray, "2 3"] | No
     return transform
 
 
-def describe(gray: Picture) -> Description:
+def describe_image(gray: Picture) -> Description:
     """Describe a picture for comparison. A constant one has no features and a zero thumbnail."""
     scale = SIDE / np.sqrt(gray.size)
     size = [max(8, round(length * scale)) for length in gray.shape[::-1]]  # width, height

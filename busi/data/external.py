@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from busi.data.catalogue import read_contents
+from busi.core import InputError
 from busi.data.cohort import Cohort, drop_reasons, find_groups, join_patients
+from busi.data.contents import read_contents
 from busi.data.records import Reading, raise_problems
 from busi.data.splits import fingerprint
-from busi.types import InputError
 
 log = logging.getLogger(__name__)
 

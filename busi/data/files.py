@@ -13,10 +13,9 @@ from typing import NamedTuple
 
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
+from busi.core import InputError, file_hash
 from busi.data.dicom import MAX_PIXELS, Frame, read_dicom
 from busi.data.records import MASK_STEM, SUFFIXES, natural, to_gray
-from busi.paths import file_hash
-from busi.types import InputError
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 from sklearn.model_selection import StratifiedGroupKFold
 
-from busi.types import InputError
+from busi.core import InputError
 
 SPLITS = ("train", "val", "test")
 

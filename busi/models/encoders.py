@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from busi.types import InputError
+from busi.core import InputError
 
 log = logging.getLogger(__name__)
 

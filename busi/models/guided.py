@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from busi.types import CLASSES, InputError
+from busi.core import CLASSES, InputError
 
 
 class EarlyGuide(nn.Module):
@@ -25,7 +25,7 @@ class EarlyGuide(nn.Module):
     def forward(
         self, image: Float[Tensor, "b 1 h w"], guide: Float[Tensor, "b 1 h w"]
     ) -> Float[Tensor, "b 3"]:
-        """Logits of the classes in the order of `busi.types.CLASSES`."""
+        """Logits of the classes in the order of `busi.core.types.CLASSES`."""
         return self.head(self.encoder(torch.cat([image, guide], dim=1)))  # type: ignore[no-any-return]
 
 
@@ -62,7 +62,7 @@ class LateGuide(nn.Module):
     def forward(
         self, image: Float[Tensor, "b 1 h w"], guide: Float[Tensor, "b 1 h w"]
     ) -> Float[Tensor, "b 3"]:
-        """Logits of the classes in the order of `busi.types.CLASSES`."""
+        """Logits of the classes in the order of `busi.core.types.CLASSES`."""
         features = self.encoder(image)
         weights = nn.functional.adaptive_avg_pool2d(guide, features.shape[-2:])
         share = weights.mean(dim=(2, 3))

@@ -1,1 +1,5 @@
-"""Lightning modules of the two stages."""
+"""The Lightning modules of the two stages, their losses, optimizers and schedules."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

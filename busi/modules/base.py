@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
-from busi.batch import Batch
-from busi.types import InputError
+from busi.core import Batch, InputError
 
 MakeOptimizer = Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]
 MakeScheduler = Callable[[Optimizer], torch.optim.lr_scheduler.LRScheduler]

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
 
-from busi.batch import Batch
+from busi.core import CLASSES, Batch
 from busi.modules.base import MakeOptimizer, MakeScheduler, StageModule
-from busi.types import CLASSES
 
 
 def prior_correction(class_counts: Sequence[int]) -> list[float]:

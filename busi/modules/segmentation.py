@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
-from busi.batch import Batch
+from busi.core import Batch
 from busi.modules.base import MakeOptimizer, MakeScheduler, StageModule
 
 

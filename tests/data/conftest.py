@@ -9,7 +9,7 @@ import pytest
 from jaxtyping import UInt8
 from PIL import Image
 
-from busi.types import CLASSES
+from busi.core.types import CLASSES
 
 Picture = UInt8[np.ndarray, "h w"]
 PER_CLASS = 12

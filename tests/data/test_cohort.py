@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from busi.data.catalogue import read_contents
+from busi.core.types import InputError
 from busi.data.cohort import Cohort, build_cohort
+from busi.data.contents import read_contents
 from busi.data.records import Reading, read_busi, read_csv
-from busi.types import InputError
 from tests.data.conftest import PER_CLASS, draw, lesion, save
 
 Build = Callable[..., Cohort]

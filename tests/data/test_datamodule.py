@@ -7,13 +7,13 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from busi.core.files import conf_dir
+from busi.core.types import InputError
 from busi.data.cache import load_squares
 from busi.data.datamodule import BUSIDataModule
 from busi.data.dataset import EpochSampler
 from busi.data.geometry import letterbox, letterbox_mask
 from busi.data.records import read_gray, read_mask
-from busi.paths import conf_dir
-from busi.types import InputError
 
 Make = Callable[..., BUSIDataModule]
 AUGMENTATIONS = sorted(path.stem for path in (conf_dir() / "augmentation").glob("*.yaml"))

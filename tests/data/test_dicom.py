@@ -11,8 +11,8 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage, generate_uid
 
+from busi.core.types import InputError
 from busi.data.dicom import read_dicom
-from busi.types import InputError
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60), np.uint8)
 

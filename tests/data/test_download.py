@@ -10,8 +10,8 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from busi.core.types import CLASSES, InputError
 from busi.data.download import FINGERPRINT, HANDLE, check_published, download_busi
-from busi.types import CLASSES, InputError
 
 
 @pytest.fixture(autouse=True)

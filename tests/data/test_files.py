@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from busi.core.types import InputError
 from busi.data.files import find_sources, read_frames, unique_names
 from busi.data.records import read_gray
-from busi.types import InputError
 from tests.data.test_dicom import write
 
 PICTURE = np.random.default_rng(1).integers(0, 256, (30, 41), np.uint8)

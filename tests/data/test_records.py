@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from busi.core.types import BENIGN, CLASSES, NORMAL, InputError
 from busi.data.records import file_name, pixel_hash, read_busi, read_csv, read_gray, read_mask
-from busi.types import BENIGN, CLASSES, NORMAL, InputError
 from tests.data.conftest import PER_CLASS, draw, lesion, save
 
 

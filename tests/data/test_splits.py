@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from jaxtyping import Int
 
+from busi.core.types import InputError
 from busi.data.splits import assign_folds, fingerprint, name_splits
-from busi.types import InputError
 
 Ints = Int[np.ndarray, " n"]
 

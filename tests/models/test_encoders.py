@@ -5,10 +5,10 @@ import segmentation_models_pytorch as smp
 import timm
 import torch
 
+from busi.core.types import InputError
 from busi.models.encoders import Normalized, load_encoder_weights
 from busi.models.guided import EarlyGuide
-from busi.models.views import TwoViews
-from busi.types import InputError
+from busi.models.two_views import TwoViews
 
 ENCODER = "tf_efficientnet_lite0"
 

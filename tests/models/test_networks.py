@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from busi.models.guided import EarlyGuide, LateGuide
-from busi.models.unet_plain import PlainUNet
-from busi.models.views import TwoViews, describe_shape, find_place, look_closer
+from busi.models.plain_unet import PlainUNet
+from busi.models.two_views import TwoViews, describe_shape, find_place, look_closer
 
 ENCODER = "tf_efficientnet_lite0"
 

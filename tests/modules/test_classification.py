@@ -6,8 +6,8 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
-from busi.losses import CrossEntropyLoss
 from busi.modules.classification import ClsModule, balanced_weights, prior_correction
+from busi.modules.losses import CrossEntropyLoss
 
 
 class Pixels(nn.Module):

@@ -1,0 +1,1 @@
+from .rows import Row as Row

@@ -1,0 +1,112 @@
+"""What the files of a data set contain: decoded and checked once, then remembered by their bytes."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import UInt8
+from rich.progress import track
+
+from busi.core import InputError, Record, read_kept, write_json
+from busi.data.records import BadMask, Problem, Reading, pixel_hash, read_gray, read_mask
+
+log = logging.getLogger(__name__)
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What decoding one picture and its masks gave.
+
+    Attributes:
+        pixel_hash: Fingerprint of the gray picture, see `busi.data.records.pixel_hash`.
+        mask_hash: The same of the annotation.
+        height: In pixels.
+        width: In pixels.
+        problem: What is wrong with the files, else the empty string.
+        file: The file at fault.
+    """
+
+    pixel_hash: str = ""
+    mask_hash: str = ""
+    height: int = 0
+    width: int = 0
+    problem: str = ""
+    file: str = ""
+
+
+def read_contents(reading: Reading, cache_dir: Path) -> tuple[list[Record], list[Content], list[Problem]]:
+    """Decode and check every picture of a data set.
+
+    Args:
+        reading: What a reader returned.
+        cache_dir: Where results are kept, keyed by the bytes of all files.
+
+    Returns:
+        Usable records, their contents in the same order, and all problems, the reader's included.
+    """
+    records, problems = reading
+    key = hashlib.sha256("".join(map_threads(_hash_files, records, "")).encode()).hexdigest()[:32]
+    path = cache_dir / "contents" / f"{key}.json"
+    if (kept := read_kept(path)) is not None:
+        contents = [Content(**entry) for entry in kept]
+    else:
+        contents = map_threads(_decode, records, "checking pictures")
+        write_json(path, [asdict(content) for content in contents])
+    bad = [
+        Problem(record.id, content.problem, content.file)
+        for record, content in zip(records, contents, strict=True)
+        if content.problem
+    ]
+    good = [pair for pair in zip(records, contents, strict=True) if not pair[1].problem]
+    return [record for record, _ in good], [content for _, content in good], [*problems, *bad]
+
+
+def map_threads(function: Callable[[S], T], items: Sequence[S], title: str) -> list[T]:
+    """Call `function` on every item in threads, with a progress bar named `title` if given."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        results = pool.map(function, items)
+        return list(track(results, title, total=len(items), transient=True) if title else results)
+
+
+class Pictures(Sequence[UInt8[np.ndarray, "_ _"]]):
+    """The gray pictures of records, decoded when asked for."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = records
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> UInt8[np.ndarray, "_ _"]:  # type: ignore[override]
+        return read_gray(self.records[index].image)
+
+
+def _hash_files(record: Record) -> str:
+    """Fingerprint of what `_decode` depends on; a missing file counts as itself."""
+    digest = hashlib.sha256(f"{record.id}:{record.label}".encode())
+    for path in (record.image, *record.masks):
+        digest.update(hashlib.sha256(path.read_bytes()).digest() if path.is_file() else b"missing")
+    return digest.hexdigest()
+
+
+def _decode(record: Record) -> Content:
+    try:
+        picture = read_gray(record.image)
+        mask = read_mask(record, *picture.shape)
+    except BadMask as error:
+        return Content(problem=error.kind, file=error.path.name)
+    except InputError as error:
+        broken = next(
+            (path for path in (record.image, *record.masks) if str(path) in str(error)), record.image
+        )
+        return Content(problem="unreadable or truncated file", file=broken.name)
+    return Content(pixel_hash(picture), pixel_hash(mask), *picture.shape)

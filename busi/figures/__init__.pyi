@@ -1,0 +1,14 @@
+from .contours import ANNOTATION as ANNOTATION
+from .contours import PREDICTION as PREDICTION
+from .contours import Overlay as Overlay
+from .contours import draw_confusion as draw_confusion
+from .contours import draw_contour as draw_contour
+from .contours import draw_overlays as draw_overlays
+from .contours import save_figure as save_figure
+from .overlay import draw_overlay as draw_overlay
+from .pages import Block as Block
+from .pages import Cell as Cell
+from .pages import Picture as Picture
+from .pages import Section as Section
+from .pages import Table as Table
+from .pages import write_page as write_page

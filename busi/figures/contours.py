@@ -1,0 +1,81 @@
+"""Drawings for run folders and reports: pictures with contours, and the confusion matrix."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt8
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from busi.core import CLASSES, write_whole
+
+ANNOTATION, PREDICTION = "#2ecc71", "#ff7f0e"
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One picture to draw.
+
+    Attributes:
+        title: Written above it.
+        picture: Gray.
+        mask: The annotation, drawn in green.
+        pred: The prediction, drawn in orange.
+    """
+
+    title: str
+    picture: UInt8[np.ndarray, "h w"]
+    mask: Bool[np.ndarray, "h w"]
+    pred: Bool[np.ndarray, "h w"]
+
+
+def draw_overlays(overlays: Sequence[Overlay], title: str) -> Figure:
+    """Draw pictures in rows of four, annotated and predicted masks as contours."""
+    num_rows = max(1, -(-len(overlays) // 4))
+    figure = Figure(figsize=(12, 3.1 * num_rows + 0.7), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots(num_rows, 4, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, overlay in zip(axes, overlays, strict=False):
+        axis.imshow(overlay.picture, cmap="gray", vmin=0, vmax=255)
+        axis.set_title(overlay.title, fontsize=9)
+        draw_contour(axis, overlay.mask, ANNOTATION)
+        draw_contour(axis, overlay.pred, PREDICTION)
+    figure.text(0.01, 0.005, "annotation", color=ANNOTATION, weight="bold")
+    figure.text(0.11, 0.005, "prediction", color=PREDICTION, weight="bold")
+    return figure
+
+
+def draw_contour(axis: Axes, mask: Bool[np.ndarray, "h w"], colour: str) -> None:
+    """Outline a mask; an empty one has no outline."""
+    if mask.any():
+        # A margin closes the contour of a mask that touches the border.
+        framed = np.pad(mask.astype(float), 1)
+        columns, rows = np.arange(-1, mask.shape[1] + 1), np.arange(-1, mask.shape[0] + 1)
+        axis.contour(columns, rows, framed, levels=[0.5], colors=[colour], linewidths=1.5)
+
+
+def draw_confusion(counts: Int[np.ndarray, "3 3"], title: str) -> Figure:
+    """Draw a confusion matrix, rows the true classes: counts, and shares of each row as shades."""
+    figure = Figure(figsize=(4.8, 4.4), layout="constrained")
+    axis = figure.subplots()
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for i, j in np.ndindex(*counts.shape):
+        colour = "white" if shares[i, j] > 0.5 else "black"
+        text = f"{counts[i, j]}\n{shares[i, j]:.0%}"
+        axis.text(j, i, text, ha="center", va="center", color=colour)
+    axis.set_xticks(range(len(CLASSES)), CLASSES)
+    axis.set_yticks(range(len(CLASSES)), CLASSES, rotation=90, va="center")
+    axis.set(xlabel="predicted", ylabel="true", title=title)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as a PNG, whole or not at all."""
+    FigureCanvasAgg(figure)
+    return write_whole(path, lambda part: figure.savefig(part, dpi=110))

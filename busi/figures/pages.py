@@ -1,0 +1,108 @@
+"""Self-contained HTML pages: text, tables and figures in sections, readable offline and on paper."""
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from busi.core import write_whole
+
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells.
+
+    Attributes:
+        header: Of the columns.
+        rows: Numbers are shown with three decimals if they are no integers, None as a dash.
+        caption: What the table shows.
+    """
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawing.
+
+    Attributes:
+        name: Of its file, without suffix.
+        figure: What matplotlib drew.
+        caption: What it shows.
+    """
+
+    name: str
+    figure: Figure
+    caption: str
+
+
+Block = str | Table | Picture
+"""What a section is made of; text is plain, one string a paragraph."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it, in order."""
+
+    title: str
+    blocks: Sequence[Block] = field(default_factory=list)
+
+
+def write_page(folder: Path, title: str, lead: str, sections: Sequence[Section]) -> Path:
+    """Write ``index.html`` with all figures inside, and each figure as ``figures/<name>.png``.
+
+    Returns:
+        The page.
+    """
+    images: dict[str, str] = {}
+    for section in sections:
+        for block in section.blocks:
+            if isinstance(block, Picture):
+                content = render(block.figure)
+                write_whole(folder / "figures" / f"{block.name}.png", _writer(content))
+                images[block.name] = base64.b64encode(content).decode()
+    page = _template(title=title, lead=lead, sections=sections, images=images)
+    return write_whole(folder / "index.html", _writer(page.encode()))
+
+
+def render(figure: Figure) -> bytes:
+    """A figure as a PNG."""
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def show(cell: Cell) -> str:
+    """A cell as text."""
+    if cell is None or cell != cell:
+        return "-"
+    return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
+
+
+def kind(block: Block) -> str:
+    """What a block is, in lower case: str, table or picture."""
+    return type(block).__name__.lower()
+
+
+def _template(**values: object) -> str:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"show": show, "kind": kind}
+    text = resources.files("busi.figures").joinpath("page.html").read_text(encoding="utf-8")
+    return environment.from_string(text).render(**values)
+
+
+def _writer(content: bytes) -> Callable[[Path], int]:
+    return lambda part: part.write_bytes(content)

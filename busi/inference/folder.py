@@ -1,0 +1,160 @@
+"""Masks and diagnoses of files, written into a folder."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+from rich.progress import track
+
+from busi.core import InputError, hold, write_json, write_table, write_whole, writing_to
+from busi.data import Frame, Item, Source, find_sources, read_items
+from busi.figures import draw_overlay
+from busi.inference.bundle import PRETRAINED
+from busi.inference.predictor import Prediction, Predictor
+from busi.inference.tables import JOURNAL, Row, make_row, read_finished
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def predict_files(
+    inputs: Sequence[str],
+    output: Path,
+    runs: Sequence[str] | None = None,
+    tta: str = "none",
+    batch_size: int = 8,
+    header: Sequence[str] = (),
+) -> list[Row]:
+    """Predict what files, folders and patterns mean; see `predict_sources`.
+
+    Args:
+        inputs: As typed.
+        output: The folder.
+        runs: Runs, checkpoints or bundles, whose probabilities are averaged; the model that comes with busi
+            without any.
+        tta: ``none``, or ``flip`` to average over mirror images.
+        batch_size: Images at once.
+        header: Keywords of DICOM elements to copy.
+
+    Raises:
+        InputError: If an argument is wrong or, once everything is written, if a file could not be used.
+        SystemExit: With status 130, when Ctrl-C stopped it.
+    """
+    if batch_size < 1:
+        raise InputError(f"--batch-size {batch_size}: give at least 1")
+    sources = find_sources(inputs, leave_out=output)
+    if not runs:
+        log.info("The model that comes with busi, for research only: %s", PRETRAINED / "README.md")
+    predictor = Predictor(runs or PRETRAINED, tta == "flip", batch_size)
+    try:
+        with writing_to(output):
+            rows = predict_sources(predictor, sources, output, header)
+    except KeyboardInterrupt:
+        log.info("Stopped. The same command goes on")
+        sys.exit(130)
+    failed = [row for row in rows if row["error"]]
+    log.info("%d pictures: %s", len(rows) - len(failed), output)
+    if not predictor.calibrated:
+        log.info("Not calibrated: take the probabilities as scores; there are no conformal sets")
+    if failed:
+        for row in failed[:5]:
+            log.info("%s", row["error"])
+        raise InputError(
+            f"{len(failed)} of {len(rows)} could not be used, see the column error of "
+            f"{output / 'predictions.csv'}"
+        )
+    return rows
+
+
+def predict_sources(
+    predictor: Predictor, sources: Sequence[Source], output: Path, header: Sequence[str] = ()
+) -> list[Row]:
+    """Predict files into a folder, and go on where an earlier call was stopped.
+
+    Writes ``predictions.csv``, ``predictions.json``, ``masks/<id>.png`` (0 and 255) and
+    ``overlays/<id>.png``, at the pictures' own sizes.
+
+    Args:
+        predictor: The model.
+        sources: The files.
+        output: The folder.
+        header: Keywords of DICOM elements to copy.
+
+    Returns:
+        A row for each picture, and for each file that could not be used.
+
+    Raises:
+        InputError: If the folder holds predictions of another model or of other files, cannot be written, or
+            another call writes to it.
+    """
+    made_by = {
+        "models": [facts.origin | facts.fingerprints for facts in predictor.facts],
+        "tta": "flip" if predictor.flip else "none",
+        "header": list(header),
+        "calibrated": predictor.calibrated,
+    }
+    with hold(output):
+        finished = read_finished(output, made_by, sources)
+        rows = [row for source in sources for row in finished.get(source.id, [])]
+        rest = [source for source in sources if source.id not in finished]
+        if rows:
+            log.info("Going on: %d of %d files are done", len(sources) - len(rest), len(sources))
+        begun = "".join(f"{json.dumps(line)}\n" for line in (made_by, *rows))
+        write_whole(output / JOURNAL, lambda part: part.write_text(begun, encoding="utf-8"))
+        with (output / JOURNAL).open("a", encoding="utf-8") as journal:
+            for item, prediction in predict_items(predictor, rest):
+                row = make_row(item, prediction, header)
+                if prediction is not None and item.frame is not None:
+                    write_pictures(output, item.id, item.frame, prediction)
+                rows.append(row)
+                journal.write(f"{json.dumps(row)}\n")
+                journal.flush()
+        order = {source.id: i for i, source in enumerate(sources)}
+        rows.sort(key=lambda row: (order[row["source"]], row["number"] or 0))
+        shown = [{key: x for key, x in row.items() if key not in ("source", "number")} for row in rows]
+        write_json(output / "predictions.json", {"made_by": made_by, "predictions": rows})
+        write_table(output / "predictions.csv", shown)
+        (output / JOURNAL).unlink()
+    return shown
+
+
+def predict_items(
+    predictor: Predictor, sources: Sequence[Source]
+) -> Iterator[tuple[Item, Prediction | None]]:
+    """Read and predict files, the next batch being read while one is predicted."""
+    items = (item for source in track(sources, "predicting", transient=True) for item in read_items(source))
+    batches = iter(lambda: list(islice(items, predictor.batch_size)), [])
+    for batch in read_ahead(batches):
+        predictions = predictor.predict([item.frame for item in batch if item.frame is not None])
+        for item in batch:
+            yield item, None if item.frame is None else next(predictions)
+
+
+def read_ahead(batches: Iterator[T]) -> Iterator[T]:
+    """Take the next element in another thread while the last one is worked on."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(next, batches, None)
+        while (batch := future.result()) is not None:
+            future = pool.submit(next, batches, None)
+            yield batch
+
+
+def write_pictures(output: Path, name: str, frame: Frame, prediction: Prediction) -> None:
+    """Write mask and overlay."""
+    pictures = {
+        "masks": prediction.mask * np.uint8(255),
+        "overlays": draw_overlay(frame.gray, prediction.mask),
+    }
+    for folder, picture in pictures.items():
+        # A third of the time of the default level, and no larger.
+        save = partial(Image.fromarray(picture).save, format="PNG", compress_level=3)
+        write_whole(output / folder / f"{name}.png", save)

@@ -1,0 +1,149 @@
+"""What is decided on a validation fold, once, before a test fold is looked at; and what decisions are worth.
+
+Labels are positions in `CLASSES`; `logits` and `probs` hold one column per class.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+from busi.core import CLASSES
+from busi.metrics.bootstrap import Counts
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What a validation fold decided.
+
+    Attributes:
+        temperature: Logits are divided by it.
+        quantiles: Of each class, the largest score (1 - probability of the class) whose class is still in
+            the conformal set; 1 where validation has too few pictures of the class to leave any out.
+        level: Share of each class that the sets are meant to contain.
+    """
+
+    temperature: float
+    quantiles: tuple[float, ...]
+    level: float
+
+    def probs(self, logits: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+        """Calibrated probabilities."""
+        return np.asarray(softmax(logits / self.temperature, axis=1))
+
+    def sets(self, logits: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n 3"]:
+        """Which classes are in the conformal set of each picture; a set may be empty."""
+        return 1 - self.probs(logits) <= np.array(self.quantiles)
+
+
+def decide(logits: Float[np.ndarray, "n 3"], labels: Int[np.ndarray, " n"], level: float = 0.9) -> Decisions:
+    """Fit temperature and conformal quantiles on a validation fold.
+
+    Args:
+        logits: Of the validation fold.
+        labels: Its true classes.
+        level: Share of each class that the sets are meant to contain.
+
+    Raises:
+        ValueError: If the fold is empty.
+    """
+    temperature = fit_temperature(logits, labels)
+    scores = 1 - softmax(logits / temperature, axis=1)
+    quantiles = tuple(
+        conformal_quantile(scores[labels == label, label], level) for label in range(len(CLASSES))
+    )
+    return Decisions(temperature, quantiles, level)
+
+
+def fit_temperature(logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> float:
+    """The temperature that gives the least log loss, between 0.05 and 20.
+
+    Source: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
+
+    Raises:
+        ValueError: If there are no pictures.
+    """
+    if not len(labels):
+        raise ValueError("no pictures to fit a temperature on")
+
+    def loss(log_temperature: float) -> float:
+        log_probs = log_softmax(logits / np.exp(log_temperature), axis=1)
+        return -float(log_probs[np.arange(len(labels)), labels].mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded").x))
+
+
+def conformal_quantile(scores: Float[np.ndarray, " n"], level: float) -> float:
+    """The ``ceil((n + 1) level)``-th smallest score; 1 where that is more than there are.
+
+    A further picture of the same population has a score at most as large with probability at least `level`.
+
+    Source: Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World", 2005; one quantile a class is
+    their Mondrian predictor.
+    """
+    rank = int(np.ceil(round((len(scores) + 1) * level, 9)))
+    return float(np.sort(scores)[rank - 1]) if 1 <= rank <= len(scores) else 1.0
+
+
+def net_benefit(
+    positive: Bool[np.ndarray, " n"],
+    probs: Float[np.ndarray, " n"],
+    thresholds: Float[np.ndarray, " k"],
+    counts: Counts,
+) -> Float[np.ndarray, "d k"]:
+    """Net benefit of acting on every picture whose probability is at least the threshold.
+
+    ``(true positives - false positives * t / (1 - t)) / n``: the decision curve. Acting on all has the
+    curve of ``probs = 1``, acting on none 0.
+
+    Source: Vickers and Elkin, Medical Decision Making 26 (2006).
+
+    Args:
+        positive: What one would act on if one knew.
+        probs: Of that.
+        thresholds: Probabilities from which one acts.
+        counts: How often each picture counts, in each of d draws; NaN where none does.
+    """
+    acted = probs[:, None] >= thresholds
+    worth = acted * np.where(positive[:, None], 1.0, -thresholds / (1 - thresholds))
+    weights = counts.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
+        return np.asarray(weights @ worth / weights.sum(axis=1, keepdims=True))
+
+
+def referral_curve(
+    correct: Bool[np.ndarray, " n"],
+    confidence: Float[np.ndarray, " n"],
+    shares: Float[np.ndarray, " k"],
+    counts: Counts,
+) -> Float[np.ndarray, "d k"]:
+    """Accuracy on the pictures that are kept when the least certain ones are referred to a person.
+
+    Args:
+        correct: Whether the predicted class is the true one.
+        confidence: Probability of the predicted class; equal ones are referred in the order of the
+            pictures, the last first.
+        shares: Of the pictures, that are referred; below 1. At least one picture is kept.
+        counts: How often each picture counts, in each of d draws; NaN where none does.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    weights = counts[:, order].astype(np.float64)
+    kept, right = weights.cumsum(axis=1), (weights * correct[order]).cumsum(axis=1)
+    wanted = np.maximum((1 - shares) * kept[:, -1:], 1) - 1e-9  # rounding must not keep one more
+    place = (kept[:, None, :] < wanted[..., None]).sum(axis=2).clip(max=len(order) - 1)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
+        return np.asarray(np.take_along_axis(right, place, 1) / np.take_along_axis(kept, place, 1))
+
+
+def reliability(
+    outcome: Bool[np.ndarray, " n"], probs: Float[np.ndarray, " n"], num_bins: int = 10
+) -> list[tuple[float, float, int]]:
+    """Mean probability, observed share and number of pictures in bins of equal mass, empty ones left out."""
+    edges = np.quantile(probs, np.arange(1, num_bins) / num_bins)
+    bins = np.searchsorted(edges, probs, side="right")
+    return [
+        (float(probs[bins == k].mean()), float(outcome[bins == k].mean()), int((bins == k).sum()))
+        for k in np.unique(bins)
+    ]

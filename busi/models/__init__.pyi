@@ -1,0 +1,15 @@
+from .encoders import Normalized as Normalized
+from .encoders import check_encoder as check_encoder
+from .encoders import load_encoder_weights as load_encoder_weights
+from .ensemble import Ensemble as Ensemble
+from .guided import EarlyGuide as EarlyGuide
+from .guided import LateGuide as LateGuide
+from .plain_unet import PlainUNet as PlainUNet
+from .postprocess import FIELDS as FIELDS
+from .postprocess import Map as Map
+from .postprocess import Mask as Mask
+from .postprocess import MaskRule as MaskRule
+from .postprocess import choose_rule as choose_rule
+from .postprocess import fixed_rule as fixed_rule
+from .postprocess import mean_rule as mean_rule
+from .two_views import TwoViews as TwoViews

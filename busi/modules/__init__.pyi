@@ -1,0 +1,11 @@
+from .base import StageModule as StageModule
+from .classification import ClsModule as ClsModule
+from .classification import balanced_weights as balanced_weights
+from .classification import prior_correction as prior_correction
+from .losses import BCEDiceLoss as BCEDiceLoss
+from .losses import CrossEntropyLoss as CrossEntropyLoss
+from .losses import FocalLoss as FocalLoss
+from .losses import FocalTverskyLoss as FocalTverskyLoss
+from .optimizers import adamw_slow_encoder as adamw_slow_encoder
+from .optimizers import one_cycle as one_cycle
+from .segmentation import SegModule as SegModule

@@ -1,0 +1,171 @@
+"""The curves of a report: ranking, reliability, and what decisions are worth.
+
+Colours are those of Okabe and Ito, which colour-blind readers can tell apart.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.stats import binomtest
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from busi.core import CLASSES, MALIGNANT
+from busi.figures import ANNOTATION, PREDICTION, Overlay, draw_contour
+from busi.metrics import net_benefit, referral_curve, reliability
+from busi.reporting.pooling import Judged
+
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
+GRID = np.linspace(0, 1, 101)
+THRESHOLDS = np.linspace(0.01, 0.6, 60)
+"""Of the decision curve: nobody leaves a lesion alone that is malignant with more than 0.6."""
+REFERRED = np.linspace(0, 0.8, 81)
+"""Shares of the pictures, of the referral curve."""
+
+
+def draw_ranking(curves: Mapping[str, Sequence[tuple[Judged, int]]]) -> Figure:
+    """ROC and precision-recall curves, one versus rest, averaged over folds and seeds.
+
+    Args:
+        curves: Name -> the seeds of an arm, each with the class that is told from the rest.
+    """
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for (name, seeds), colour in zip(curves.items(), COLOURS, strict=False):
+        folds = [(one.labels[i] == k, one.probs[i, k]) for one, k in seeds for i in _folds(one)]
+        left.plot(GRID, np.mean([_roc(*fold) for fold in folds], axis=0), color=colour, label=name)
+        right.plot(GRID, np.mean([_precision(*fold) for fold in folds], axis=0), color=colour, label=name)
+    left.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle="--")
+    left.set(xlabel="1 - specificity", ylabel="sensitivity", title="ROC")
+    right.set(xlabel="recall", ylabel="precision", title="precision and recall")
+    for axis in (left, right):
+        _unit_square(axis)
+        axis.legend(loc="lower right" if axis is left else "lower left")
+    return figure
+
+
+def draw_reliability(seeds: Sequence[Judged]) -> Figure:
+    """Stated probability of malignant against observed share, before and after the temperature."""
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    axes = figure.subplots(1, 2)
+    outcome = np.concatenate([one.labels == MALIGNANT for one in seeds])
+    for axis, title, stated in zip(
+        axes,
+        ("as the networks state it", "after the temperature of each validation fold"),
+        ([one.raw for one in seeds], [one.probs for one in seeds]),
+        strict=True,
+    ):
+        bins = np.array(reliability(outcome, np.concatenate(stated)[:, MALIGNANT]))
+        limits = [_wilson(share, number / len(seeds)) for _, share, number in bins]
+        error = np.abs(np.transpose(limits) - bins[:, 1])
+        axis.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle="--")
+        axis.errorbar(bins[:, 0], bins[:, 1], yerr=error, fmt="o", color=COLOURS[0], capsize=2)
+        axis.set(xlabel="probability of malignant, mean of a tenth", ylabel="share malignant", title=title)
+        _unit_square(axis)
+    return figure
+
+
+def draw_decisions(seeds: Sequence[Judged]) -> Figure:
+    """Decision curve of acting on malignant, and accuracy when the least certain pictures are referred."""
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    positive = seeds[0].labels == MALIGNANT
+    once = np.ones((1, len(positive)), np.int64)
+    benefits = [net_benefit(positive, one.probs[:, MALIGNANT], THRESHOLDS, once)[0] for one in seeds]
+    everyone = net_benefit(positive, np.ones(len(positive)), THRESHOLDS, once)[0]
+    left.plot(THRESHOLDS, np.mean(benefits, axis=0), color=COLOURS[0], label="the model")
+    left.plot(THRESHOLDS, everyone, color=COLOURS[1], linestyle="--", label="act on everyone")
+    left.axhline(0, color="#999999", linewidth=0.8, label="act on nobody")
+    left.set(xlabel="threshold probability", ylabel="net benefit", title="decision curve, malignant")
+    left.set_ylim(-0.05, 1.1 * max(positive.mean(), 0.1))
+    left.legend()
+    accuracies = [
+        referral_curve(one.correct[here], one.probs[here].max(axis=1), REFERRED, once[:, here])[0]
+        for one in seeds
+        for here in _folds(one)
+    ]
+    right.plot(REFERRED, np.mean(accuracies, axis=0), color=COLOURS[0])
+    right.set(xlabel="share of each fold referred to a person, least certain first")
+    right.set(ylabel="accuracy on the rest", title="referral", xlim=(0, 0.8))
+    for axis in (left, right):
+        axis.grid(color="#eeeeee")
+    return figure
+
+
+def draw_sizes(
+    share: Float[np.ndarray, " n"], dice: Float[np.ndarray, " n"], label: Int[np.ndarray, " n"]
+) -> Figure:
+    """Dice of each lesion against its size, and the median of neighbours.
+
+    Args:
+        share: Of the picture that the lesion covers.
+        dice: Of its mask.
+        label: Benign or malignant.
+    """
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    axis = figure.subplots()
+    for k, colour in zip((1, 2), COLOURS, strict=False):
+        axis.scatter(share[label == k], dice[label == k], s=9, alpha=0.6, color=colour, label=CLASSES[k])
+    order = np.argsort(share)
+    pieces = [piece for piece in np.array_split(order, min(10, len(order))) if piece.size]
+    middle = [[np.median(share[piece]), np.median(dice[piece])] for piece in pieces]
+    axis.plot(*np.transpose(middle), color="black", linewidth=1.5, label="median of a tenth")
+    axis.set(xscale="log", xlabel="share of the picture that the lesion covers", ylabel="Dice")
+    axis.set(
+        ylim=(-0.03, 1.03),
+        xticks=[0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5],
+        xlim=(0.9 * share.min(), 1.1 * share.max()),
+    )
+    axis.minorticks_off()
+    axis.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
+    return figure
+
+
+def draw_cases(cases: Sequence[Overlay]) -> Figure:
+    """One case a row: the picture, its annotation, its prediction."""
+    figure = Figure(figsize=(8.4, 2.5 * len(cases)), layout="constrained")
+    for row, case in zip(figure.subplots(len(cases), 3, squeeze=False), cases, strict=True):
+        for axis, mask, colour in zip(
+            row, (np.zeros_like(case.mask), case.mask, case.pred), ("", ANNOTATION, PREDICTION), strict=True
+        ):
+            axis.imshow(case.picture, cmap="gray", vmin=0, vmax=255)
+            axis.axis("off")
+            draw_contour(axis, mask, colour)
+        row[0].set_title(case.title, fontsize=9, loc="left")
+    return figure
+
+
+def _folds(judged: Judged) -> list[Bool[np.ndarray, " n"]]:
+    return [judged.folds == fold for fold in np.unique(judged.folds)]
+
+
+def _roc(positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " g"]:
+    if positive.all() or not positive.any():
+        return np.full_like(GRID, np.nan)
+    false, true, _ = roc_curve(positive, scores)
+    curve = np.interp(GRID, false, true)
+    curve[0] = 0.0
+    return np.asarray(curve)
+
+
+def _precision(positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " g"]:
+    """Precision at each recall, not interpolated between thresholds, which would be too good."""
+    if not positive.any():
+        return np.full_like(GRID, np.nan)
+    # Without the last point, a precision of 1 that no threshold reaches.
+    precision, recall = (x[:-1][::-1] for x in precision_recall_curve(positive, scores)[:2])
+    return np.asarray(precision[np.searchsorted(recall, GRID.clip(min=1e-9)).clip(max=len(recall) - 1)])
+
+
+def _wilson(share: float, number: float) -> tuple[float, float]:
+    """95 % interval of a share of so many pictures; seeds see the same pictures, so they add none."""
+    limits = binomtest(round(share * number), max(round(number), 1)).proportion_ci(method="wilson")
+    return float(limits.low), float(limits.high)
+
+
+def _unit_square(axis: Axes) -> None:
+    axis.set(xlim=(0, 1), ylim=(0, 1.02), aspect="equal")
+    axis.grid(color="#eeeeee")

@@ -1,0 +1,106 @@
+"""What of a config shapes the weights: its fingerprint, and what two configs do not share."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from busi.data import train_folds
+
+# Where things lie, and how many processes load them: the same run may find them elsewhere.
+PLACES = (
+    "run_dir",
+    "output_dir",
+    "cache_dir",
+    "sweep",
+    "data.root",
+    "data.cache_dir",
+    "data.cache_gb",
+    "data.num_workers",
+)
+# What does not shape the weights: places, how things are shown, and what fingerprints say already.
+NOT_SETTINGS = (
+    *PLACES,
+    "resume",
+    "test",
+    "logger",
+    "callbacks.learning_rate",
+    "callbacks.pictures",
+    "callbacks.progress",
+    "callbacks.prune",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+    "trainer.log_every_n_steps",
+    "seg_ckpt",
+    "guide_runs",
+    "reuse",
+    "prepare",
+    "score",
+    "data.read",
+    "data.download",
+)
+
+# What differs between the runs of one recipe in cross-validation and cross-fitting.
+FOLD_SETTINGS = ("data.fold", "data.leave_out", "callbacks.checkpoint.monitor")
+# What differs between runs that chance alone sets apart.
+SEED_SETTINGS = ("seed", "data.seed")
+
+
+def folds_that_train(cfg: DictConfig) -> list[int]:
+    """The folds that a run trains on."""
+    folds = train_folds(cfg.data.fold, cfg.data.num_folds)
+    return [fold for fold in folds if fold != cfg.data.leave_out]
+
+
+def flatten(cfg: DictConfig, leave_out: Sequence[str]) -> dict[str, object]:
+    """All values of a config by their dotted names, as text where they name a place in the run folder.
+
+    Args:
+        cfg: Resolved or resolvable.
+        leave_out: Dotted names that are left out, with all below them.
+    """
+    run_dir = str(cfg.run_dir)
+
+    def walk(node: Any, name: str) -> Iterator[tuple[str, object]]:
+        if name in leave_out:
+            return
+        if isinstance(node, dict) and node:
+            for key, value in node.items():
+                yield from walk(value, f"{name}.{key}" if name else key)
+        else:
+            yield name, node.replace(run_dir, "") if isinstance(node, str) else node
+
+    return dict(walk(OmegaConf.to_container(cfg, resolve=True), ""))
+
+
+def find_differences(
+    there: DictConfig, other: DictConfig, leave_out: Sequence[str] = (*PLACES, "resume", "test")
+) -> dict[str, tuple[object, object]]:
+    """Which values two configs do not share: name -> value there, value in the other.
+
+    Args:
+        there: One config.
+        other: Another.
+        leave_out: Dotted names that do not matter.
+    """
+    before, after = (flatten(cfg, leave_out) for cfg in (there, other))
+    different: dict[tuple[str, str], tuple[str, tuple[object, object]]] = {}
+    for name in dict.fromkeys([*before, *after]):
+        values = before.get(name, "not there"), after.get(name, "not there")
+        if values[0] != values[1]:
+            # An interpolated value is in several places: the first is where it was set.
+            different.setdefault((name.rsplit(".", 1)[-1], repr(values)), (name, values))
+    return dict(different.values())
+
+
+def settings_fingerprint(cfg: DictConfig, leave_out: Sequence[str] = ()) -> str:
+    """Fingerprint of all that shapes the weights, 16 hexadecimal digits.
+
+    Args:
+        cfg: Resolved or resolvable.
+        leave_out: Dotted names that are left out as well.
+    """
+    text = json.dumps(flatten(cfg, (*NOT_SETTINGS, *leave_out)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,268 @@
+"""A Hydra sweeper that searches with Optuna: ``python -m busi.train -m sweep=optuna_seg``.
+
+Optuna's plugin for Hydra 1.3 needs a version of Optuna from 2021, and its successor another Hydra; neither
+goes on with a study, prunes, or keeps the folders of several workers apart.
+"""
+
+import contextlib
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from busi.core import InputError, hold, write_json
+from busi.sweeps.study import TRIAL, claim, draw_study, open_study
+from busi.sweeps.summary import PRUNED
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+
+log = logging.getLogger(__name__)
+
+NAME = "hydra_plugins.busi.OptunaSweeper"
+"""As the config calls the sweeper: Hydra takes plugins from a package of this name alone."""
+JUDGE = (
+    "stage",
+    "data",
+    "data.fold",
+    "data.num_folds",
+    "data.split_seed",
+    "data.leave_out",
+    "data.conflicts",
+)
+"""What decides which pictures judge a trial, with `monitor` and `test`."""
+
+
+class OptunaSweeper(Sweeper):
+    """Searches for the best monitored validation value; see ``conf/hydra/sweeper/optuna.yaml``.
+
+    A trial is an ordinary job of a sweep, in the folder with its number, started by any launcher. Trials
+    that fail are recorded and skipped. Processes with the same storage and study share the work: each
+    takes what a dead one left, then new trials, until the study has enough.
+
+    Args:
+        study: Its name.
+        storage: See `busi.sweeps.study.open_storage`; None is ``study.db`` in the folder of the sweep.
+        num_trials: That the study is to have, those of earlier and other processes included.
+        num_parallel: Trials that the launcher gets at once.
+        sampler: Config of one of Optuna's.
+        params: Name -> Hydra's grammar of sweeps; the command line goes before it.
+    """
+
+    def __init__(
+        self,
+        study: str,
+        storage: str | None,
+        num_trials: int,
+        num_parallel: int,
+        sampler: DictConfig,
+        params: DictConfig,
+    ) -> None:
+        self.study, self.storage, self.sampler = study, storage, sampler
+        self.num_trials, self.num_parallel = num_trials, num_parallel
+        self.params = params
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Remember the config, and make the launcher."""
+        self.hydra_context: HydraContext = hydra_context
+        self.config: DictConfig = config
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            config=config, hydra_context=hydra_context, task_function=task_function
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Search; what the user gave wrong ends with one line."""
+        try:
+            self.search(arguments)
+        except (InputError, OmegaConfBaseException) as error:
+            raise SystemExit(f"error: {' '.join(str(error).split())}") from None
+
+    def search(self, arguments: Sequence[str]) -> None:
+        """Run trials until the study has enough of them, then draw it.
+
+        Args:
+            arguments: Overrides of the command line.
+
+        Raises:
+            InputError: If Optuna is missing, trials would not be comparable, or none of them finished.
+        """
+        try:
+            import optuna  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise InputError(
+                f"a search needs the package {error.name}: pip install 'busi[search]'"
+            ) from error
+        cfg = OmegaConf.masked_copy(self.config, [str(key) for key in self.config if key != "hydra"])
+        given = [f"{name!s}={text}" for name, text in self.params.items()]
+        parser = OverridesParser.create(self.hydra_context.config_loader)
+        space, fixed = split_overrides(parser.parse_overrides([*given, *arguments]))
+        check(cfg, space)
+        self.try_to_compose(space, fixed)
+        folder = Path(self.config.hydra.sweep.dir).resolve()
+        storage = self.storage or f"sqlite:///{folder}/study.db"
+        if "://" not in storage:  # jobs may run in another folder
+            storage = str(Path(storage).expanduser().resolve())
+        with hold(folder, wait=True):  # tables are made once
+            study = open_study(storage, self.study, cfg, space, instantiate(self.sampler))
+        exhausted = False
+        while not exhausted:
+            with contextlib.ExitStack() as claims:
+                with hold(folder, wait=True):
+                    trials = self.take_trials(study, space, folder, claims)
+                if not trials:
+                    break
+                jobs = []
+                for number, params in trials.items():
+                    place = {"storage": storage, "study": self.study, "trial": number}
+                    write_json(folder / str(number) / TRIAL, place)
+                    values = [f"{name}={value}" for name, value in params.items()]
+                    jobs.append([*fixed, *values, f"hydra.sweep.subdir={number}"])
+                results = self.launcher.launch(jobs, initial_job_idx=min(trials))
+                for number, result in zip(trials, results, strict=True):
+                    exhausted |= tell(study, number, folder / str(number), result)
+        conclude(study, folder)
+
+    def try_to_compose(self, space: dict[str, "BaseDistribution"], fixed: Sequence[str]) -> None:
+        """Compose every choice once, before anything is written: a typing error would fail in all trials."""
+        choices = {name: getattr(values, "choices", (1,)) for name, values in space.items()}
+        first = {name: options[0] for name, options in choices.items()}
+        trials = [first | {name: option} for name, options in choices.items() for option in options[1:]]
+        jobs = [[*fixed, *(f"{name}={value}" for name, value in trial.items())] for trial in (first, *trials)]
+        self.validate_batch_is_legal(jobs)
+
+    def take_trials(
+        self,
+        study: "optuna.Study",
+        space: dict[str, "BaseDistribution"],
+        folder: Path,
+        claims: contextlib.ExitStack,
+    ) -> dict[int, dict[str, Any]]:
+        """What to run next, number -> parameters: trials that a dead worker left, then new ones."""
+        from optuna.trial import TrialState
+
+        taken: dict[int, dict[str, Any]] = {}
+        trials = study.get_trials(deepcopy=False)
+        for trial in trials:
+            place = folder / str(trial.number)
+            if len(taken) == self.num_parallel:
+                break
+            if trial.state != TrialState.RUNNING or not claim(place, claims):
+                continue
+            if trial.params.keys() != space.keys():  # killed before it had its parameters
+                study.tell(trial.number, state=TrialState.FAIL)
+            elif (place / PRUNED).is_file():
+                study.tell(trial.number, state=TrialState.PRUNED)
+            else:
+                taken[trial.number] = trial.params
+        wanted = min(self.num_parallel - len(taken), self.num_trials - len(trials))
+        for _ in range(wanted):
+            new = study.ask(space)
+            claim(folder / str(new.number), claims)
+            taken[new.number] = new.params
+        return taken
+
+
+def split_overrides(
+    overrides: Sequence[Override],
+) -> tuple[dict[str, "BaseDistribution"], list[str]]:
+    """Split overrides into what is searched, and what every trial shares; later ones go before earlier ones.
+
+    ``NAME=VALUE`` takes a parameter out of the search, and ``~NAME`` leaves it at its default.
+
+    Raises:
+        InputError: If nothing is searched.
+    """
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    space: dict[str, BaseDistribution] = {}
+    fixed: dict[str, str] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        known = space.pop(override.key_or_group, None)
+        if override.is_interval_sweep():
+            value: Any = override.value()
+            assert isinstance(value, IntervalSweep)
+            whole = isinstance(value.start, int) and isinstance(value.end, int)
+            kind = IntDistribution if whole else FloatDistribution
+            space[key] = kind(value.start, value.end, log="log" in value.tags)  # type: ignore[arg-type]
+        elif override.is_sweep_override():
+            space[key] = CategoricalDistribution(list(override.sweep_string_iterator()))
+        elif not (known and override.is_delete()):
+            fixed[key] = str(override.input_line)
+    if not space:
+        raise InputError(
+            "nothing is searched: give a range, e.g. 'optimizer.lr=tag(log,interval(1e-4,1e-2))', or a "
+            "choice, e.g. augmentation=light,strong"
+        )
+    return space, [text for key, text in fixed.items() if key not in space]
+
+
+def check(cfg: DictConfig, space: dict[str, Any]) -> None:
+    """Raise `InputError` if trials would be judged by different pictures, or by those of the test fold."""
+    if judged := [name for name in space if name.lstrip("+") in (*JUDGE, "monitor", "monitor_mode", "test")]:
+        raise InputError(
+            f"{', '.join(judged)} cannot be searched: all trials are judged by the same validation fold"
+        )
+    if cfg.test:
+        raise InputError(
+            "a search leaves the test fold alone: leave out test=true, and score the chosen trial"
+        )
+    if cfg.data.leave_out is not None:
+        raise InputError("data.leave_out makes guides, and judges nothing: leave it out of a search")
+
+
+def tell(study: "optuna.Study", number: int, folder: Path, result: JobReturn) -> bool:
+    """Tell the study what became of a trial; True if its sampler has tried everything there is."""
+    from optuna.trial import TrialState
+
+    try:
+        value = result.return_value
+    except Exception as error:
+        log.info("Trial %d failed: %s", number, error)
+        value = None
+    state = TrialState.COMPLETE
+    if value is None or not math.isfinite(value):
+        value, state = None, TrialState.PRUNED if (folder / PRUNED).is_file() else TrialState.FAIL
+    try:
+        study.tell(number, value, state)
+    except RuntimeError:  # such a sampler stops Optuna's own loop, which is not there
+        if not study.trials[number].state.is_finished():
+            raise
+        return True
+    return False
+
+
+def conclude(study: "optuna.Study", folder: Path) -> None:
+    """Draw a study, and say which trial is the best.
+
+    Raises:
+        InputError: If none finished.
+    """
+    from optuna.trial import TrialState
+
+    if not study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
+        raise InputError(f"no trial of the study {study.study_name} has finished: see {folder}/summary.md")
+    best = study.best_trial
+    for path in draw_study(study, folder):
+        log.info("Drew %s", path)
+    log.info("Best trial: %d, %.3f. To score its test fold:", best.number, best.value)
+    log.info("python -m busi.train resume=%s test=true", folder / str(best.number))
+
+
+def register_sweeper() -> None:
+    """Let Hydra find the sweeper."""
+    # Under its own name Hydra would refuse it; under another module's it could not be sent to workers.
+    Plugins.instance().class_name_to_class[NAME] = OptunaSweeper

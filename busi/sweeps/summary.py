@@ -1,0 +1,242 @@
+"""Sweeps: what became of each job, as one table that is ranked by the validation fold."""
+
+import atexit
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from busi.core import InputError, check_writable, write_json, write_table, write_whole
+
+Job = dict[str, Any]
+FAILURE = "failed.json"
+REUSE = "reused.json"
+PRUNED = "pruned.json"
+
+
+class Pruned(Exception):
+    """A trial of a search was ended early, because others were better."""
+
+
+# The files in conf/hydra/launcher/ go by the names of the plugins' own options: they set other defaults.
+warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
+
+
+class SummaryCallback(Callback):
+    """Writes ``summary.csv`` and ``summary.md`` into the folder of a sweep, and prints the table at its end.
+
+    Hydra calls it; the table is written whatever became of the jobs, after each of them. Launchers take it
+    along to the processes of their jobs, which so learn what was typed.
+    """
+
+    def __init__(self) -> None:
+        self.arguments = sys.argv[1:]
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Print the table when the process ends: Hydra calls nothing after a sweep with a failed job.
+
+        Raises:
+            SystemExit: If the launcher is not installed, or the folder cannot be written (Hydra turns any
+                other error into a warning).
+        """
+        check_launcher(config.hydra.launcher._target_)
+        check_folder(Path(config.hydra.sweep.dir))
+        atexit.register(print_summary, Path(config.hydra.sweep.dir))
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """End with one line, before Hydra does with a traceback, if the folder cannot be written."""
+        check_folder(Path(config.hydra.run.dir))
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        """Tell a job in another process the command that it belongs to, and that it may be queued again."""
+        if config.hydra.mode.name == "MULTIRUN":
+            sys.argv[:] = ["busi.train", *self.arguments]
+            if "SUBMITIT_EXECUTOR" in os.environ:
+                requeue_on_signals()
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        """Write the table anew."""
+        del job_return
+        if config.hydra.mode.name == "MULTIRUN":
+            write_summary(Path(config.hydra.sweep.dir))
+
+
+def requeue_on_signals() -> None:
+    """Let SIGTERM and SIGUSR1 do what submitit's own signal does: queue the job again, then end it.
+
+    Started again, the job finds its folder, and goes on after its last whole epoch.
+    """
+    from submitit import JobEnvironment
+
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.getsignal(JobEnvironment._usr_sig()))
+
+
+def check_launcher(target: str) -> None:
+    """End with one line if the launcher of a sweep is not installed, or has no Slurm to talk to.
+
+    Args:
+        target: Its class, e.g. ``hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher``.
+    """
+    package = ".".join(target.split(".")[:2])
+    try:
+        found = find_spec(package)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        extra = package.split(".")[-1].removeprefix("hydra_").removesuffix("_launcher")
+        raise SystemExit(f"error: this launcher needs the extra {extra}: pip install '.[{extra}]'")
+    if target.endswith(".SlurmLauncher") and which("sbatch") is None:
+        raise SystemExit("error: there is no sbatch here: start the sweep on a machine that submits to Slurm")
+
+
+def record_failure(folder: Path, message: str) -> None:
+    """Leave word in a job's folder that it failed, and why."""
+    with contextlib.suppress(OSError):  # the disk may be full
+        write_json(folder / FAILURE, {"error": message})
+
+
+def forget_failure(folder: Path) -> None:
+    """Take the word back, before the job is tried again."""
+    (folder / FAILURE).unlink(missing_ok=True)
+
+
+def record_reuse(folder: Path, run: Path) -> None:
+    """Leave word in a job's folder that an earlier run of the same content stands for it."""
+    write_json(folder / REUSE, {"run": str(run)})
+
+
+def record_pruned(folder: Path, epoch: int, monitor: str, value: float) -> None:
+    """Leave word in a job's folder that a search ended it early.
+
+    Args:
+        folder: Of the job.
+        epoch: The last one, counted from 0.
+        monitor: Name of the monitored metric.
+        value: Its value then.
+    """
+    write_json(folder / PRUNED, {"epoch": epoch, "metrics": {monitor: value}})
+
+
+def print_summary(folder: Path) -> None:
+    """Print the table of a sweep, if any job began."""
+    if path := write_summary(folder):
+        print(f"\n{path.read_text()}\n{path}")
+
+
+def write_summary(folder: Path) -> Path | None:
+    """Write ``summary.csv`` and ``summary.md``; return the latter, or None if no job began.
+
+    Jobs are ranked by their monitored validation metric, those without one come last. Columns: what
+    became of the job, the overrides that differ between jobs, and validation metrics. Test metrics are
+    left out, because whoever chooses by them has no test fold left.
+    """
+    jobs = [read_job(path) for path in sorted(folder.glob("*/.hydra"), key=_job_number)]
+    if not jobs:
+        return None
+    varied = [
+        name
+        for name in dict.fromkeys(name for job in jobs for name in job["overrides"])
+        if len({job["overrides"].get(name) for job in jobs}) > 1
+    ]
+    measured = list(dict.fromkeys(name for job in jobs for name in job["metrics"]))
+    ranked = sorted(jobs, key=lambda job: (job["score"] is None, str(job["monitor"]), -(job["score"] or 0)))
+    rows = [
+        {
+            "job": job["job"],
+            "status": job["status"],
+            **{name: job["overrides"].get(name, "") for name in varied},
+            **{name: job["metrics"].get(name) for name in measured},
+            "epoch": job["epoch"],
+            "seconds": job["seconds"],
+            "error": job["error"],
+        }
+        for job in ranked
+    ]
+
+    write_table(folder / "summary.csv", rows)
+    kept = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)]
+    lines = [kept, ["---"] * len(kept), *([_show(row[name]) for name in kept] for row in rows)]
+    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return write_whole(folder / "summary.md", lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def read_job(hydra_folder: Path) -> Job:
+    """What became of one job: finished, reused, failed, pruned, or stopped.
+
+    Args:
+        hydra_folder: ``.hydra`` in the folder of the job.
+    """
+    folder = hydra_folder.parent
+    path = hydra_folder / "overrides.yaml"
+    # Another process may have begun the job this moment.
+    overrides = [str(text) for text in OmegaConf.load(path)] if path.is_file() else []
+    job: Job = {
+        "job": folder.name,
+        "status": "stopped",
+        "overrides": {name.lstrip("+~"): value for name, _, value in (o.partition("=") for o in overrides)},
+        "monitor": None,
+        "score": None,
+        "metrics": {},
+        "epoch": None,
+        "seconds": None,
+        "error": None,
+    }
+    if (folder / FAILURE).is_file():
+        return job | {"status": "failed", "error": _read(folder / FAILURE)["error"]}
+    reused = _read(folder / REUSE).get("run")
+    folder = Path(reused) if reused else folder
+    provenance = _read(folder / "provenance.json")
+    if not provenance.get("finished"):
+        pruned = _read(folder / PRUNED)
+        return job | ({"status": "pruned", **pruned} if pruned else {})
+    monitor, value = provenance["monitor"], provenance["monitored"]
+    mode = OmegaConf.load(folder / "config.yaml").monitor_mode
+    metrics = {name: x for name, x in _read(folder / "metrics.json").items() if name.startswith("val/")}
+    return job | {
+        "status": "reused" if reused else "finished",
+        "monitor": monitor,
+        "score": value if value is None or mode == "max" else -value,
+        "metrics": {monitor: value, **metrics},
+        "epoch": provenance["epoch"],
+        "seconds": provenance["seconds"],
+    }
+
+
+def check_folder(folder: Path) -> None:
+    """End with one line if a folder cannot be written."""
+    try:
+        check_writable(folder)
+    except InputError as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError):
+        return {}
+    return content
+
+
+def _job_number(path: Path) -> tuple[bool, int, str]:
+    name = path.parent.name
+    return (not name.isdigit(), int(name) if name.isdigit() else 0, name)
+
+
+def _show(value: object) -> str:
+    text = f"{value:.3f}" if isinstance(value, float) else "" if value is None else str(value)
+    if len(text) > 8 and re.fullmatch(r"[\d.e+-]+", text):  # a search draws numbers of 17 digits
+        text = f"{float(text):.4g}"
+    return text.replace("|", "\\|")

@@ -1,0 +1,15 @@
+from .callbacks import SeedEpochs as SeedEpochs
+from .callbacks import ValidationPictures as ValidationPictures
+from .distributed import dismiss as dismiss
+from .distributed import is_follower as is_follower
+from .distributed import meet as meet
+from .ensemble import ensemble_folders as ensemble_folders
+from .evaluation import evaluate as evaluate
+from .fitting import fit as fit
+from .fitting import follow as follow
+from .fitting import go_on as go_on
+from .fitting import resolve as resolve
+from .fitting import wants_test as wants_test
+from .loggers import wandb_logger as wandb_logger
+from .scoring import score_classification as score_classification
+from .scoring import score_segmentation as score_segmentation

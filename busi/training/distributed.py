@@ -1,0 +1,254 @@
+"""One run on several devices: who starts its processes, and how they learn what rank 0 decided.
+
+Rank 0 alone decides, writes and scores. The other processes wait for its order, train along, and leave.
+Where nobody started them (torchrun, srun), `launch` starts all of them beside the process of the job, which
+stays as it was: nothing of one job of a sweep reaches the next.
+"""
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
+
+from busi.core import InputError
+from busi.sweeps import Pruned
+
+Order = dict[str, Any]
+"""What to train: ``config`` (YAML), ``folder``, ``resume``."""
+
+PUNCTUALITY = timedelta(minutes=10)
+"""For how long the ranks wait for each other at the start."""
+
+PATIENCE = timedelta(hours=12)
+"""For how long the other ranks wait for an order, while rank 0 may be preparing data."""
+
+GRACE = 60
+"""Seconds that processes have to end by themselves, before they are killed."""
+
+ORDER = "busi/order"
+
+
+def count_processes(trainer: DictConfig) -> int:
+    """How many processes a trainer's devices need, one each.
+
+    Raises:
+        InputError: If `trainer.devices` is neither a number, a list of numbers, nor ``auto``.
+    """
+    devices = trainer.devices
+    if devices in ("auto", -1):
+        can_gpu = trainer.accelerator in ("auto", "gpu", "cuda")
+        devices = max(1, torch.cuda.device_count()) if can_gpu else 1
+    elif isinstance(devices, ListConfig):
+        devices = len(devices)
+    if not isinstance(devices, int) or devices < 1:
+        raise InputError(f"trainer.devices={devices}: give how many, a list of GPUs like [0,1], or auto")
+    return devices * int(trainer.get("num_nodes", 1))
+
+
+def needs_launch(trainer: DictConfig) -> bool:
+    """Whether this process has to start those of a run.
+
+    Raises:
+        InputError: If they were started by torchrun or srun, but not as many as the trainer needs, or if
+            only those can.
+    """
+    needed, started = count_processes(trainer), environment()
+    if not isinstance(started, LightningEnvironment):
+        if started.world_size() != needed:
+            raise InputError(
+                f"{started.world_size()} processes were started, and trainer.devices={trainer.devices} needs "
+                f"{needed}: make them equal (trainer.num_nodes says on how many machines)"
+            )
+        return False
+    if trainer.get("num_nodes", 1) > 1:
+        raise InputError("trainer.num_nodes: on several machines srun or torchrun starts the processes")
+    return needed > 1 or str(trainer.get("strategy", "auto")).startswith("ddp")
+
+
+def environment() -> ClusterEnvironment:
+    """What started this process: torchrun or `launch`, srun, or nothing of that kind.
+
+    Lightning's own choice would take every Slurm job for one of srun, and requeue it by its own means.
+    """
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        return TorchElasticEnvironment()
+    if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        return SLURMEnvironment(auto_requeue=False)
+    return LightningEnvironment()
+
+
+def is_follower() -> bool:
+    """Whether this process only trains along, for another one decides."""
+    return environment().global_rank() > 0
+
+
+@cache
+def meet() -> Store | None:
+    """Meet the other processes of a run, at a store that lives in rank 0; None where there are none.
+
+    When rank 0 dies, whoever waits there gets an error.
+    """
+    started = environment()
+    if started.world_size() == 1:
+        return None
+    place = f"tcp://{started.main_address}:{started.main_port}"
+    store: Store
+    store, _, _ = next(rendezvous(place, started.global_rank(), started.world_size(), timeout=PUNCTUALITY))
+    store.set_timeout(PATIENCE)
+    return store
+
+
+def give_order(cfg: DictConfig, folder: Path, resume: bool) -> None:
+    """Let the other ranks, if there are any, train this too.
+
+    Raises:
+        InputError: If they had an order before, and have left.
+    """
+    if (store := meet()) is None:
+        return
+    if store.check([ORDER]):
+        raise InputError("torchrun starts the processes of one run: a sweep starts those of its jobs itself")
+    store.set(ORDER, json.dumps({"config": OmegaConf.to_yaml(cfg), "folder": str(folder), "resume": resume}))
+
+
+def await_order() -> Order | None:
+    """What rank 0 decided to train; None if it needs nobody."""
+    store = meet()
+    assert store is not None
+    order: Order | None = json.loads(store.get(ORDER))
+    return order
+
+
+def dismiss() -> None:
+    """Let ranks that still wait for an order leave."""
+    if not is_follower() and (store := meet()) is not None and not store.check([ORDER]):
+        store.set(ORDER, "null")
+
+
+def part() -> None:
+    """End the connection between the ranks, on all of them at once: scoring is the matter of rank 0."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def launch(cfg: DictConfig, folder: Path, resume: bool) -> Path:
+    """Train in a process for each device; return the folder of the finished run.
+
+    Raises:
+        InputError: What rank 0 found wrong.
+        Pruned: If a search ended it early.
+        RuntimeError: If a process failed.
+    """
+    world_size = count_processes(cfg.trainer)
+    with tempfile.TemporaryDirectory(prefix="busi-ranks-") as name:
+        place = Path(name)
+        order = {
+            "config": OmegaConf.to_yaml(cfg),
+            "folder": str(folder),
+            "resume": resume,
+            "argv": sys.argv,
+            "logs": [x.baseFilename for x in logging.root.handlers if isinstance(x, logging.FileHandler)],
+        }
+        (place / "order.json").write_text(json.dumps(order))
+        failed = run_all(
+            [sys.executable, "-m", "busi.training.rank", name],
+            [
+                {
+                    "RANK": str(rank),
+                    "LOCAL_RANK": str(rank),
+                    "WORLD_SIZE": str(world_size),
+                    "MASTER_ADDR": "127.0.0.1",
+                    "MASTER_PORT": port,
+                }
+                for port in [str(free_port())]
+                for rank in range(world_size)
+            ],
+        )
+        answer = json.loads(path.read_text()) if (path := place / "answer.json").exists() else {}
+    if "error" in answer:
+        raise InputError(answer["error"])
+    if "pruned" in answer:
+        raise Pruned(answer["pruned"])
+    if failed or "run" not in answer:
+        raise RuntimeError(f"a process of {folder} failed with status {failed}: its message stands above")
+    return Path(answer["run"])
+
+
+def run_all(command: list[str], environments: list[Mapping[str, str]]) -> int | None:
+    """Run a command once for each set of environment variables, until all end or one of them fails.
+
+    They get a Ctrl-C when this process is interrupted or one of them fails, and see the end of their
+    standard input if it dies.
+
+    Returns:
+        The status of the first that failed, or None.
+    """
+    processes = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, **variables},
+            stdin=subprocess.PIPE,
+            start_new_session=True,  # a Ctrl-C of the terminal comes once, from here
+        )
+        for variables in environments
+    ]
+    try:
+        while True:
+            states = [process.poll() for process in processes]
+            if failed := next((state for state in states if state), None):
+                return failed
+            if all(state == 0 for state in states):
+                return None
+            time.sleep(0.1)
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        end = time.monotonic() + GRACE
+        for process in processes:
+            try:
+                process.wait(max(0.1, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            assert process.stdin is not None
+            process.stdin.close()
+
+
+def outlive_nobody() -> None:
+    """Stop as by Ctrl-C when the process that started this one is gone."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def watch() -> None:
+        # Not sys.stdin: a thread that holds its lock would crash the interpreter at its end.
+        os.read(0, 1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens to."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

@@ -1,0 +1,240 @@
+"""One run, from a composed config to a finished run folder; knows nothing of Hydra's globals."""
+
+import contextlib
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from busi.core import InputError, hold, read_table, write_table
+from busi.guides import guide_rows
+from busi.models import check_encoder
+from busi.runs import (
+    Checkpoint,
+    Run,
+    continue_run,
+    find_same,
+    open_run,
+    read_checkpoint,
+    remove_parts,
+    start_run,
+)
+from busi.sweeps import Pruned
+from busi.training.build import build, prepare, train
+from busi.training.distributed import await_order, count_processes, give_order, launch, needs_launch
+from busi.training.loggers import keep_log, log_result, open_loggers
+from busi.training.scoring import Metrics, make_rule
+
+log = logging.getLogger(__name__)
+
+# The segmentation network inside the classifier is frozen in evaluation mode on purpose.
+warnings.filterwarnings("ignore", "Found .* in eval mode at the start of training")
+# A run that goes on does so in its own folder.
+warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+# Lightning 2.6 calls what torch 2.15 deprecates.
+warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")
+# Schedules are stepped once an epoch, so that one setting means the same at any batch size.
+warnings.filterwarnings("ignore", "A `OneCycleLR` scheduler is using 'interval': 'epoch'")
+# On the CPU in small data sets the loader is no bottleneck; a GPU has trainer=gpu.
+warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
+
+
+def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
+    """Train, choose the best epoch on the validation fold (or take the last), and score.
+
+    Args:
+        cfg: Composed from ``conf/``.
+        folder: The run folder; must not hold a run unless that is resumed.
+        resume: Go on from the last checkpoint of the folder, or from the start if there is none.
+
+    Returns:
+        The finished run; one that was there already if ``reuse`` is set and it has the same content.
+
+    Raises:
+        InputError: If something that the user gave is wrong.
+    """
+    began = time.monotonic()
+    cfg = resolve(cfg, folder)
+    check(cfg)
+    if needs_launch(cfg.trainer):
+        return open_run(launch(cfg, folder, resume))
+    # What can be wrong with the input is found here, before anything is written.
+    parts = prepare(cfg)
+    parents = {"seg_ckpt": str(parts.parent.path.resolve())} if parts.parent else {}
+    if cfg.reuse and not resume and (same := find_same(cfg, parts.data.cohort, parents)):
+        return go_on(same, test=cfg.test)
+    last = find_last(folder) if resume else None
+    module, trainer = build(cfg, parts, last)
+    loggers, data = trainer.loggers, parts.data
+    plain: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
+
+    with hold(folder), open_loggers(loggers, plain, module.val_metrics):
+        if resume:
+            run = continue_run(folder, cfg, data.cohort)
+            remove_parts(run.last_checkpoint.parent)
+            keep_log(loggers, last.step if last else 0)
+        else:
+            run = start_run(folder, cfg, data.cohort, parents)
+        if parts.guided_by:
+            write_table(folder / "guides.csv", guide_rows(parts.guided_by, folder))
+        give_order(cfg, folder, resume)
+        train(module, trainer, data, last)
+        best = read_checkpoint(run.best_checkpoint)
+        module.load_state_dict(best.weights)
+        device = trainer.strategy.root_device
+        metrics: Metrics = instantiate(cfg.score)(cfg, module.to(device), data, folder)
+        facts = {
+            "epoch": best.epoch,
+            "monitor": cfg.monitor,
+            "monitored": find_monitored(cfg, trainer, run),
+            "tested": cfg.test,
+            "seconds": round(time.monotonic() - began, 1),
+            "device": str(device),
+        }
+        run = run.finish(metrics, **facts)
+        log_result(loggers, run, metrics, trainer.global_step)
+    log_summary(run, metrics)
+    return run
+
+
+def follow() -> None:
+    """Train along with rank 0, which decides, writes and scores."""
+    if (order := await_order()) is None:
+        return
+    cfg: DictConfig = OmegaConf.create(order["config"])  # type: ignore[assignment]
+    last = find_last(Path(order["folder"])) if order["resume"] else None
+    parts = prepare(cfg)
+    with contextlib.suppress(Pruned):  # rank 0 says so
+        train(*build(cfg, parts, last), parts.data, last)
+
+
+def go_on(run: Run, test: bool) -> Run:
+    """Finish a run that was stopped, score the test fold of one that was not tested, or take it as it is.
+
+    Args:
+        run: Started by whatever config.
+        test: Whether its test fold is to be scored.
+    """
+    if run.finished and (run.provenance["tested"] or not test):
+        log.info("Finished already: %s", run.folder)
+        return run
+    if run.members:
+        raise InputError(f"{run.folder} is an ensemble and cannot go on: make it again with busi.ensemble")
+    same = OmegaConf.merge(run.config, run.provenance["parents"], {"test": test, "reuse": False})
+    return fit(same, run.folder, resume=True)  # type: ignore[arg-type]
+
+
+def find_last(folder: Path) -> Checkpoint | None:
+    """Read the last checkpoint of a run folder; None if the run was stopped before there was one.
+
+    Raises:
+        InputError: If it is damaged, or was written while the folder lay elsewhere.
+    """
+    path = folder / "checkpoints" / "last.ckpt"
+    if not path.exists():
+        return None
+    try:
+        last = read_checkpoint(path)
+    except InputError as error:
+        raise InputError(f"{error}, or delete it: then the run begins again") from None
+    written_in = OmegaConf.create(last.card["config"]).run_dir
+    if Path(written_in) != folder:
+        raise InputError(f"{folder} was at {written_in} when it was stopped: move it back to go on with it")
+    log.info("Going on after epoch %d", last.epoch + 1)
+    return last
+
+
+def find_monitored(cfg: DictConfig, trainer: lightning.Trainer, run: Run) -> float | None:
+    """The monitored value of the epoch that was saved: the best, or the last where that was asked for.
+
+    None for a run that guides others: nothing may be judged by the pictures that it guides.
+    """
+    if cfg.data.leave_out is not None:
+        return None
+    score = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
+    if score is None:
+        # Not from the trainer: a run that goes on after its last epoch trains none.
+        logged = [row.get(cfg.monitor) for row in read_table(run.folder / "log" / "metrics.csv")]
+        score = next((value for value in reversed(logged) if value), None)
+    return None if score is None else float(score)
+
+
+def log_summary(run: Run, metrics: Metrics) -> None:
+    """Log the test metrics with their intervals, or what was monitored, and where everything is."""
+    name, best = run.monitored
+    if best is None:
+        log.info("Last epoch; nothing was chosen by the validation fold, and nothing judged")
+    elif not run.provenance["tested"]:
+        epoch = "best" if run.config.callbacks.checkpoint.monitor else "last"
+        log.info("%-26s %7.3f   %s epoch; the test fold is left alone", name, best, epoch)
+    log_intervals(metrics)
+    if run.provenance["guide"]:
+        log.info("%-26s %s", "guide", run.provenance["guide"])
+    log.info("Finished in %.0f s: %s", run.provenance["seconds"], run.folder)
+
+
+def log_intervals(metrics: Metrics) -> None:
+    """Log the test metrics with their intervals."""
+    for name, value in metrics.items():
+        low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
+        if name.startswith("test/") and value is not None and low is not None and high is not None:
+            log.info("%-26s %7.3f   95 %% interval %.3f to %.3f", name, value, low, high)
+
+
+def resolve(cfg: DictConfig, folder: Path) -> DictConfig:
+    """Fill in the run folder, the number of devices and whether to test; replace interpolations by values.
+
+    With ``data.leave_out`` the last epoch is saved instead of the best: the pictures that the model will
+    guide must not have chosen it, and for another fold those are the ones that validate here.
+    """
+    merged = OmegaConf.merge(cfg, {"run_dir": str(folder), "test": wants_test(cfg)})
+    if cfg.trainer.devices == "auto":
+        merged.trainer.devices = count_processes(cfg.trainer) // cfg.trainer.get("num_nodes", 1)
+    if cfg.data.leave_out is not None and "checkpoint" in cfg.callbacks:
+        merged.callbacks.checkpoint.monitor = None
+    return OmegaConf.create(OmegaConf.to_container(merged, resolve=True))  # type: ignore[return-value]
+
+
+def wants_test(cfg: DictConfig) -> bool:
+    """Whether a run scores its test fold: if asked to, and where nobody says, unless it makes guides."""
+    return cfg.data.leave_out is None if cfg.test is None else bool(cfg.test)
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise `InputError` for combinations that cannot work, before anything is built."""
+    if cfg.model.stage != cfg.stage:
+        raise InputError(
+            f"this model is for stage={cfg.model.stage}, not stage={cfg.stage}: "
+            "`python -m busi.train --help` lists the models, `stage=seg` and `stage=cls` choose fitting ones"
+        )
+    check_encoder(cfg.encoder)
+    if cfg.stage == "seg":
+        make_rule(cfg, [])
+    if "checkpoint" not in cfg.callbacks:
+        raise InputError("nothing saves the best epoch: give the default too, e.g. callbacks=[default,ema]")
+    if cfg.data.leave_out is not None:
+        choosing = [f"callbacks.{name}" for name, node in cfg.callbacks.items() if node.get("monitor")]
+        if cfg.scheduler._target_.endswith("ReduceLROnPlateau"):
+            choosing.append("scheduler=plateau")
+        if cfg.stage != "seg":
+            raise InputError("data.leave_out makes guides: it is for stage=seg")
+        if choosing:
+            raise InputError(
+                f"data.leave_out trains a fixed number of epochs: leave out {' and '.join(choosing)}, which "
+                "follow the validation fold"
+            )
+        if cfg.test:
+            raise InputError("data.leave_out makes guides, and judges nothing: leave out test=true")
+    if cfg.data.batch_size % (world_size := count_processes(cfg.trainer)):
+        raise InputError(
+            f"data.batch_size={cfg.data.batch_size} cannot be shared evenly by the {world_size} processes of "
+            f"trainer.devices={cfg.trainer.devices}: give a multiple of {world_size}"
+        )
+    epochs = cfg.trainer.max_epochs
+    if not isinstance(epochs, int) or epochs < 1:
+        raise InputError(f"trainer.max_epochs={epochs}: give a whole number, at least 1")

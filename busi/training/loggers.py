@@ -1,0 +1,152 @@
+"""What W&B and TensorBoard get of a run beyond its curves."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import wandb
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from torchmetrics import MetricCollection
+
+from busi.core import InputError
+from busi.runs import Run
+from busi.sweeps import Pruned
+
+PROGRESS = "val_progress"
+"""Name of the picture that is drawn during training."""
+
+
+def wandb_logger(
+    *,
+    run_dir: str,
+    project: str,
+    entity: str | None,
+    group: str | None,
+    tags: Sequence[str],
+    offline: bool,
+    finish_timeout: float,
+) -> WandbLogger:
+    """Log a run to W&B; one that is resumed goes on with the same W&B run.
+
+    Args:
+        run_dir: The run folder; W&B's own files go into ``wandb/`` there.
+        project: Name of the W&B project.
+        entity: W&B user or team; None takes the default of the account.
+        group: The sweep that the run belongs to.
+        tags: To find it by.
+        offline: Keep everything in the run folder, for ``wandb sync`` later.
+        finish_timeout: Seconds that the end of a run waits for uploads; W&B alone would wait forever.
+    """
+    folder = Path(run_dir)
+    # W&B ends the names of its folders with the id of the run.
+    earlier = sorted(path.name for path in folder.glob("wandb/*run-*-*") if path.is_dir())
+    return WandbLogger(
+        name="/".join([*([group] if group else []), folder.name]),
+        save_dir=run_dir,
+        version=earlier[-1].rsplit("-", 1)[1] if earlier else None,
+        project=project,
+        entity=entity,
+        group=group,
+        tags=list(tags),
+        # Lightning's own `offline` sets WANDB_MODE for all that the process does later.
+        mode="offline" if offline else None,
+        settings=wandb.Settings(finish_timeout=finish_timeout),
+    )
+
+
+@contextmanager
+def open_loggers(
+    loggers: Sequence[Logger], config: dict[str, Any], metrics: MetricCollection
+) -> Iterator[None]:
+    """Start the W&B runs among the loggers, give them the config, and end them whatever happens.
+
+    Several W&B runs in one process become one unless each is ended.
+
+    Args:
+        loggers: Of the trainer.
+        config: Plain values.
+        metrics: Validation metrics, whose best values W&B summarises.
+
+    Raises:
+        InputError: If W&B needs a login or cannot be reached.
+    """
+    experiments = [_start_wandb(logger) for logger in loggers if isinstance(logger, WandbLogger)]
+    exit_code = 1
+    try:
+        for experiment in experiments:
+            experiment.config.update(config, allow_val_change=True)
+            best = {"train/loss": "min", "val/loss": "min"}
+            best |= {name: "max" if metric.higher_is_better else "min" for name, metric in metrics.items()}
+            for name, summary in best.items():
+                experiment.define_metric(name, summary=summary, step_metric="trainer/global_step")
+        yield
+        exit_code = 0
+    except Pruned:
+        exit_code = 0
+        raise
+    finally:
+        for experiment in experiments:
+            experiment.finish(exit_code=exit_code)
+
+
+def _start_wandb(logger: WandbLogger) -> Any:
+    try:
+        return logger.experiment
+    except (wandb.errors.UsageError, wandb.errors.CommError, wandb.errors.AuthenticationError) as error:
+        raise InputError(
+            f"W&B does not start ({' '.join(str(error).split())}): log in with `wandb login`, or add "
+            "logger.wandb.offline=true"
+        ) from error
+
+
+def keep_log(loggers: Sequence[Logger], step: int) -> None:
+    """Let CSV logs go on where a checkpoint was written; Lightning would begin them anew.
+
+    Args:
+        loggers: Of the trainer, not used yet.
+        step: Optimiser steps that the checkpoint has seen; later rows will be logged again.
+    """
+    for logger in loggers:
+        path = Path(logger.log_dir or "") / "metrics.csv"
+        if isinstance(logger, CSVLogger) and path.is_file():
+            with path.open(newline="") as file:
+                rows = [{k: x for k, x in row.items() if x} for row in csv.DictReader(file)]
+            path.unlink()
+            logger.experiment.metrics = [row for row in rows if int(row["step"]) < step]
+            logger.experiment.save()
+
+
+def log_pictures(loggers: Sequence[Logger], paths: Sequence[Path], step: int) -> None:
+    """Show picture files in W&B and TensorBoard, named ``pictures/<file>``."""
+    for path in paths:
+        name = f"pictures/{path.stem}"
+        for logger in loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image(name, [str(path)])
+            elif isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image(name, matplotlib.image.imread(path), step, dataformats="HWC")
+
+
+def log_result(loggers: Sequence[Logger], run: Run, metrics: dict[str, float | None], step: int) -> None:
+    """Give W&B and TensorBoard what a finished run says of itself: metrics, pictures, provenance.
+
+    W&B's ``monitored`` is the validation value of the epoch that was saved, under a name that does not depend
+    on the stage.
+    """
+    numbers = {name: x for name, x in metrics.items() if x is not None}
+    drawn = (run.folder / "pictures").glob("*.png")
+    log_pictures(loggers, sorted(path for path in drawn if path.stem != PROGRESS), step)
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            # The curves' best values are summarised already, under some of the same names.
+            curves = dict(logger.experiment.summary)
+            more = {name: x for name, x in numbers.items() if name not in curves}
+            logger.experiment.summary.update({"monitored": run.monitored[1], **more})
+            logger.experiment.config.update({"provenance": run.provenance}, allow_val_change=True)
+        elif isinstance(logger, TensorBoardLogger):
+            logger.log_metrics(numbers, step)
+            text = "\n".join(f"    {key}: {value}" for key, value in run.provenance.items())
+            logger.experiment.add_text("provenance", text, step)

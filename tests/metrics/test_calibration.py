@@ -1,0 +1,110 @@
+"""Decisions of a validation fold, against outside references and by simulation."""
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax, softmax
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import confusion_matrix
+
+from busi.metrics.calibration import (
+    conformal_quantile,
+    decide,
+    fit_temperature,
+    net_benefit,
+    referral_curve,
+    reliability,
+)
+
+
+def simulate(number: int, seed: int, sharper: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits whose softmax is the truth, made sharper by a factor."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal([0.0, 1.0, 0.3], 1.5, (number, 3))
+    labels = np.array([rng.choice(3, p=p) for p in softmax(logits, axis=1)])
+    return logits * sharper, labels
+
+
+@pytest.mark.parametrize("sharper", [0.5, 1.0, 3.0])
+def test_temperature_undoes_what_was_done_to_calibrated_logits(sharper: float) -> None:
+    assert fit_temperature(*simulate(20_000, 0, sharper)) == pytest.approx(sharper, rel=0.05)
+
+
+def test_temperature_is_the_best_of_a_fine_grid() -> None:
+    logits, labels = simulate(150, 1, 2.0)
+    grid = np.geomspace(0.05, 20, 4001)
+    losses = [-log_softmax(logits / t, axis=1)[np.arange(150), labels].mean() for t in grid]
+    assert fit_temperature(logits, labels) == pytest.approx(grid[np.argmin(losses)], rel=0.002)
+
+
+def test_temperature_of_a_perfect_fold_stays_finite() -> None:
+    logits = 10.0 * np.eye(3)[[0, 1, 2, 1]]
+    assert 0.05 <= fit_temperature(logits, np.array([0, 1, 2, 1])) < 1
+    with pytest.raises(ValueError, match="no pictures"):
+        fit_temperature(np.zeros((0, 3)), np.zeros(0, np.int64))
+
+
+def test_temperature_changes_no_prediction() -> None:
+    logits, labels = simulate(200, 2, 4.0)
+    probs = decide(logits, labels).probs(logits)
+    assert np.array_equal(probs.argmax(axis=1), logits.argmax(axis=1))
+    assert probs.sum(axis=1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("size", [26, 87, 42])
+def test_conformal_sets_contain_nine_tenths_of_each_class_on_average(size: int) -> None:
+    """Over many validation folds of this size; for one fold the coverage scatters."""
+    rng = np.random.default_rng(size)
+    covered = []
+    for _ in range(3000):
+        quantile = conformal_quantile(rng.beta(2, 5, size), 0.9)
+        covered.append((rng.beta(2, 5, 50) <= quantile).mean())
+    assert 0.895 < np.mean(covered) < 0.9 + 1 / (size + 1) + 0.005
+
+
+def test_too_few_scores_leave_nothing_out() -> None:
+    assert conformal_quantile(np.array([0.1] * 8), 0.9) == 1.0
+    assert conformal_quantile(np.array([0.1] * 8 + [0.7]), 0.9) == 0.7
+    assert conformal_quantile(np.zeros(0), 0.9) == 1.0
+
+
+def test_sets_of_simulated_classes_have_the_coverage_that_was_asked_for() -> None:
+    decisions = decide(*simulate(3000, 3))
+    logits, labels = simulate(30_000, 4)
+    sets = decisions.sets(logits)
+    for label in range(3):
+        assert sets[labels == label, label].mean() == pytest.approx(0.9, abs=0.025)
+
+
+def test_net_benefit_is_the_formula_of_the_confusion_matrix() -> None:
+    rng = np.random.default_rng(5)
+    positive, probs, counts = rng.random(300) < 0.3, rng.random(300), rng.integers(0, 4, (3, 300))
+    thresholds = np.array([0.05, 0.2, 0.5, 0.9])
+    found = net_benefit(positive, probs, thresholds, counts)
+    for weights, values in zip(counts, found, strict=True):
+        for threshold, value in zip(thresholds, values, strict=True):
+            matrix = confusion_matrix(positive, probs >= threshold, sample_weight=weights)
+            _, false, _, true = matrix.ravel() / weights.sum()
+            assert value == pytest.approx(true - false * threshold / (1 - threshold))
+    everyone = net_benefit(positive, np.ones(300), np.array([0.0]), counts[:1])
+    assert everyone[0, 0] == pytest.approx(np.average(positive, weights=counts[0]))
+
+
+def test_referral_keeps_the_most_certain() -> None:
+    correct, confidence = np.array([True, False, True, False]), np.array([0.9, 0.4, 0.8, 0.5])
+    counts = np.array([[1, 1, 1, 1], [0, 2, 1, 1], [0, 0, 0, 0]])
+    once, drawn, empty = referral_curve(correct, confidence, np.array([0, 0.25, 0.5, 0.75, 0.99]), counts)
+    assert once == pytest.approx([0.5, 2 / 3, 1, 1, 1])
+    # In the order of confidence: right once, wrong once, wrong twice.
+    assert drawn == pytest.approx([1 / 4, 1 / 4, 1 / 2, 1, 1])
+    assert np.isnan(empty).all()
+
+
+def test_reliability_is_that_of_scikit_learn() -> None:
+    rng = np.random.default_rng(6)
+    probs = rng.random(500)
+    outcome = rng.random(500) < probs
+    observed, predicted = calibration_curve(outcome, probs, n_bins=10, strategy="quantile")
+    bins = reliability(outcome, probs)
+    assert [x for x, _, _ in bins] == pytest.approx(predicted)
+    assert [y for _, y, _ in bins] == pytest.approx(observed)
+    assert sum(number for _, _, number in bins) == 500

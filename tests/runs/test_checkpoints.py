@@ -1,0 +1,102 @@
+import pickle
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from busi.core.files import need_room
+from busi.core.types import InputError
+from busi.runs.checkpoints import (
+    WholeCheckpointIO,
+    build_network,
+    load_network,
+    read_checkpoint,
+    remove_parts,
+)
+
+
+class Evil:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return (Path.touch, (self.trace,))
+
+
+def test_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
+    trace, path = tmp_path / "trace", tmp_path / "evil.ckpt"
+    torch.save({"busi": Evil(trace), "state_dict": {}, "epoch": 0, "global_step": 0}, path)
+    with pytest.raises(InputError, match="damaged or no checkpoint"):
+        read_checkpoint(path)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", pickle.dumps({"a": 1})])
+def test_damaged_checkpoint_is_an_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="damaged or no checkpoint"):
+        read_checkpoint(path)
+
+
+def test_foreign_checkpoint_is_an_error(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "x.ckpt")
+    with pytest.raises(InputError, match="not a checkpoint of busi"):
+        read_checkpoint(tmp_path / "x.ckpt")
+
+
+def test_missing_checkpoint_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no checkpoint at"):
+        read_checkpoint(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["os.system", "busi.runs.provenance.subprocess.run", "torch.hub.load", "torch.nn.functional.relu"],
+)
+def test_config_in_a_checkpoint_can_only_build_networks(target: str) -> None:
+    with pytest.raises(InputError, match="is no network of"):
+        build_network(OmegaConf.create({"network": {"_target_": target}}))
+
+
+def test_network_is_rebuilt_from_its_checkpoint_alone(
+    tmp_path: Path, compose: Callable[..., DictConfig]
+) -> None:
+    cfg = compose("image_size=32", "model.network.decoder_channels=[8,8,8,8,8]")
+    network = build_network(cfg.model).eval()
+    network.mean.fill_(0.3)
+    card = {"config": OmegaConf.to_yaml(OmegaConf.create({"model": cfg.model, "encoder": cfg.encoder}))}
+    weights = {f"network.{name}": x for name, x in network.state_dict().items()}
+    weights["other"] = torch.ones(1)
+    content = {"busi": card, "state_dict": weights, "epoch": 3, "global_step": 12}
+    torch.save(content, tmp_path / "x.ckpt")
+    rebuilt = load_network(read_checkpoint(tmp_path / "x.ckpt"))
+    image = torch.rand(1, 1, 32, 32)
+    assert not rebuilt.training
+    assert torch.equal(rebuilt(image), network(image))
+
+
+def test_checkpoint_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path, checkpoints = tmp_path / "last.ckpt", WholeCheckpointIO()
+    checkpoints.save_checkpoint({"weights": torch.zeros(10)}, path)
+    _, most = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, most))
+        with pytest.raises(InputError, match=r"File too large\. Make room"), need_room(tmp_path):
+            checkpoints.save_checkpoint({"weights": torch.zeros(10_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert torch.load(path, weights_only=True)["weights"].shape == (10,)
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_parts_of_a_killed_process_are_deleted(tmp_path: Path) -> None:
+    for name in (".last-abc.ckpt", "last.ckpt"):
+        (tmp_path / name).touch()
+    remove_parts(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]

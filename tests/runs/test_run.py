@@ -1,0 +1,109 @@
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+from busi.core.files import hold
+from busi.core.tables import write_table
+from busi.core.types import InputError
+from busi.runs.fingerprints import settings_fingerprint
+from busi.runs.run import find_runs, open_run, start_run
+from tests.guides.test_leaks import cohort
+
+RUN = ("run_dir=here",)
+
+
+def test_run_is_finished_only_when_its_last_file_says_so(
+    tmp_path: Path, compose: Callable[..., DictConfig]
+) -> None:
+    cfg, folder = compose(*RUN), tmp_path / "run"
+    with hold(folder):
+        run = start_run(folder, cfg, cohort(0), {})
+    assert not open_run(run.folder).finished
+    assert find_runs(tmp_path, "seg") == []
+    run.finish({"test/dice": 0.5, "test/hd95": None}, seconds=1.0)
+    (found,) = find_runs(tmp_path, "seg")
+    assert found.finished
+    assert find_runs(tmp_path, "cls") == []
+    assert json.loads((run.folder / "metrics.json").read_text()) == {"test/dice": 0.5, "test/hd95": None}
+
+
+def test_second_run_does_not_take_a_folder(tmp_path: Path, compose: Callable[..., DictConfig]) -> None:
+    cfg = compose(*RUN)
+    start_run(tmp_path, cfg, cohort(0), {})
+    before = (tmp_path / "provenance.json").read_bytes()
+    with pytest.raises(InputError, match="holds a run already"):
+        start_run(tmp_path, cfg, cohort(1), {})
+    assert (tmp_path / "provenance.json").read_bytes() == before
+
+
+def test_run_that_was_killed_while_it_claimed_its_folder_can_be_started_again(
+    tmp_path: Path, compose: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = compose(*RUN)
+    for name in ("write_whole", "write_table", "write_json"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"busi.runs.run.{name}", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                start_run(tmp_path, cfg, cohort(0), {})
+        assert not (tmp_path / "provenance.json").exists()
+    assert start_run(tmp_path, cfg, cohort(0), {}).config.seed == cfg.seed
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write to"), hold(tmp_path / "file" / "run"):
+        pass
+
+
+def test_half_written_provenance_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "provenance.json").write_text('{"stage": "seg", "fini')
+    with pytest.raises(InputError, match="not a run folder"):
+        open_run(tmp_path)
+    assert find_runs(tmp_path, "seg") == []
+
+
+def test_newest_run_comes_first(tmp_path: Path) -> None:
+    for name, finished in (("a", "2026-01-02"), ("b", "2026-01-03"), ("c", "2026-01-01")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "provenance.json").write_text(json.dumps({"stage": "seg", "finished": finished}))
+    assert [run.folder.name for run in find_runs(tmp_path, "seg")] == ["b", "a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("override", "same"),
+    [
+        ("output_dir=elsewhere", True),
+        ("data.root=elsewhere", True),
+        ("data.num_workers=3", True),
+        ("callbacks.progress.leave=true", True),
+        ("seed=1", False),
+        ("data.fold=1", False),
+        ("optimizer.lr=0.1", False),
+        ("trainer.max_epochs=7", False),
+        ("augmentation=none", False),
+        ("model.network.decoder_channels=[8,8,8,8,8]", False),
+    ],
+)
+def test_settings_are_what_shapes_a_result(
+    compose: Callable[..., DictConfig], override: str, same: bool
+) -> None:
+    add = f"+{override}" if "progress.leave" in override else override
+    plain, changed = compose(*RUN), compose(*RUN, add)
+    assert (settings_fingerprint(plain) == settings_fingerprint(changed)) is same
+
+
+def test_table_keeps_full_precision_and_leaves_undefined_values_empty(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "x.csv", [{"id": "a, b", "x": 0.1 + 0.2}, {"id": "c", "x": float("nan")}])
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[0]["x"]) == 0.1 + 0.2
+    assert rows[1] == {"id": "c", "x": ""}
+    assert [file.name for file in tmp_path.iterdir()] == ["x.csv"]

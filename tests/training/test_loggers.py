@@ -1,0 +1,108 @@
+"""What W&B and TensorBoard get: runs are made offline and read back with the tools that users have."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from busi.training.fitting import fit
+from tests.conftest import SMALL
+
+Train = Callable[..., subprocess.CompletedProcess[str]]
+OFFLINE = ("logger=wandb", "logger.wandb.offline=true")
+
+
+def read_back(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Summary and records of the only W&B run below a folder, by W&B's own reader."""
+    (run,) = folder.glob("wandb/offline-run-*")
+    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json"]
+    summary, records = (
+        subprocess.run([*command, *more, str(run)], capture_output=True, text=True, check=True).stdout
+        for more in (["--summary"], [])
+    )
+    return json.loads(summary), [json.loads(line) for line in records.splitlines()]
+
+
+def test_sweep_of_three_jobs_makes_three_runs_with_all_that_is_promised(train: Train, tmp_path: Path) -> None:
+    done = train(
+        "-m", "stage=cls", "guide=blank", "seed=0,1,2", "hydra.sweep.dir=three", *OFFLINE, *SMALL, "test=true"
+    )
+    assert done.returncode == 0, done.stderr
+    seen = set()
+    for job in "012":
+        folder = tmp_path / "three" / job
+        run, records = read_back(folder)
+        seen.add(run["run_id"])
+        assert run["state"] == "finished"
+        assert run["config"]["seed"] == int(job)
+        assert (
+            run["config"]["provenance"]["split"]
+            == json.loads((folder / "provenance.json").read_text())["split"]
+        )
+        assert (run["project"], run["name"]) == ("busi", f"three/{job}")
+        assert {"cls", "phantom"} <= set(run["tags"])
+        (start,) = [record["run"] for record in records if record["type"] == "run"]
+        assert start["run_group"] == "three"
+        metrics = json.loads((folder / "metrics.json").read_text())
+        assert run["summary"]["test/macro_f1"] == pytest.approx(metrics["test/macro_f1"])
+        provenance = json.loads((folder / "provenance.json").read_text())
+        assert run["summary"]["val/auroc"]["max"] == pytest.approx(provenance["monitored"])
+        assert run["summary"]["monitored"] == pytest.approx(provenance["monitored"])
+        assert "min" in run["summary"]["val/loss"]
+        for picture in ("val_progress", "test_confusion"):
+            (name,) = run["summary"][f"pictures/{picture}"]["filenames"]
+            assert next(folder.glob(f"wandb/offline-run-*/files/{name}")).stat().st_size > 1000
+        assert (folder / "log" / "metrics.csv").is_file()
+    assert len(seen) == 3
+
+
+def test_failed_run_is_marked_and_a_resumed_one_is_the_same_wandb_run(
+    compose: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg, folder = compose("stage=seg", *SMALL, *OFFLINE), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning.Trainer.fit", fail)
+        with pytest.raises(ZeroDivisionError):
+            fit(cfg, folder)
+    run, _ = read_back(folder)
+    assert run["state"] == "failed"
+    assert run["exit_code"] == 1
+    (first,) = folder.glob("wandb/offline-run-*")
+    fit(cfg, folder, resume=True)
+    names = {path.name for path in folder.glob("wandb/offline-run-*")}
+    assert len(names) <= 2
+    assert {name.rsplit("-", 1)[1] for name in names} == {first.name.rsplit("-", 1)[1]}
+
+
+def fail(*_: object, **__: object) -> None:
+    raise ZeroDivisionError
+
+
+def test_wandb_without_a_login_names_both_ways_on(train: Train, tmp_path: Path) -> None:
+    done = train("stage=seg", *SMALL, "logger=wandb", WANDB_API_KEY="", HOME=str(tmp_path))
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "wandb login" in line
+    assert "logger.wandb.offline=true" in line
+    assert not list(tmp_path.glob("outputs/seg/*/provenance.json"))
+
+
+def test_tensorboard_gets_curves_pictures_and_results(
+    compose: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    run = fit(compose("stage=seg", *SMALL, "logger=tensorboard"), tmp_path / "run")
+    events = EventAccumulator(str(run.folder / "tensorboard"))
+    events.Reload()
+    tags = events.Tags()
+    metrics = json.loads((run.folder / "metrics.json").read_text())
+    assert {"val/dice_net", "train/loss", "test/dice"} <= set(tags["scalars"])
+    assert events.Scalars("test/dice")[-1].value == pytest.approx(metrics["test/dice"], abs=1e-6)
+    assert set(tags["images"]) == {"pictures/val_progress", "pictures/test_overlays"}
+    assert any("provenance" in name for name in tags["tensors"])
+    assert (run.folder / "log" / "metrics.csv").is_file()
