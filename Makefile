@@ -1,10 +1,10 @@
 # What a user types; `make help` lists the targets.
 PYTHON ?= python3
 BIN := .venv/bin
-# A file of tests shares what its first test trained, so it stays in one process.
+# The tests of a file share what its first one trained, so they stay in one process.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 STAMP := $(shell date +%Y-%m-%d_%H-%M-%S)
-DEMO := data=phantom image_size=128 trainer.max_epochs=12
+DEMO := data=synthetic image_size=128 trainer.max_epochs=12
 
 CROSSVAL ?= outputs/crossval
 GUIDES ?= crossfit
@@ -27,13 +27,13 @@ install: .venv/installed ## make .venv with the locked dependencies and this pac
 	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: install ## train both stages on made data (minutes on two cores)
+demo: install ## train both stages on synthetic data (minutes on two cores)
 	$(BIN)/python -m busi.train stage=seg $(DEMO) hydra.run.dir=outputs/seg/$(STAMP)-demo
 	$(BIN)/python -m busi.train stage=cls $(DEMO) hydra.run.dir=outputs/cls/$(STAMP)-demo seg_ckpt=outputs/seg/$(STAMP)-demo
 	@echo
-	@echo 'Made data, so these numbers mean nothing medically. Two run folders:'
-	@echo '  outputs/seg/$(STAMP)-demo   masks: metrics.json, pictures/test_overlays.png'
-	@echo '  outputs/cls/$(STAMP)-demo   diagnosis: metrics.json, pictures/test_confusion.png'
+	@echo 'Synthetic data, so these numbers mean nothing medically. Two run folders:'
+	@echo '  outputs/seg/$(STAMP)-demo   masks: metrics.json, figures/test_overlays.png'
+	@echo '  outputs/cls/$(STAMP)-demo   diagnosis: metrics.json, figures/test_confusion.png'
 	@echo 'Next, on real data:'
 	@echo '  source .venv/bin/activate'
 	@echo '  export BUSI_ROOT=/path/to/Dataset_BUSI_with_GT'
@@ -52,9 +52,10 @@ ensemble: install ## after make crossval SEEDS=0,1,2: the seeds of each fold as 
 	$(BIN)/python -m busi.ensemble $(CROSSVAL) --output $(CROSSVAL)-ensemble
 	$(BIN)/python -m busi.report $(CROSSVAL)-ensemble --output $(CROSSVAL)-ensemble/report
 
-check: ## lint, types and tests, in the environment that is there
+check: ## lint, layers, types and tests, in the environment that is there
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/mypy
 	$(PYTEST) -m "not slow"
 
@@ -77,4 +78,4 @@ lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 		--no-annotate --no-header --no-emit-index-url --quiet --output-file requirements.lock
 
 clean: ## remove the environment and caches, not outputs
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

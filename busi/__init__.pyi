@@ -1,5 +1,8 @@
-from .data.files import read_frames as read_frames
-from .inference.predictor import Prediction as Prediction
-from .inference.predictor import Predictor as Predictor
+from .data import BUSIDataModule as BUSIDataModule
+from .data import read_frames as read_frames
+from .inference import Prediction as Prediction
+from .inference import Predictor as Predictor
+from .modules import ClsModule as ClsModule
+from .modules import SegModule as SegModule
 
 __version__: str

@@ -1,4 +1,4 @@
-"""``python -m busi.audit ROOT --output DIR``: what a data set is like, before anything is trained on it."""
+"""``python -m busi.audit ROOT --output DIR``: describe a data set before anything is trained on it."""
 
 import argparse
 from pathlib import Path

@@ -2,8 +2,8 @@
 
 import argparse
 
+from busi import inference  # loads nothing yet, so that --help is fast
 from busi.core import run_command
-from busi.inference import PRETRAINED, serve_demo
 
 
 def main() -> None:
@@ -11,13 +11,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m busi.demo", description=__doc__)
     parser.add_argument(
         "--run",
-        default=PRETRAINED,
         metavar="RUN",
         help="classification run, checkpoint or bundle; without it the model that comes with busi",
     )
     parser.add_argument("--port", type=int, default=7860, help="of 127.0.0.1 (default: 7860)")
     arguments = parser.parse_args()
-    serve_demo(arguments.run, arguments.port)
+    inference.serve_demo(arguments.run or inference.PRETRAINED, arguments.port)
 
 
 if __name__ == "__main__":

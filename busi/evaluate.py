@@ -1,4 +1,4 @@
-"""``python -m busi.evaluate RUN --data DATA --output DIR``: a finished run, frozen, on another data set."""
+"""``python -m busi.evaluate RUN --data DATA --output DIR``: evaluate a finished run on another data set."""
 
 import argparse
 from pathlib import Path
@@ -19,8 +19,8 @@ def main() -> None:
     parser.add_argument("--on-bad", choices=("error", "skip"), default="error", help="unusable files")
     parser.add_argument("--cache", type=Path, default=default_cache_dir(), help="folder for decoded data")
     arguments = parser.parse_args()
-    tried = evaluate(arguments.run, arguments.data, arguments.output, arguments.on_bad, arguments.cache)
-    write_report([tried.arm], arguments.output, tried.title, tried.about)
+    evaluation = evaluate(arguments.run, arguments.data, arguments.output, arguments.on_bad, arguments.cache)
+    write_report([evaluation.variant], arguments.output, evaluation.title, evaluation.about)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from busi import inference  # loads nothing yet, so that --help is fast
 from busi.core import run_command
-from busi.inference import write_bundle
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("f32", "f16", "int8"), default="f32", help="of the graph")
     parser.add_argument("--data", type=Path, help="where the run's data lies now, if it was moved")
     arguments = parser.parse_args()
-    write_bundle(arguments.run, arguments.output, arguments.precision, arguments.data)
+    inference.write_bundle(arguments.run, arguments.output, arguments.precision, arguments.data)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
+from busi import inference  # loads nothing yet, so that --help is fast
 from busi.core import run_command
-from busi.inference import predict_files
+from busi.models import TTA
 
 
 def main() -> None:
@@ -19,7 +20,7 @@ def main() -> None:
         "several times, they are averaged",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
-    parser.add_argument("--tta", choices=("none", "flip"), default="none", help="average over mirror images")
+    parser.add_argument("--tta", choices=TTA, default="none", help="average over mirror images")
     parser.add_argument("--batch-size", type=int, default=8, help="images at once (default: 8)")
     parser.add_argument(
         "--header",
@@ -29,7 +30,7 @@ def main() -> None:
         help="DICOM header elements to copy into the tables, e.g. PatientID; without it none is",
     )
     arguments = parser.parse_args()
-    predict_files(
+    inference.predict_files(
         arguments.input,
         arguments.output,
         runs=arguments.run,

@@ -1,4 +1,4 @@
-"""``python -m busi.report RUN... --output DIR``: what finished runs show, as a page for a reviewer."""
+"""``python -m busi.report RUN... --output DIR``: report finished runs, as a page for a reviewer."""
 
 import argparse
 from pathlib import Path

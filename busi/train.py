@@ -1,10 +1,12 @@
 """``python -m busi.train``: compose a config and run it."""
 
+import contextlib
 import logging
 import os
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from busi.core import conf_dir, need_room
+from busi.core import InputError, conf_dir, need_room
 from busi.sweeps import Pruned, forget_failure, record_failure, record_reuse, register_sweeper
 
 if TYPE_CHECKING:
@@ -28,30 +30,46 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> float | None:
     """Run one composed config in Hydra's output folder; return the monitored value to a sweeper."""
     # The heavy imports wait until a run starts: --help and --cfg answer at once.
-    from busi.core import InputError
-    from busi.training import dismiss, is_follower, meet
+    from busi.training import is_worker, release_ranks, rendezvous
 
-    if is_follower():  # a task of a submitit job that has several
-        follow()
+    if is_worker():  # a task of a submitit job that has several
+        run_as_worker()
         return None
-    meet()
+    rendezvous()
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     in_sweep = hydra_config.mode == RunMode.MULTIRUN
-    if (option := hydra_config.runtime.choices["sweep"]) and not in_sweep and not cfg.resume:
-        raise SystemExit(f"error: sweep={option} is a search of many runs: add -m")
+    if (option := hydra_config.runtime.choices["search"]) and not in_sweep and not cfg.resume:
+        raise SystemExit(f"error: search={option} is a search of many runs: add -m")
     if in_sweep:
         forget_failure(folder)
-        cfg.sweep, cfg.test = folder.parent.name, bool(cfg.test)
+        cfg.sweep_name, cfg.test = folder.parent.name, bool(cfg.test)
     try:
-        with need_room(folder):
-            run = start_or_continue(cfg, folder, in_sweep)
-        if in_sweep and run.folder != folder:
-            record_reuse(folder, run.folder)
-        return run.monitored[1]
+        with one_line_errors(folder, in_sweep), say_how_to_go_on(folder, in_sweep):
+            with need_room(folder):
+                run = start_or_continue(cfg, folder, in_sweep)
+            if in_sweep and run.folder != folder:
+                record_reuse(folder, run.folder)
+            return run.monitored[1]
     except Pruned as pruned:
         log.info("%s: %s", str(pruned).capitalize(), folder)
         return None
+    finally:
+        release_ranks()
+
+
+@contextlib.contextmanager
+def one_line_errors(folder: Path, in_sweep: bool) -> Iterator[None]:
+    """End with one line if something that the user gave is wrong; a job of a sweep records every error.
+
+    Raises:
+        SystemExit: In a single run.
+        CompactHydraException: In a sweep, whose launcher goes on: SystemExit would end the other jobs too.
+    """
+    try:
+        yield
+    except Pruned:
+        raise
     except (InputError, InstantiationException, OmegaConfBaseException) as error:
         cause = error.__cause__ if isinstance(error.__cause__, InputError) else error
         hint = "" if isinstance(cause, InputError) else " (HYDRA_FULL_ERROR=1 shows the traceback)"
@@ -60,7 +78,6 @@ def main(cfg: DictConfig) -> float | None:
             record_failure(folder, message)
         if "HYDRA_FULL_ERROR" in os.environ:
             raise
-        # In a sweep the error is the launcher's: SystemExit would end the other jobs too.
         raise (CompactHydraException if in_sweep else SystemExit)(f"error: {message}") from None
     except Exception as error:
         if not in_sweep:
@@ -70,6 +87,17 @@ def main(cfg: DictConfig) -> float | None:
         log.exception("%s failed", folder)
         # Not every error survives the way back from the process of a job.
         raise CompactHydraException(f"error: {message}") from None
+
+
+@contextlib.contextmanager
+def say_how_to_go_on(folder: Path, in_sweep: bool) -> Iterator[None]:
+    """Say how to go on with a run that was stopped.
+
+    Raises:
+        SystemExit: With status 130.
+    """
+    try:
+        yield
     except (KeyboardInterrupt, SystemExit) as stopped:
         # Lightning ends an interrupted training with status 1; any other is submitit's, to run the job again.
         if getattr(stopped, "code", 1) != 1:
@@ -80,8 +108,6 @@ def main(cfg: DictConfig) -> float | None:
         if in_sweep or (folder / "provenance.json").exists():
             log.info("Stopped. Go on with: python -m busi.train %s", shlex.join(dict.fromkeys(arguments)))
         raise SystemExit(130) from None
-    finally:
-        dismiss()
 
 
 def start_or_continue(cfg: DictConfig, folder: Path, in_sweep: bool) -> "Run":
@@ -90,7 +116,6 @@ def start_or_continue(cfg: DictConfig, folder: Path, in_sweep: bool) -> "Run":
     Raises:
         InputError: If another run lies there, or none where one is to be resumed.
     """
-    from busi.core import InputError
     from busi.runs import find_differences, open_run, read_overrides
     from busi.training import fit, go_on, resolve, wants_test
 
@@ -104,9 +129,9 @@ def start_or_continue(cfg: DictConfig, folder: Path, in_sweep: bool) -> "Run":
     return go_on(run, test=wants_test(cfg))
 
 
-def follow() -> None:
+def run_as_worker() -> None:
     """Train along with the process that decides; see `busi.training.distributed`."""
-    from busi.training import follow as train_along
+    from busi.training import run_as_worker as train_along
 
     logging.getLogger().setLevel(logging.WARNING)
     train_along()
@@ -137,16 +162,16 @@ def is_rank_of_many() -> bool:
     """Whether torchrun or srun started this process among others, and another one decides."""
     if not {"RANK", "SLURM_STEP_NUM_TASKS"} & os.environ.keys():
         return False
-    from busi.training import is_follower
+    from busi.training import is_worker
 
-    return is_follower()
+    return is_worker()
 
 
 if __name__ == "__main__":
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, stop)
     if is_rank_of_many():
-        follow()
+        run_as_worker()
     else:
         register_sweeper()
         sys.argv = ["busi.train", *expand_resume(sys.argv[1:])]

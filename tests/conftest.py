@@ -1,4 +1,4 @@
-"""Made data and composed configs that many tests share."""
+"""Synthetic data and composed configs that many tests share."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from busi.core.files import conf_dir
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SMALL = (
-    "data=phantom",
+    "data=synthetic",
     "data.read.num_benign=25",
     "data.read.num_malignant=20",
     "data.read.num_normal=15",
@@ -25,7 +25,7 @@ SMALL = (
     "trainer=cpu",
     "trainer.max_epochs=1",
     "~callbacks.progress",
-    "callbacks.pictures.every_n_epochs=100",
+    "callbacks.figures.every_n_epochs=100",
     "+trainer.enable_progress_bar=false",
     "+trainer.enable_model_summary=false",
     "encoder_weights=none",
@@ -35,7 +35,7 @@ SMALL = (
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for the whole session: made data is made once."""
+    """One cache for the whole session: synthetic data is made once."""
     return tmp_path_factory.mktemp("cache")
 
 

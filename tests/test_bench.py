@@ -1,4 +1,4 @@
-"""The bench measures and prints; its times are not judged."""
+"""The bench measures and prints; its times are not checked."""
 
 import json
 import subprocess
@@ -38,10 +38,10 @@ def test_bench_writes_what_it_measured(tmp_path: Path, group: str, names: list[s
 
 @pytest.mark.slow
 def test_growth_is_that_of_the_numbers_it_was_given() -> None:
-    counts = {"normal": 10, "benign": 14, "malignant": 12}
-    epoch, memory, search = growth.measure(32, 1, counts, scale=3)
-    assert epoch.peer == memory.peer == search.peer == "36 pictures"
-    assert "108 pictures" in epoch.name
+    num_images = {"normal": 10, "benign": 14, "malignant": 12}
+    epoch, memory, search = growth.measure(32, 1, num_images, scale=3)
+    assert epoch.peer == memory.peer == search.peer == "36 images"
+    assert "108 images" in epoch.name
     assert epoch.value > 0
     assert memory.value > 50
     assert search.at_most
@@ -69,14 +69,14 @@ def test_time_to_dice_needs_busi(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_contestants_take_turns_and_the_first_round_does_not_count() -> None:
-    called: list[str] = []
+    calls: list[str] = []
 
     def contestant(name: str) -> float:
-        called.append(name)
-        return float(len(called))
+        calls.append(name)
+        return float(len(calls))
 
     speeds = take_turns({name: lambda name=name: contestant(name) for name in "ab"}, rounds=2)
-    assert called == ["a", "b"] * 3
+    assert calls == ["a", "b"] * 3
     assert speeds == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
 
 

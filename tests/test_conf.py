@@ -16,7 +16,7 @@ from busi.core.batch import Batch
 from busi.core.files import conf_dir
 from busi.core.types import InputError
 from busi.modules.base import StageModule
-from busi.runs.checkpoints import build_network
+from busi.training.build import build_module
 from busi.training.fitting import check, resolve
 
 OPTIONS = sorted((path.parent.name, path.stem) for path in conf_dir().glob("*/*.yaml"))
@@ -35,7 +35,7 @@ def stage_of(compose: Callable[..., DictConfig], group: str, name: str) -> str:
     if group == "loss":
         loss = instantiate(compose(f"loss={name}").loss)
         return "cls" if "class_weights" in inspect.signature(loss.forward).parameters else "seg"
-    return "seg"
+    return "cls" if group == "guide" else "seg"
 
 
 def choose(group: str, name: str) -> str:
@@ -55,13 +55,7 @@ def batch() -> Batch:
 
 
 def build(cfg: DictConfig) -> StageModule:
-    extras = (
-        {}
-        if cfg.stage == "seg"
-        else {"segmenter": None, "class_weights": [1.0] * 3, "logit_correction": [0.0] * 3}
-    )
-    module: StageModule = instantiate(cfg.module, network=build_network(cfg.model), **extras)
-    return module
+    return build_module(cfg)
 
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS)

@@ -20,13 +20,13 @@ from playwright.sync_api import ConsoleMessage, Page, Request, expect, sync_play
 from busi import Predictor
 from busi.core.types import CLASSES, InputError
 from busi.data.dicom import Frame, Spacing
-from busi.inference.demo_page import count_frames, read_frame, write_samples
-from busi.inference.demo_text import View, describe, draw_heat, measure, pack
-from busi.inference.predictor import Prediction
-from busi.models.postprocess import MaskRule
+from busi.inference.demo_files import count_frames, read_frame, write_samples
+from busi.inference.demo_text import View, describe_diagnosis, describe_mask, draw_heatmap, write_results
+from busi.inference.prediction import Prediction
+from busi.models.postprocess import Postprocess
 from tests.data.test_dicom import write
 from tests.data.test_files import make_bomb
-from tests.inference.test_predictor import make_picture
+from tests.inference.test_predictor import make_image
 
 PROBS = {"normal": 0.1, "benign": 0.25, "malignant": 0.65}
 MASK = np.zeros((20, 30), bool)
@@ -35,13 +35,13 @@ MASK[5:9, 10:17] = True
 
 def make_prediction(conformal_set: tuple[str, ...] | None, spacing: Spacing | None = None) -> Prediction:
     maps = MASK.astype(np.float32) * 0.6
-    return Prediction("malignant", PROBS, True, conformal_set, maps, MaskRule(), spacing, 1.0)
+    return Prediction("malignant", PROBS, True, conformal_set, maps, Postprocess(), spacing, 1.0)
 
 
 def test_the_answer_is_put_into_words() -> None:
     def words(conformal_set: tuple[str, ...] | None) -> str:
         frame = Frame(np.zeros((20, 30), np.uint8), None)
-        return describe(View("<b>", frame, make_prediction(conformal_set)), 0.9)
+        return describe_diagnosis(View("<b>", frame, make_prediction(conformal_set)), 0.9)
 
     assert "malignant: 65%" in words(("malignant",))
     assert "One class is left" in words(("malignant",))
@@ -54,36 +54,36 @@ def test_the_answer_is_put_into_words() -> None:
 
 def test_the_mask_is_put_into_words() -> None:
     found = make_prediction(None, Spacing(0.5, 0.5))
-    assert measure(found) == (
+    assert describe_mask(found) == (
         "Lesion of 28 pixels (7.0 mm²) in 1 part, inside 7 x 4 pixels from (10, 5), at threshold 0.50."
     )
-    assert measure(found.with_threshold(0.7)) == "No lesion at threshold 0.70."
+    assert describe_mask(found.with_threshold(0.7)) == "No lesion at threshold 0.70."
 
 
 def test_result_holds_what_is_shown(tmp_path: Path) -> None:
     found = make_prediction(("malignant",))
     drawn = np.zeros((20, 30, 3), np.uint8)
-    with zipfile.ZipFile(pack(tmp_path, "a", drawn, found)) as archive:
+    with zipfile.ZipFile(write_results(tmp_path, "a", drawn, found)) as archive:
         assert np.array_equal(np.asarray(Image.open(archive.open("mask.png"))), MASK * np.uint8(255))
         assert Image.open(archive.open("overlay.png")).size == (30, 20)
         numbers = json.loads(archive.read("result.json"))
-    assert (numbers["class"], numbers["area_px"], numbers["probs"]) == ("malignant", 28, PROBS)
+    assert (numbers["pred"], numbers["pred_area"], numbers["probs"]) == ("malignant", 28, PROBS)
 
 
-def test_no_evidence_leaves_the_picture_as_it_is() -> None:
-    gray = make_picture(20, 30)
-    drawn = draw_heat(gray, MASK.astype(np.float32))
+def test_an_empty_heatmap_leaves_the_image_as_it_is() -> None:
+    gray = make_image(20, 30)
+    drawn = draw_heatmap(gray, MASK.astype(np.float32))
     assert np.array_equal(drawn[~MASK], np.repeat(gray[..., None], 3, axis=2)[~MASK])
     assert (drawn[MASK] != gray[MASK][:, None]).any(axis=1).all()
 
 
 def test_frames_are_counted_and_read_by_number(tmp_path: Path) -> None:
-    path = write(tmp_path / "scan.dcm", np.stack([make_picture(20, 30) + np.uint8(k) for k in range(3)]))
+    path = write(tmp_path / "scan.dcm", np.stack([make_image(20, 30) + np.uint8(k) for k in range(3)]))
     assert count_frames(path) == 3
     names, frames = zip(*(read_frame(path, number) for number in (1, 2, 3)), strict=True)
     assert names == ("scan", "scan [2]", "scan [3]")
     assert [int(frame.gray[0, 0]) - int(frames[0].gray[0, 0]) for frame in frames] == [0, 1, 2]
-    with pytest.raises(InputError, match="no picture 4"):
+    with pytest.raises(InputError, match="no image 4"):
         read_frame(path, 4)
     (tmp_path / "bad.png").write_bytes(b"x")
     assert count_frames(tmp_path / "bad.png") == 0
@@ -130,7 +130,7 @@ def address(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield f"http://127.0.0.1:{port}"
         process.terminate()
         process.communicate()
-    assert not list(folder.glob("busi-demo-*")), "the pictures of the demo stay when it ends"
+    assert not list(folder.glob("busi-demo-*")), "the images of the demo stay when it ends"
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def upload(page: Page, path: Path) -> None:
     page.set_input_files("input[type=file]", path)
 
 
-def shown_picture(page: Page, label: str) -> Image.Image:
+def shown_image(page: Page, label: str) -> Image.Image:
     image = page.locator(f".block:has(label:text-is('{label}')) img")
     expect(image).to_be_visible()
     return Image.open(io.BytesIO(page.request.get(str(image.get_attribute("src"))).body()))
@@ -176,23 +176,19 @@ def test_page_shows_what_the_predictor_says(page: Page, trained: Path, tmp_path:
     expect(page.get_by_text(f"Model: {trained.name}, 32 px, guide predicted.")).to_be_visible()
     for size in ((1, 1), (90, 120), (333, 222)):
         path = tmp_path / f"{size[0]}.png"
-        Image.fromarray(make_picture(*size)).save(path)
+        Image.fromarray(make_image(*size)).save(path)
         found = predictor(path)
         upload(page, path)
-        expect(page.locator("#verdict")).to_contain_text(path.stem)
-        expect(page.locator("#verdict")).to_contain_text(
-            f"{found.class_name}: {found.probs[found.class_name]:.0%}"
-        )
+        expect(page.locator("#diagnosis")).to_contain_text(path.stem)
+        expect(page.locator("#diagnosis")).to_contain_text(f"{found.pred}: {found.probs[found.pred]:.0%}")
         expect(page.locator("#set")).to_have_text(", ".join(found.conformal_set or ()) or "none")
-        expect(page.locator("#measured")).to_contain_text(measure(found)[:20])
+        expect(page.locator("#mask-text")).to_contain_text(describe_mask(found)[:20])
         for name in CLASSES:
             expect(page.get_by_text(re.compile(f"^{name}$")).first).to_be_visible()
-        assert np.array_equal(
-            np.asarray(shown_picture(page, "Mask").convert("L")), found.mask * np.uint8(255)
-        )
-        assert shown_picture(page, "Overlay").size == size[::-1]
-        assert shown_picture(page, "Grad-CAM of the class").size == size[::-1]
-        expect(page.get_by_text("With the guide blank")).to_be_visible()
+        assert np.array_equal(np.asarray(shown_image(page, "Mask").convert("L")), found.mask * np.uint8(255))
+        assert shown_image(page, "Overlay").size == size[::-1]
+        assert shown_image(page, "Grad-CAM of the class").size == size[::-1]
+        expect(page.get_by_text("With an empty guide")).to_be_visible()
     with page.expect_download() as downloaded:
         page.get_by_text("Download mask, overlay and numbers").click()
     with zipfile.ZipFile(downloaded.value.path()) as archive:
@@ -200,44 +196,44 @@ def test_page_shows_what_the_predictor_says(page: Page, trained: Path, tmp_path:
     low = found.with_threshold(0.05)
     page.get_by_label("number input for Threshold of the mask").fill("0.05")
     page.get_by_label("number input for Threshold of the mask").press("Tab")
-    expect(page.locator("#measured")).to_have_text(measure(low))
+    expect(page.locator("#mask-text")).to_have_text(describe_mask(low))
 
 
 @pytest.mark.slow
 def test_unusable_uploads_get_a_message_and_clear_the_page(page: Page, tmp_path: Path) -> None:
-    Image.fromarray(make_picture(60, 60)).save(tmp_path / "good.png")
-    (tmp_path / "text.png").write_text("no picture")
+    Image.fromarray(make_image(60, 60)).save(tmp_path / "good.png")
+    (tmp_path / "text.png").write_text("no image")
     (tmp_path / "bomb.png").write_bytes(make_bomb(9_000, 9_000))
     for name, words in (
-        ("text.png", "cannot read text.png: no picture"),
+        ("text.png", "cannot read text.png: no image"),
         ("bomb.png", "at most 50 megapixels"),
     ):
         upload(page, tmp_path / "good.png")
-        expect(page.locator("#measured")).to_contain_text("threshold")
+        expect(page.locator("#mask-text")).to_contain_text("threshold")
         upload(page, tmp_path / name)
         expect(page.get_by_role("alert")).to_contain_text(words)
         expect(page.get_by_text("Grad-CAM of the class")).to_be_hidden()
-        expect(page.locator("#measured")).not_to_contain_text("threshold")
+        expect(page.locator("#mask-text")).not_to_contain_text("threshold")
 
 
 @pytest.mark.slow
 def test_every_frame_of_a_file_can_be_seen(page: Page, trained: Path, tmp_path: Path) -> None:
-    path = write(tmp_path / "scan.dcm", np.stack([make_picture(60, 80), make_picture(61, 80)[1:]]))
+    path = write(tmp_path / "scan.dcm", np.stack([make_image(60, 80), make_image(61, 80)[1:]]))
     upload(page, path)
-    expect(page.locator("#verdict")).to_contain_text("scan")
+    expect(page.locator("#diagnosis")).to_contain_text("scan")
     slider = page.get_by_role("slider", name="range slider for Frame")
     slider.focus()
     slider.press("ArrowRight")
-    expect(page.locator("#verdict")).to_contain_text("scan [2]")
+    expect(page.locator("#diagnosis")).to_contain_text("scan [2]")
     found = Predictor(trained).predict_one(read_frame(path, 2)[1])
-    expect(page.locator("#measured")).to_have_text(measure(found))
+    expect(page.locator("#mask-text")).to_have_text(describe_mask(found))
 
 
 @pytest.mark.slow
 def test_page_is_usable_by_keyboard_and_on_a_phone(page: Page, tmp_path: Path) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     expect(page.get_by_text("For research only")).to_be_visible()
-    sample = page.get_by_role("button", name="made malignant.png")
+    sample = page.get_by_role("button", name="synthetic malignant.png")
     for _ in range(20):
         page.keyboard.press("Tab")
         if sample.evaluate("element => element === document.activeElement"):
@@ -245,11 +241,11 @@ def test_page_is_usable_by_keyboard_and_on_a_phone(page: Page, tmp_path: Path) -
     else:
         pytest.fail("the samples cannot be reached by Tab")
     page.keyboard.press("Enter")
-    expect(page.locator("#verdict")).to_contain_text("made malignant")
+    expect(page.locator("#diagnosis")).to_contain_text("synthetic malignant")
     expect(page.get_by_text("Grad-CAM of the class")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     page.screenshot(path=tmp_path / "phone.png", full_page=True)
 
 
-def test_a_made_sample_of_each_class_is_written(tmp_path: Path) -> None:
-    assert [path.name for path in write_samples(tmp_path)] == [f"made {name}.png" for name in CLASSES]
+def test_a_synthetic_sample_of_each_class_is_written(tmp_path: Path) -> None:
+    assert [path.name for path in write_samples(tmp_path)] == [f"synthetic {name}.png" for name in CLASSES]

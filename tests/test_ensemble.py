@@ -18,22 +18,25 @@ from omegaconf import DictConfig
 from PIL import Image
 from torch import nn
 
-from busi import Predictor
+from busi import ClsModule, Predictor, SegModule
 from busi.core.tables import read_table
 from busi.core.types import CLASSES, InputError
 from busi.data.geometry import letterbox, quantize, unletterbox
-from busi.data.records import file_name, read_gray
-from busi.data.synthetic import make_phantom
-from busi.guides.prepare import find_parent
+from busi.data.images import read_gray
+from busi.data.records import file_name
+from busi.data.synthetic import make_synthetic
+from busi.guides.upstream import find_upstream
 from busi.inference.export import write_bundle
-from busi.inference.maps import predict_squares, resize_guide
+from busi.inference.maps import segment
 from busi.models.ensemble import Ensemble
-from busi.reporting.pooling import judge
-from busi.reporting.variant import decision_table
+from busi.models.two_stage import Segmenter, resize
+from busi.reporting.guide import calibration_table
+from busi.reporting.pooling import score
 from busi.runs.checkpoints import load_classifier, load_network, load_segmenter, read_checkpoint
 from busi.runs.members import check_members
-from busi.runs.predictions import find_records, read_evidence
+from busi.runs.predictions import find_records
 from busi.runs.run import Run, open_run
+from busi.runs.variants import read_variants
 from busi.training.ensemble import make_ensemble, make_ensembles
 from busi.training.fitting import fit, go_on
 
@@ -51,7 +54,7 @@ def test_a_network_says_the_mean_of_what_its_members_say() -> None:
 def members(configs: Compose) -> dict[str, list[Run]]:
     """Two seeds of each stage; each classifier has the segmentation model of its seed, at half its size."""
     outputs = Path(configs().output_dir)
-    seg = [fit(configs("stage=seg", f"seed={k}", "model.mirror=true"), outputs / f"seg{k}") for k in (0, 1)]
+    seg = [fit(configs("stage=seg", f"seed={k}", "model.tta=flip"), outputs / f"seg{k}") for k in (0, 1)]
     cls = [
         fit(configs("stage=cls", f"seed={k}", "image_size=64", f"seg_ckpt={run.folder}"), outputs / f"cls{k}")
         for k, run in enumerate(seg)
@@ -72,7 +75,7 @@ def ensembles(members: dict[str, list[Run]], tmp_path_factory: pytest.TempPathFa
 
 @torch.inference_mode()
 def mean_map(members: list[Run], gray: np.ndarray) -> np.ndarray:
-    """Lesion probability of a picture by the mean of the logits of segmentation runs."""
+    """Lesion probability of an image by the mean of the logits of segmentation runs."""
     image = torch.from_numpy(letterbox(gray, 32))[None, None].float() / 255
     networks = [load_network(read_checkpoint(run.best_checkpoint)) for run in members]
     logits = torch.stack([network(image) for network in networks]).mean(dim=0)
@@ -97,18 +100,18 @@ def test_classes_are_those_of_the_mean_of_logits_guided_by_the_ensemble(
 ) -> None:
     run, records = ensembles["cls"], find_records(ensembles["cls"])
     classifiers = [load_classifier(read_checkpoint(one.best_checkpoint)) for one in members["cls"]]
-    segmenter = load_network(read_checkpoint(ensembles["seg"].best_checkpoint))
+    network = load_network(read_checkpoint(ensembles["seg"].best_checkpoint))
+    segmenter = Segmenter(network, 32)
     rows = read_table(run.folder / "predictions.csv")
     assert [row["id"] for row in rows] == [
         row["id"] for row in read_table(members["cls"][0].folder / "predictions.csv")
     ]
     for row in rows[::5]:
         square = letterbox(read_gray(records[row["id"]].image), 64)
-        probs = resize_guide(predict_squares(segmenter, square[None], 32), 64)
-        guide = torch.from_numpy(quantize(probs.numpy()))[None].float() / 255
+        guide = torch.from_numpy(quantize(segment(segmenter, square[None]).numpy())).float() / 255
         with torch.inference_mode():
             image = torch.from_numpy(square)[None, None].float() / 255
-            expected = torch.stack([network(image, guide) for network in classifiers]).mean(dim=0)[0]
+            expected = torch.stack([classifier(image, guide) for classifier in classifiers]).mean(dim=0)[0]
         stored = [float(row[f"logit_{name}"]) for name in CLASSES]
         assert stored == pytest.approx(expected.tolist(), abs=1e-4)
 
@@ -116,27 +119,31 @@ def test_classes_are_those_of_the_mean_of_logits_guided_by_the_ensemble(
 def test_an_ensemble_is_a_run_like_any_other(
     ensembles: dict[str, Run], members: dict[str, list[Run]]
 ) -> None:
-    """A report takes it; it predicts both stages, calibrated; its card says what its members have seen."""
-    arms = read_evidence([run.folder for run in ensembles.values()], partial=True)
-    assert [arm.name for arm in arms] == ["segmentation", "predicted"]
-    assert decision_table(arms[1], [judge(arms[1].seeds[0])]).rows[0][0] == "0, 1"
+    """A report takes it; it predicts both stages, calibrated, and says what its members have seen."""
+    variants = read_variants([run.folder for run in ensembles.values()], partial=True)
+    assert [variant.name for variant in variants] == ["segmentation", "predicted"]
+    assert calibration_table(variants[1], [score(variants[1].seeds[0])]).rows[0][0] == "0, 1"
     assert ensembles["cls"].config.seg_ckpt == str(ensembles["seg"].best_checkpoint.resolve())
     for stage, run in ensembles.items():
-        card, first = (read_checkpoint(one.best_checkpoint).card for one in (run, members[stage][0]))
-        assert all(card[name] == first[name] for name in ("data", "split", "fold", "train", "val"))
+        metadata, first = (read_checkpoint(one.best_checkpoint).metadata for one in (run, members[stage][0]))
+        assert all(metadata[name] == first[name] for name in ("data", "split", "fold", "train", "val"))
         assert run.members == [str(one.folder) for one in members[stage]]
         assert run.finished
         assert run.provenance["tested"]
     predictor = Predictor(ensembles["cls"].folder)
     assert predictor.calibrated
-    assert predictor.facts[0].mask_rule == ensembles["seg"].mask_rule
-    assert {"dice", "macro_f1"} <= {name.removeprefix("test/") for name in predictor.facts[0].metrics}
+    assert predictor.infos[0].postprocess == ensembles["seg"].postprocess
+    assert {"dice", "macro_f1"} <= {name.removeprefix("test/") for name in predictor.infos[0].metrics}
+    for kind, module in (("seg", SegModule), ("cls", ClsModule)):
+        path = ensembles[kind].best_checkpoint
+        state = module.load_from_checkpoint(path).state_dict()
+        assert all(torch.equal(x, state[name]) for name, x in read_checkpoint(path).weights.items())
     record = next(iter(find_records(ensembles["cls"]).values()))
     gray = read_gray(record.image)
-    guide = resize_guide(torch.from_numpy(mean_map(members["seg"], gray))[None], 64)[0].numpy()
+    guide = resize(torch.from_numpy(mean_map(members["seg"], gray))[None, None], 64)[0, 0].numpy()
     np.testing.assert_allclose(
         predictor(record.image).mask_probs, unletterbox(guide, *gray.shape), atol=0.02
-    )  # the pipeline shrinks the classifier's square, which was scaled from the picture
+    )  # the pipeline shrinks the classifier's square, which was scaled from the image
 
 
 def test_classifiers_of_one_segmentation_model_keep_it(
@@ -151,14 +158,14 @@ def test_classifiers_of_one_segmentation_model_keep_it(
     (made,) = make_ensembles([members["cls"][0], other], tmp_path / "ensembles")
     inside = load_segmenter(read_checkpoint(made.best_checkpoint))
     assert inside is not None
-    state, expected = inside[0].state_dict(), read_checkpoint(seg.best_checkpoint).part("network.")
+    state, expected = inside.network.state_dict(), read_checkpoint(seg.best_checkpoint).part("network.")
     assert state.keys() == expected.keys()
     assert all(torch.equal(state[name], expected[name]) for name in state)
     assert sorted(made.config.encoder.split(" and ")) == ["resnet10t", "tf_efficientnet_lite0"]
 
 
-def test_blank_guides_need_no_segmentation_model(configs: Compose, tmp_path: Path) -> None:
-    runs = [fit(configs("stage=cls", "guide=blank", f"seed={k}"), tmp_path / f"{k}") for k in (0, 1)]
+def test_empty_guides_need_no_segmentation_model(configs: Compose, tmp_path: Path) -> None:
+    runs = [fit(configs("stage=cls", "guide=empty", f"seed={k}"), tmp_path / f"{k}") for k in (0, 1)]
     made = make_ensemble(runs, tmp_path / "ensemble")
     found = [read_table(run.folder / "predictions.csv") for run in (made, *runs)]
     for mean, one, other in zip(*found, strict=True):
@@ -197,12 +204,12 @@ def test_what_does_not_belong_together_is_refused(
     with pytest.raises(InputError, match="differ in image_size, and cannot"):
         check_members([first, larger])
     inner = [Run(run.folder, run.provenance | {"leave_out": 2}) for run in members["seg"]]
-    with pytest.raises(InputError, match="they guide others, and judge nothing"):
+    with pytest.raises(InputError, match="they make guides for other runs, and are not scored"):
         make_ensembles(inner, tmp_path / "out")
     with pytest.raises(InputError, match="carry 2 segmentation models, .* Give the runs of all of them"):
         make_ensembles(members["cls"], tmp_path / "out")
     third = fit(configs("stage=seg", "seed=2"), tmp_path / "third")
-    with pytest.raises(InputError, match=f"Leave out what is none of them: {third.folder}"):
+    with pytest.raises(InputError, match=f"Leave out those that no classifier carries: {third.folder}"):
         make_ensembles([*members["cls"], *members["seg"], third], tmp_path / "out")
     copied = shutil.copytree(second.folder, tmp_path / "second")
     other_fold = [Run(run.folder, run.provenance | {"fold": 1}) for run in (open_run(copied), third)]
@@ -238,7 +245,7 @@ def test_the_same_command_goes_on(
     assert (folder / "metrics.json").is_file()
     since = [Run(run.folder, run.provenance | {"finished": "later"}) for run in members["seg"]]
     (again,) = make_ensembles(since, tmp_path)
-    assert again.provenance["parents"]["members_finished"] == ["later", "later"]
+    assert again.provenance["upstream"]["members_finished"] == ["later", "later"]
     third = Run(members["seg"][0].folder, members["seg"][0].provenance)
     shutil.rmtree(folder)
     shutil.copytree(third.folder, folder)
@@ -258,7 +265,7 @@ def test_ensembles_may_lie_among_their_members(members: dict[str, list[Run]], tm
 
 
 def test_other_data_is_refused(members: dict[str, list[Run]], tmp_path: Path) -> None:
-    """Also where only what is judged has changed."""
+    """Also where only what is scored has changed."""
     then = [Run(run.folder, run.provenance | {"data": "of that time"}) for run in members["seg"]]
     with pytest.raises(InputError, match="holds other data than .*seg0 was trained on"):
         make_ensemble(then, tmp_path / "out")
@@ -269,14 +276,18 @@ def test_an_ensemble_is_exported_and_tried_on_other_data(
     ensembles: dict[str, Run], cache: Path, tmp_path: Path
 ) -> None:
     write_bundle(ensembles["cls"].folder, tmp_path / "bundle")
-    card = (tmp_path / "bundle" / "README.md").read_text()
-    assert "the mean logits of 2 trainings with the seeds 0, 1" in card
+    metadata = (tmp_path / "bundle" / "README.md").read_text()
+    assert "the mean logits of 2 trainings with the seeds 0, 1" in metadata
+    for kind, module in (("seg", SegModule), ("cls", ClsModule)):
+        path = ensembles[kind].best_checkpoint
+        state = module.load_from_checkpoint(path).state_dict()
+        assert all(torch.equal(x, state[name]) for name, x in read_checkpoint(path).weights.items())
     record = next(iter(find_records(ensembles["cls"]).values()))
     found, expected = (
         Predictor(source)(record.image).probs for source in (tmp_path / "bundle", ensembles["cls"].folder)
     )
     assert found == pytest.approx(expected, abs=1e-4)
-    other = make_phantom(tmp_path / "other", (10, 10, 10), 96, 9)
+    other = make_synthetic(tmp_path / "other", (10, 10, 10), 96, 9)
     command = [sys.executable, "-m", "busi.evaluate", str(ensembles["cls"].folder), "--cache", str(cache)]
     command += ["--data", str(other), "--output", str(tmp_path / "evaluation")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
@@ -288,18 +299,19 @@ def test_an_ensemble_is_exported_and_tried_on_other_data(
 def test_an_ensemble_is_neither_trained_nor_taken_for_a_run_to_train_like(
     configs: Compose, members: dict[str, list[Run]], ensembles: dict[str, Run]
 ) -> None:
-    unjudged = Run(ensembles["seg"].folder, ensembles["seg"].provenance | {"tested": False})
+    untested = Run(ensembles["seg"].folder, ensembles["seg"].provenance | {"tested": False})
     with pytest.raises(InputError, match="is an ensemble and cannot go on"):
-        go_on(unjudged, test=True)
+        go_on(untested, test=True)
     folder, other = (Path(configs().output_dir) / name for name in ("ensemble", "other"))
     shutil.copytree(ensembles["seg"].folder, folder)
     try:
         for seed, run in enumerate(members["seg"]):
             cfg = configs("stage=cls", f"seed={seed}", "seg_ckpt=auto")
-            assert find_parent(cfg, hydra.utils.instantiate(cfg.data).cohort).path == run.best_checkpoint
+            data, output_dir = hydra.utils.instantiate(cfg.data), Path(cfg.output_dir)
+            assert find_upstream("auto", data, output_dir, debug=False).path == run.best_checkpoint
         fit(configs("stage=seg", "seed=3", "optimizer.lr=1e-4"), other)
         with pytest.raises(InputError, match="different settings"):
-            find_parent(cfg, hydra.utils.instantiate(cfg.data).cohort)
+            find_upstream("auto", data, output_dir, debug=False)
     finally:
         shutil.rmtree(folder)
         shutil.rmtree(other)
@@ -322,14 +334,18 @@ def test_an_output_that_cannot_be_is_one_line(members: dict[str, list[Run]], tmp
 def test_folds_of_ensembles_are_one_result(configs: Compose, tmp_path: Path) -> None:
     """Two seeds of every fold, in folders whose names are in no order."""
     runs = [
-        fit(configs("stage=cls", "guide=blank", f"seed={seed}", f"data.fold={fold}"), tmp_path / name)
+        fit(configs("stage=cls", "guide=empty", f"seed={seed}", f"data.fold={fold}"), tmp_path / name)
         for name, (seed, fold) in zip(
             ["10", "2", "33", "4", "5", "6"], product((0, 1), range(3)), strict=True
         )
     ]
     made = make_ensembles(runs, tmp_path / "ensembles")
     assert [run.provenance["seeds"] for run in made] == [[0, 1]] * 3
-    (arm,) = read_evidence([tmp_path / "ensembles"], partial=False)
-    assert (arm.name, arm.folds, arm.trainings) == ("blank", (0, 1, 2), "an ensemble of 2 trainings")
+    (variant,) = read_variants([tmp_path / "ensembles"], partial=False)
+    assert (variant.name, variant.folds, variant.trainings) == (
+        "empty",
+        (0, 1, 2),
+        "an ensemble of 2 trainings",
+    )
     with pytest.raises(InputError, match=r"different numbers of trainings \(.* of 2, .* of 1\): report each"):
-        read_evidence([made[0].folder, *(run.folder for run in runs[1:3])], partial=False)
+        read_variants([made[0].folder, *(run.folder for run in runs[1:3])], partial=False)

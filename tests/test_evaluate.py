@@ -1,4 +1,4 @@
-"""Finished runs on other data, by the real command."""
+"""Finished runs evaluated on other data, by the real command."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ import pytest
 from omegaconf import DictConfig
 from PIL import Image
 
-from busi.data.synthetic import make_phantom
+from busi.data.synthetic import make_synthetic
 from busi.runs.predictions import find_records
 from busi.runs.run import Run
 from busi.training.fitting import fit
@@ -74,20 +74,20 @@ def test_on_its_own_data_a_run_has_seen_all_but_its_test_fold(
     trained = rows_of(folder / "split.csv")
     assert {trained[name]["split"] for name in seen} == {"train", "val"}
     page = (tmp_path / "out" / "index.html").read_text()
-    assert f"{len(seen)} pictures that had trained or chosen it" in page
-    assert "No pictures are shown" not in page
+    assert f"{len(seen)} images were left out: the run was trained or validated on them" in page
+    assert "No images are shown" not in page
     if stage == "seg":
-        assert Run(tmp_path / "out", runs[stage].provenance).mask_rule == runs[stage].mask_rule
-    # The validation pictures, which decide, are those of the run.
+        assert Run(tmp_path / "out", runs[stage].provenance).postprocess == runs[stage].postprocess
+    # The validation images, which calibrate it, are those of the run.
     assert rows_of(folder / "predictions.csv", split="val") == rows_of(
         tmp_path / "out" / "predictions.csv", split="val"
     )
 
 
-def test_a_copy_of_a_training_picture_is_recognised_under_another_name(
+def test_a_near_duplicate_of_a_training_image_is_recognized_under_another_name(
     runs: dict[str, Run], evaluate: Evaluate, own: Path, tmp_path: Path
 ) -> None:
-    other = make_phantom(tmp_path / "other", (10, 10, 10), 96, 7)
+    other = make_synthetic(tmp_path / "other", (10, 10, 10), 96, 7)
     trained = rows_of(runs["cls"].folder / "split.csv", split="train", label="benign")
     name = next(iter(trained))
     for source, target in ((f"{name}.png", "copy.png"), (f"{name}_mask.png", "copy_mask.png")):
@@ -97,29 +97,29 @@ def test_a_copy_of_a_training_picture_is_recognised_under_another_name(
     done = evaluate(str(runs["cls"].folder), "--data", str(other), "--output", "out")
     assert done.returncode == 0, done.stderr
     assert set(rows_of(tmp_path / "out" / "split.csv", reason="seen")) == {"copy"}
-    facts = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert facts["dropped"]["seen"] == ["copy"]
-    assert facts["runs"][0]["evaluated"] == str(runs["cls"].folder)
+    content = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert content["dropped"]["seen"] == ["copy"]
+    assert content["runs"][0]["evaluated"] == str(runs["cls"].folder)
 
 
 def test_a_manifest_without_masks_and_without_normals_is_classified(
     runs: dict[str, Run], evaluate: Evaluate, tmp_path: Path
 ) -> None:
-    other = make_phantom(tmp_path / "other", (10, 10, 10), 96, 8)
-    pictures = [path for path in other.glob("*/*.png") if "_mask" not in path.name]
+    other = make_synthetic(tmp_path / "other", (10, 10, 10), 96, 8)
+    images = [path for path in other.glob("*/*.png") if "_mask" not in path.name]
     with (tmp_path / "manifest.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["image", "label"])
-        writer.writerows([path, path.parent.name] for path in pictures if path.parent.name != "normal")
+        writer.writerows([path, path.parent.name] for path in images if path.parent.name != "normal")
     done = evaluate(str(runs["cls"].folder), "--data", "manifest.csv", "--output", "out")
     assert done.returncode == 0, done.stderr
-    facts = json.loads((tmp_path / "out" / "report.json").read_text())
-    numbers = facts["diagnosis"]["arms"]["predicted"]["numbers"]
-    assert numbers["recall_normal"]["value"] is None
-    assert 0 <= numbers["auroc_malignant"]["value"] <= 1
+    content = json.loads((tmp_path / "out" / "report.json").read_text())
+    metrics = content["diagnosis"]["guides"]["predicted"]["metrics"]
+    assert metrics["recall_normal"]["value"] is None
+    assert 0 <= metrics["auroc_malignant"]["value"] <= 1
     done = evaluate(str(runs["seg"].folder), "--data", "manifest.csv", "--output", "masks")
     assert done.returncode == 1
-    assert "error: none of 20 pictures is left (2 dropped: conflict, 18 dropped: no mask)" in done.stderr
+    assert "error: none of 20 images is left (2 dropped: conflict, 18 dropped: no mask)" in done.stderr
 
 
 def test_wrong_arguments_are_one_line(
@@ -130,7 +130,7 @@ def test_wrong_arguments_are_one_line(
     stopped.mkdir()
     (stopped / "provenance.json").write_text('{"stage": "cls"}')
     broken = shutil.copytree(own, tmp_path / "broken")
-    (broken / "normal" / "normal (1).png").write_bytes(b"no picture")
+    (broken / "normal" / "normal (1).png").write_bytes(b"no image")
     for arguments, words in (
         ([str(tmp_path / "nothing"), "--data", str(own)], "is not a run folder"),
         ([str(stopped), "--data", str(own)], f"is not finished: python -m busi.train resume={stopped}"),

@@ -17,38 +17,45 @@ from sklearn.metrics import f1_score
 from busi import Predictor
 from busi.core.tables import read_table, write_table
 from busi.core.types import CLASSES, InputError
-from busi.data.records import read_mask
-from busi.inference.bundle import Facts, open_graph, read_facts
-from busi.inference.export import Quality, check_graph, lower_precision, measure, pictures_of, write_bundle
-from busi.inference.pipeline import load_pipeline
+from busi.data.images import read_mask
+from busi.inference.bundle import Model, ModelInfo, open_graph, read_model_info
+from busi.inference.export import (
+    Quality,
+    check_graph,
+    lower_precision,
+    measure_quality,
+    split_records,
+    write_bundle,
+)
+from busi.inference.loading import load_two_stage
 from busi.runs.run import open_run
-from tests.inference.test_predictor import make_picture
+from tests.inference.test_predictor import make_image
 
 
-def test_graph_takes_any_number_of_pictures(bundle: Path) -> None:
+def test_graph_takes_any_number_of_images(bundle: Path) -> None:
     session = onnxruntime.InferenceSession(bundle / "model.onnx")
-    squares = np.stack([make_picture(32, 32 + k)[:, :32] for k in range(5)])
+    letterboxed = np.stack([make_image(32, 32 + k)[:, :32] for k in range(5)])
     for count in (1, 2, 5):
-        mask_probs, class_probs = session.run(["mask_probs", "class_probs"], {"squares": squares[:count]})
+        mask_probs, class_probs = session.run(["mask_probs", "class_probs"], {"images": letterboxed[:count]})
         assert mask_probs.shape == (count, 32, 32)
         assert np.allclose(class_probs.sum(axis=1), 1, atol=1e-6)
         assert ((mask_probs >= 0) & (mask_probs <= 1)).all()
 
 
 def test_bundle_says_what_the_run_knows(trained: Path, bundle: Path) -> None:
-    _, facts = load_pipeline(trained)
-    assert read_facts(bundle) == facts
+    _, info = load_two_stage(trained)
+    assert read_model_info(bundle) == info
     metrics = json.loads((trained / "metrics.json").read_text())
-    assert facts.metrics["test/macro_f1"][0] == metrics["test/macro_f1"]
-    assert "test/dice" in facts.metrics
+    assert info.metrics["test/macro_f1"][0] == metrics["test/macro_f1"]
+    assert "test/dice" in info.metrics
     content = json.loads((bundle / "model.json").read_text())
     assert content["classes"] == list(CLASSES)
     assert 0 <= content["graph"]["largest_difference"] <= 1e-3
-    card = (bundle / "README.md").read_text()
-    assert "research only" in card
-    assert "Data phantom, fingerprint" in card
-    assert "Made data: these numbers mean nothing medically." in card
-    assert f"| macro_f1 | {metrics['test/macro_f1']:.3f} |" in card
+    model_card = (bundle / "README.md").read_text()
+    assert "research only" in model_card
+    assert "Data synthetic, fingerprint" in model_card
+    assert "Synthetic data: these numbers mean nothing medically." in model_card
+    assert f"| macro_f1 | {metrics['test/macro_f1']:.3f} |" in model_card
     assert "Apache License" in (bundle / "LICENSE").read_text()
 
 
@@ -60,7 +67,7 @@ def test_example_needs_three_packages_and_agrees_with_the_command(bundle: Path, 
     }
     assert imported == {"json", "sys", "pathlib", "numpy", "onnxruntime", "PIL"}
     for size in ((40, 70), (200, 150)):
-        Image.fromarray(make_picture(*size)).save(tmp_path / "a.png")
+        Image.fromarray(make_image(*size)).save(tmp_path / "a.png")
         command = [sys.executable, str(bundle / "example.py"), "a.png"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
         found = Predictor(bundle)(tmp_path / "a.png")
@@ -72,35 +79,35 @@ def test_example_needs_three_packages_and_agrees_with_the_command(bundle: Path, 
 
 
 def test_graph_that_differs_is_refused(trained: Path, bundle: Path) -> None:
-    pipeline, facts = load_pipeline(trained)
-    records = pictures_of(open_run(trained), None)["val"]
-    for weight in pipeline.segmenter.parameters():
+    two_stage, info = load_two_stage(trained)
+    records = split_records(open_run(trained), None)["val"]
+    for weight in two_stage.segmenter.parameters():
         weight.data *= 1.01
     with pytest.raises(InputError, match="differs from PyTorch"):
-        check_graph(pipeline, facts, bundle, records)
+        check_graph(two_stage, info, bundle, records)
 
 
-def test_measure_agrees_with_a_picture_by_picture_loop(trained: Path, bundle: Path) -> None:
-    records, facts = pictures_of(open_run(trained), None)["val"], read_facts(bundle)
+def test_quality_agrees_with_an_image_by_image_loop(trained: Path, bundle: Path) -> None:
+    records, info = split_records(open_run(trained), None)["val"], read_model_info(bundle)
     predictor, found, names = Predictor(bundle), [], []
     for record in records:
         prediction = predictor(record.image)
-        names.append(CLASSES.index(prediction.class_name))
+        names.append(CLASSES.index(prediction.pred))
         if record.label:
             mask = read_mask(record, *prediction.mask.shape).astype(bool)
-            found.append(2 * (mask & prediction.mask).sum() / (mask.sum() + prediction.area))
-    quality = measure(open_graph(bundle / "model.onnx"), facts, records)
+            found.append(2 * (mask & prediction.mask).sum() / (mask.sum() + prediction.pred_area))
+    quality = measure_quality(open_graph(bundle / "model.onnx"), info, records)
     assert quality.dice == pytest.approx(np.mean(found))
     labels = [record.label for record in records]
     assert quality.macro_f1 == pytest.approx(f1_score(labels, names, average="macro", labels=[0, 1, 2]))
-    assert quality.num_pictures == len(records)
+    assert quality.num_images == len(records)
 
 
 def test_int8_is_written_or_refused_by_what_it_loses(
     trained: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, facts = shutil.copytree(bundle, tmp_path / "bundle"), read_facts(bundle)
-    splits = pictures_of(open_run(trained), None)
+    folder, info = shutil.copytree(bundle, tmp_path / "bundle"), read_model_info(bundle)
+    splits = split_records(open_run(trained), None)
     size = (folder / "model.onnx").stat().st_size
     qualities = iter([Quality(9, 0.70, 0.8), Quality(9, 0.691, 0.781), Quality(9, 0.70, 0.8)])
 
@@ -108,18 +115,18 @@ def test_int8_is_written_or_refused_by_what_it_loses(
         return next(qualities)
 
     with monkeypatch.context() as patch:
-        patch.setattr("busi.inference.export.measure", given)
-        about = lower_precision("int8", facts, folder, splits)
-        assert about["reduced"] == {"num_pictures": 9, "dice": 0.691, "macro_f1": 0.781}
+        patch.setattr("busi.inference.export.measure_quality", given)
+        about = lower_precision("int8", info, folder, splits)
+        assert about["reduced"] == {"num_images": 9, "dice": 0.691, "macro_f1": 0.781}
         assert (folder / "model.onnx").stat().st_size < size / 2
-        mask_probs, class_probs = open_graph(folder / "model.onnx")(make_picture(32, 32)[None])
+        mask_probs, class_probs = open_graph(folder / "model.onnx")(make_image(32, 32)[None])
         assert mask_probs.shape == (1, 32, 32)
         assert class_probs.sum() == pytest.approx(1, abs=1e-5)
         for quality, name in ((Quality(9, 0.68, 0.8), "dice"), (Quality(9, 0.7, 0.77), "macro_f1")):
             qualities = iter([Quality(9, 0.70, 0.8), quality])
             shutil.copy(bundle / "model.onnx", folder / "model.onnx")
             with pytest.raises(InputError, match=f"int8 brings the validation {name}"):
-                lower_precision("int8", facts, folder, splits)
+                lower_precision("int8", info, folder, splits)
     assert logging.root.manager.disable == logging.NOTSET
 
 
@@ -128,8 +135,8 @@ def test_16_bit_weights_halve_the_file_and_change_little(trained: Path, bundle: 
     write_bundle(trained, halved, "f16")
     sizes = [(folder / "model.onnx").stat().st_size for folder in (halved, bundle)]
     assert sizes[0] < 0.55 * sizes[1]
-    squares = np.stack([make_picture(32, 32) for _ in range(3)])
-    answers = [open_graph(folder / "model.onnx")(squares) for folder in (halved, bundle)]
+    letterboxed = np.stack([make_image(32, 32) for _ in range(3)])
+    answers = [open_graph(folder / "model.onnx")(letterboxed) for folder in (halved, bundle)]
     for found, exact in zip(*answers, strict=True):
         np.testing.assert_allclose(found, exact, atol=0.01)
     assert "f16 against float32" in (halved / "README.md").read_text()
@@ -169,7 +176,7 @@ def test_export_says_what_is_missing(trained: Path, bundle: Path, tmp_path: Path
     rows = read_table(run / "split.csv")
     next(row for row in rows if row["split"] == "val")["id"] = "another"
     write_table(run / "split.csv", rows)
-    with pytest.raises(InputError, match=r"1 pictures of .* are gone, e.g. another"):
+    with pytest.raises(InputError, match=r"1 images of .* are gone, e.g. another"):
         write_bundle(run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     command = [sys.executable, "-m", "busi.export", str(trained), "--output", str(bundle)]
@@ -178,7 +185,7 @@ def test_export_says_what_is_missing(trained: Path, bundle: Path, tmp_path: Path
     assert "is not empty" in done.stderr
 
 
-def test_facts_without_calibration_give_no_sets(bundle: Path) -> None:
-    facts: Facts = replace(read_facts(bundle), quantiles=None)
-    found = Predictor.of(open_graph(bundle / "model.onnx"), facts)(make_picture(30, 40))
+def test_model_info_without_calibration_give_no_sets(bundle: Path) -> None:
+    info: ModelInfo = replace(read_model_info(bundle), quantiles=None)
+    found = Predictor(Model(open_graph(bundle / "model.onnx"), info))(make_image(30, 40))
     assert (found.calibrated, found.conformal_set) == (False, None)

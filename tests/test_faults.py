@@ -234,7 +234,7 @@ def test_crossval_is_killed(ready: list[str], tmp_path: Path) -> None:
 
 def test_one_of_two_workers_of_a_search_is_killed(ready: list[str], tmp_path: Path) -> None:
     num_trials = 3 * KILLS
-    command = ["-m", "sweep=optuna_seg", *ready, "trainer.max_epochs=2", "~model.network.decoder_channels"]
+    command = ["-m", "search=optuna_seg", *ready, "trainer.max_epochs=2", "~model.network.decoder_channels"]
     command += ["optimizer.lr=0.001,0.003", "~optimizer.weight_decay", "~loss.dice_weight"]
     command += ["augmentation=light", "scheduler=cosine", f"hydra.sweeper.num_trials={num_trials}"]
     rng = np.random.default_rng(0)
@@ -279,7 +279,7 @@ def test_corrupt_last_checkpoint(ready: list[str], uninterrupted: dict[str, str]
 def test_truncated_cache(ready: list[str], uninterrupted: dict[str, str], tmp_path: Path) -> None:
     (cache,) = [Path(text.removeprefix("cache_dir=")) for text in ready if text.startswith("cache_dir=")]
     shutil.copytree(cache, tmp_path / "damaged")
-    files = [p for p in (tmp_path / "damaged").rglob("[!.]*") if p.is_file() and "phantom" not in p.parts]
+    files = [p for p in (tmp_path / "damaged").rglob("[!.]*") if p.is_file() and "synthetic" not in p.parts]
     assert {path.suffix for path in files} == {".npy", ".json"}
     for path in files:
         path.write_bytes(path.read_bytes()[:-20])

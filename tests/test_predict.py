@@ -23,7 +23,7 @@ from busi.data.files import find_sources
 from busi.inference.folder import predict_sources
 from tests.data.test_dicom import region, write
 from tests.data.test_files import make_bomb
-from tests.inference.test_predictor import make_picture
+from tests.inference.test_predictor import make_image
 
 
 def predict(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -40,20 +40,20 @@ def without_times(output: Path) -> list[dict[str, str]]:
     return [{key: x for key, x in row.items() if key != "milliseconds"} for row in read_rows(output)]
 
 
-def make_folder(folder: Path, num_pictures: int) -> Path:
+def make_folder(folder: Path, num_images: int) -> Path:
     folder.mkdir()
-    for k in range(num_pictures):
-        Image.fromarray(make_picture(30 + k, 40)).save(folder / f"p ({k}).png")
+    for k in range(num_images):
+        Image.fromarray(make_image(30 + k, 40)).save(folder / f"p ({k}).png")
     return folder
 
 
 def test_folder_gives_tables_masks_and_overlays(bundle: Path, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "in", 3)
-    Image.fromarray(make_picture(50, 20)).save(folder / "p (0).jpg")
+    Image.fromarray(make_image(50, 20)).save(folder / "p (0).jpg")
     (folder / "bad.png").write_bytes(b"x")
     write(
         folder / "scan",
-        np.stack([make_picture(40, 60)] * 2),
+        np.stack([make_image(40, 60)] * 2),
         SequenceOfUltrasoundRegions=[region(5, 3, 50, 33)],
     )
     done = predict("in", "--run", bundle, "--output", "out", cwd=tmp_path)
@@ -62,28 +62,28 @@ def test_folder_gives_tables_masks_and_overlays(bundle: Path, tmp_path: Path) ->
     rows = read_rows(tmp_path / "out")
     names = [row["id"] for row in rows]
     assert names == ["bad", "p (0).jpg", "p (0).png", "p (1)", "p (2)", "scan [1]", "scan [2]"]
-    assert "no picture" in rows[0]["error"]
+    assert "no image" in rows[0]["error"]
     for row in rows[1:]:
         assert sum(float(row[f"prob_{name}"]) for name in CLASSES) == pytest.approx(1)
         mask = np.asarray(Image.open(tmp_path / "out" / "masks" / f"{row['id']}.png"))
         assert Image.open(tmp_path / "out" / "overlays" / f"{row['id']}.png").size == mask.shape[::-1]
-        assert int(row["area_px"]) == (mask == 255).sum() == (mask > 0).sum()
+        assert int(row["pred_area"]) == (mask == 255).sum() == (mask > 0).sum()
         assert set(row["conformal_set"].split()) <= set(CLASSES)
         assert row["refer"] == str(int(len(row["conformal_set"].split()) != 1))
         spacing = 0.1 * 0.2 if row["id"].startswith("scan") else None
         if spacing:
             assert mask.shape == (31, 46)
-            assert float(row["area_mm2"]) == pytest.approx(int(row["area_px"]) * spacing)
+            assert float(row["pred_area_mm2"]) == pytest.approx(int(row["pred_area"]) * spacing)
         else:
-            assert row["area_mm2"] == ""
+            assert row["pred_area_mm2"] == ""
     written = json.loads((tmp_path / "out" / "predictions.json").read_text())["predictions"]
     assert [row["id"] for row in written] == names
-    assert [row["class"] or "" for row in written] == [row["class"] for row in rows]
+    assert [row["pred"] or "" for row in written] == [row["pred"] for row in rows]
 
 
 def test_nothing_of_a_header_is_written_unless_asked_for(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    write(tmp_path / "in" / "a.dcm", make_picture(30, 40), PatientID="ID-4711", StudyDate="20200131")
+    write(tmp_path / "in" / "a.dcm", make_image(30, 40), PatientID="ID-4711", StudyDate="20200131")
     (tmp_path / "in" / "b.dcm").write_bytes((tmp_path / "in" / "a.dcm").read_bytes()[:-500])
     predict("in", "--run", bundle, "--output", "out", cwd=tmp_path)
     for path in (tmp_path / "out").rglob("*"):
@@ -109,10 +109,10 @@ class Interrupted(Predictor):
 
 def test_a_stopped_call_goes_on_where_it_was(bundle: Path, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "in", 7)
-    write(folder / "scan", np.stack([make_picture(40, 60)] * 3))
+    write(folder / "scan", np.stack([make_image(40, 60)] * 3))
     sources = find_sources([str(folder)], leave_out=tmp_path / "out")
     predict_sources(Predictor(bundle, batch_size=2), sources, tmp_path / "whole")
-    # Ten pictures are five batches; the file with three is read again from its first.
+    # Ten images are five batches; the file with three is read again from its first.
     for left, needed in ((0, 5), (2, 3), (4, 2)):
         output = tmp_path / f"stopped{left}"
         stopped = Interrupted(bundle, batch_size=2)
@@ -143,9 +143,9 @@ def test_what_changed_is_predicted_again_and_the_rest_is_kept(bundle: Path, tmp_
         return read_rows(output)
 
     first = call()
-    Image.fromarray(make_picture(90, 90)).save(folder / "p (1).png")
-    Image.fromarray(make_picture(20, 20)).save(folder / "bad.png")
-    Image.fromarray(make_picture(20, 30)).save(folder / "new.png")
+    Image.fromarray(make_image(90, 90)).save(folder / "p (1).png")
+    Image.fromarray(make_image(20, 20)).save(folder / "bad.png")
+    Image.fromarray(make_image(20, 30)).save(folder / "new.png")
     (output / "masks" / "p (2).png").unlink()
     for path in output.glob("masks/*"):
         os.utime(path, ns=(0, 0))
@@ -163,7 +163,7 @@ def test_results_of_other_models_and_files_are_not_mixed(trained: Path, bundle: 
     sources = find_sources([str(folder)], leave_out=output)
     predict_sources(Predictor(bundle), sources, output)
     with pytest.raises(InputError, match="other options"):
-        predict_sources(Predictor(bundle, flip=True), sources, output)
+        predict_sources(Predictor(bundle, tta="flip"), sources, output)
     with pytest.raises(InputError, match="of other files"):
         predict_sources(Predictor(bundle), find_sources([str(other / "p (2).png")], output), output)
     (output / "predictions.json").write_text("{")
@@ -179,8 +179,8 @@ def test_results_of_other_models_and_files_are_not_mixed(trained: Path, bundle: 
 def test_three_hundred_damaged_files_are_reported_one_by_one(bundle: Path, tmp_path: Path) -> None:
     folder, rng = tmp_path / "in", np.random.default_rng(0)
     folder.mkdir()
-    Image.fromarray(make_picture(60, 80)).save(tmp_path / "whole.png")
-    scan = write(tmp_path / "scan", make_picture(60, 80)).read_bytes()
+    Image.fromarray(make_image(60, 80)).save(tmp_path / "whole.png")
+    scan = write(tmp_path / "scan", make_image(60, 80)).read_bytes()
     whole = (tmp_path / "whole.png").read_bytes()
     dataset = pydicom.dcmread(tmp_path / "scan")
     del dataset.PixelData
@@ -189,11 +189,11 @@ def test_three_hundred_damaged_files_are_reported_one_by_one(bundle: Path, tmp_p
     for k in range(50):
         (folder / f"truncated {k}.png").write_bytes(whole[: rng.integers(1, len(whole) // 2)])
         (folder / f"random {k}.jpg").write_bytes(rng.bytes(500))
-        (folder / f"text {k}.tif").write_text("a table, not a picture")
+        (folder / f"text {k}.tif").write_text("a table, not an image")
         (folder / f"bomb {k}.png").write_bytes(make_bomb(8_000 + k, 8_000))
         (folder / f"scan {k}.dcm").write_bytes(scan[: rng.integers(140, len(scan) - 2_000)])
         (folder / f"empty {k}.dcm").write_bytes(empty)
-    Image.fromarray(make_picture(60, 80)).save(folder / "zz sound.png")
+    Image.fromarray(make_image(60, 80)).save(folder / "zz sound.png")
     done = predict("in", "--run", bundle, "--output", "out", cwd=tmp_path)
     assert done.returncode == 1
     assert "error: 300 of 301 could not be used" in done.stderr
@@ -232,7 +232,7 @@ def test_ctrl_c_says_how_to_go_on(bundle: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from Linux")
 def test_memory_does_not_grow_with_the_number_of_files(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    Image.fromarray(make_picture(90, 120)).save(tmp_path / "in" / "0.png")
+    Image.fromarray(make_image(90, 120)).save(tmp_path / "in" / "0.png")
     for k in range(1, 5000):
         os.link(tmp_path / "in" / "0.png", tmp_path / "in" / f"{k}.png")
     code = (

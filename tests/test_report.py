@@ -1,4 +1,4 @@
-"""The report by its real command, on finished runs of made data."""
+"""The report by its real command, on finished runs of synthetic data."""
 
 import csv
 import json
@@ -28,7 +28,7 @@ def runs(configs: Compose) -> Path:
     folder = Path(configs().output_dir)
     for fold in range(3):
         fit(configs("stage=seg", f"data.fold={fold}"), folder / "seg" / str(fold))
-        for guide in ("blank", "annotated"):
+        for guide in ("empty", "ground_truth"):
             fit(configs("stage=cls", f"guide={guide}", f"data.fold={fold}"), folder / guide / str(fold))
     return folder
 
@@ -57,10 +57,10 @@ def written(report: Report, runs: Path, tmp_path_factory: pytest.TempPathFactory
     return output
 
 
-def rows_of(runs: Path, arm: str) -> list[dict[str, str]]:
+def rows_of(runs: Path, variant: str) -> list[dict[str, str]]:
     rows = []
     for fold in range(3):
-        with (runs / arm / str(fold) / "predictions.csv").open(newline="") as file:
+        with (runs / variant / str(fold) / "predictions.csv").open(newline="") as file:
             rows += [row for row in csv.DictReader(file) if row["split"] == "test"]
     return rows
 
@@ -71,53 +71,53 @@ def test_page_stands_alone_and_each_figure_is_a_file(written: Path) -> None:
     assert not re.findall(r"https?://", page)
     figures = {path.stem for path in (written / "figures").iterdir()}
     assert len(figures) == page.count("<img ")
-    kinds = ("confusion", "ranking", "reliability", "decisions")
-    assert {f"{kind}_{arm}" for kind in kinds for arm in ("blank", "annotated")} <= figures
+    kinds = ("confusion", "ranking", "reliability", "decision_curve")
+    assert {f"{kind}_{variant}" for kind in kinds for variant in ("empty", "ground_truth")} <= figures
     assert {"ranking", "dice_by_size", "examples_benign", "examples_malignant"} <= figures
-    for words in ("Made data", "not a medical device", "upper bound: the mask gives the label away"):
+    for words in ("Synthetic data", "not a medical device", "upper bound: the mask gives the label away"):
         assert words in page
-    assert "a claim needs at least 3 seeds of each arm, and one has 1: none can be made" in page
+    assert "a claim needs at least 3 seeds of each guide. One guide has 1: no claim can be made." in page
     assert "partial" not in page.split("<section>")[0]
     assert "Distance to the upper bound" in page
-    assert "Differences of arms" not in page  # one of the two is the bound
+    assert "Differences between guides" not in page  # one of the two is the bound
     times = re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", page)
     assert len(times) == 9 + 1  # of each run, and of the report
 
 
-def test_numbers_are_those_of_the_predictions(written: Path, runs: Path) -> None:
-    facts = json.loads((written / "report.json").read_text())
+def test_metrics_are_those_of_the_predictions(written: Path, runs: Path) -> None:
+    content = json.loads((written / "report.json").read_text())
     masks = rows_of(runs, "seg")
     lesions = [float(row["dice"]) for row in masks if float(row["area"]) > 0]
     normals = [float(row["pred_area"]) > 0 for row in masks if float(row["area"]) == 0]
-    of_all = facts["segmentation"]["by_class"]["all"]
+    of_all = content["segmentation"]["by_class"]["all"]
     assert of_all["dice"]["value"] == pytest.approx(np.mean(lesions))
     assert of_all["dice"]["low"] < of_all["dice"]["value"] < of_all["dice"]["high"]
     assert of_all["normal_fp_rate"]["value"] == pytest.approx(np.mean(normals))
-    for arm in ("blank", "annotated"):
-        rows = rows_of(runs, arm)
+    for variant in ("empty", "ground_truth"):
+        rows = rows_of(runs, variant)
         labels = [CLASSES.index(row["label"]) for row in rows]
         # A temperature changes no order.
         preds = [int(np.argmax([float(row[f"logit_{name}"]) for name in CLASSES])) for row in rows]
-        said = facts["diagnosis"]["arms"][arm]
-        assert said["numbers"]["accuracy"]["value"] == pytest.approx(accuracy_score(labels, preds))
-        assert said["confusion"] == confusion_matrix(labels, preds, labels=range(3)).tolist()
-        assert [one["fold"] for one in said["decisions"]] == [0, 1, 2]
-        for name in ("accuracy_referring_20", "net_benefit_20", "net_benefit_of_all_20", "coverage_benign"):
-            assert said["numbers"][name]["low"] <= said["numbers"][name]["value"]
-    apart = facts["diagnosis"]["differences"]["blank - annotated"]["accuracy"]["value"]
-    arms = facts["diagnosis"]["arms"]
-    first, second = (arms[arm]["numbers"]["accuracy"]["value"] for arm in ("blank", "annotated"))
+        found = content["diagnosis"]["guides"][variant]
+        assert found["metrics"]["accuracy"]["value"] == pytest.approx(accuracy_score(labels, preds))
+        assert found["confusion"] == confusion_matrix(labels, preds, labels=range(3)).tolist()
+        assert [one["fold"] for one in found["calibration"]] == [0, 1, 2]
+        for name in ("selective_accuracy_20", "net_benefit_20", "net_benefit_of_all_20", "coverage_benign"):
+            assert found["metrics"][name]["low"] <= found["metrics"][name]["value"]
+    apart = content["diagnosis"]["differences"]["empty - ground_truth"]["accuracy"]["value"]
+    guides = content["diagnosis"]["guides"]
+    first, second = (guides[variant]["metrics"]["accuracy"]["value"] for variant in ("empty", "ground_truth"))
     assert apart == pytest.approx(first - second)
-    assert len(facts["runs"]) == 9
+    assert len(content["runs"]) == 9
 
 
-def test_shuffled_test_labels_change_no_decision(
+def test_shuffled_test_labels_change_no_calibration(
     written: Path, runs: Path, report: Report, tmp_path: Path
 ) -> None:
-    """The whole way from stored predictions to stated thresholds, temperatures and sets."""
+    """From stored predictions to the thresholds, temperatures and quantiles of the report."""
     rng = np.random.default_rng(0)
-    shutil.copytree(runs / "blank", tmp_path / "blank")
-    for path in (tmp_path / "blank").glob("*/predictions.csv"):
+    shutil.copytree(runs / "empty", tmp_path / "empty")
+    for path in (tmp_path / "empty").glob("*/predictions.csv"):
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
         test = [row for row in rows if row["split"] == "test"]
@@ -127,18 +127,18 @@ def test_shuffled_test_labels_change_no_decision(
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-    done = report(str(tmp_path / "blank"), "--output", str(tmp_path / "out"))
+    done = report(str(tmp_path / "empty"), "--output", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     before, after = (
-        json.loads((folder / "report.json").read_text())["diagnosis"]["arms"]["blank"]
+        json.loads((folder / "report.json").read_text())["diagnosis"]["guides"]["empty"]
         for folder in (written, tmp_path / "out")
     )
-    assert before["decisions"] == after["decisions"]
-    assert before["numbers"]["auroc"] != after["numbers"]["auroc"]
+    assert before["calibration"] == after["calibration"]
+    assert before["metrics"]["auroc"] != after["metrics"]["auroc"]
 
 
-def test_fewer_folds_are_said_in_the_title(runs: Path, report: Report, tmp_path: Path) -> None:
-    arguments = [str(runs / "seg" / "1"), str(runs / "blank"), "--output", str(tmp_path)]
+def test_missing_folds_are_named_in_the_title(runs: Path, report: Report, tmp_path: Path) -> None:
+    arguments = [str(runs / "seg" / "1"), str(runs / "empty"), "--output", str(tmp_path)]
     done = report(*arguments)
     assert done.returncode == 1
     assert "error: segmentation with seed 0 lacks fold 0, 2 of 3" in done.stderr
@@ -146,49 +146,49 @@ def test_fewer_folds_are_said_in_the_title(runs: Path, report: Report, tmp_path:
     done = report(*arguments, "--partial")
     assert done.returncode == 0, done.stderr
     title = re.findall(r"<h1>(.*)</h1>", (tmp_path / "index.html").read_text())
-    assert title == ["Report on phantom - partial, not all of 3 folds (segmentation fold 1)"]
+    assert title == ["Report on synthetic - partial, not all of 3 folds (segmentation fold 1)"]
 
 
-def test_pictures_that_are_gone_cost_the_examples_alone(runs: Path, report: Report, tmp_path: Path) -> None:
+def test_images_that_are_gone_cost_only_the_examples(runs: Path, report: Report, tmp_path: Path) -> None:
     shutil.copytree(runs / "seg", tmp_path / "seg")
     for path in (tmp_path / "seg").glob("*/config.yaml"):
         cfg = OmegaConf.load(path)
-        cfg.data.read = {"_target_": "busi.data.records.read_busi", "_partial_": True}
+        cfg.data.read = {"_target_": "busi.data.read_busi", "_partial_": True}
         cfg.data.root = "nowhere"
         OmegaConf.save(cfg, path)
     done = report(str(tmp_path / "seg"), "--output", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "out" / "index.html").read_text()
-    assert "No pictures are shown here: no data at nowhere" in page
+    assert "No images are shown here: no data at nowhere" in page
     assert not list((tmp_path / "out" / "figures").glob("examples*"))
 
 
 def test_a_run_that_has_lost_a_part_is_named(runs: Path, report: Report, tmp_path: Path) -> None:
-    folder = tmp_path / "blank"
+    folder = tmp_path / "empty"
     for part, words in (
         ("predictions.csv", "predictions.csv is missing, damaged or of an older version"),
         ("split.csv", "has no readable split.csv"),
         ("config.yaml", "has no readable config.yaml"),
     ):
-        shutil.copytree(runs / "blank" / "0", folder)
+        shutil.copytree(runs / "empty" / "0", folder)
         (folder / part).unlink()
         done = report(str(folder), "--partial", "--output", str(tmp_path / "out"))
         assert done.returncode == 1
         assert words in done.stderr
         assert "Traceback" not in done.stderr
         shutil.rmtree(folder)
-    shutil.copytree(runs / "blank" / "0", folder)
+    shutil.copytree(runs / "empty" / "0", folder)
     rows = (folder / "predictions.csv").read_text().splitlines()
     (folder / "predictions.csv").write_text("\n".join(row for row in rows if ",val," not in row))
     done = report(str(folder), "--partial", "--output", str(tmp_path / "out"))
-    assert "predictions.csv has no val pictures: train this run again" in done.stderr
+    assert "predictions.csv has no val images: train this run again" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["nowhere", "--output", "out"], "error: nowhere is no run folder, and has none below it"),
-        (["RUNS", "RUNS/blank/0", "--output", "out"], "error: fold 0 of blank with seed 0 is there twice"),
+        (["RUNS", "RUNS/empty/0", "--output", "out"], "error: fold 0 of empty with seed 0 is there twice"),
         (["RUNS", "--output", "file/out"], "error: cannot write to file/out"),
         (["RUNS"], "the following arguments are required: --output"),
     ],

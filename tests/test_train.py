@@ -55,9 +55,11 @@ def test_debug_tries_both_stages_and_is_not_taken_for_a_result(train: Train, tmp
         (["data.root=nowhere"], "no data at nowhere. Give the folder with data.root="),
         (["stage=cls", "model=unet"], "this model is for stage=seg, not stage=cls"),
         (["data.fold=5"], "data.fold=5: give a fold from 0 to 4"),
+        (["data.fold=one"], "busi.data.BUSIDataModule: "),
+        (["+module.foo=1", *SMALL], "busi.modules.SegModule: "),
         (["data=csv"], "data.root"),
         (["trainer.max_epochs=many"], "trainer.max_epochs=many: give a whole number"),
-        (["data=phantom", "trainer.precision=7"], "HYDRA_FULL_ERROR=1 shows the traceback"),
+        (["data=synthetic", "trainer.precision=7"], "HYDRA_FULL_ERROR=1 shows the traceback"),
     ],
 )
 def test_wrong_input_is_one_line_and_no_traceback(train: Train, arguments: list[str], words: str) -> None:
@@ -83,7 +85,7 @@ def test_a_bug_shows_its_traceback(train: Train, tmp_path: Path) -> None:
     ("arguments", "code", "words"),
     [
         (["--help"], 0, "python -m busi.train stage=seg"),
-        (["--cfg", "job", "stage=cls"], 0, "guide: predicted"),
+        (["--cfg", "job", "stage=cls"], 0, "_target_: busi.guides.PredictedGuide"),
         (["stage=seg", "epochs=3"], 1, "Could not override 'epochs'"),
         (["stage=segment"], 1, "Could not find 'stage/segment'"),
     ],
@@ -100,7 +102,7 @@ def test_questions_about_the_config_import_no_torch(
 def test_no_data_names_the_ways_to_get_it(train: Train) -> None:
     environment = {name: "" for name in ("BUSI_ROOT",) if name in os.environ}
     done = train("data.root=data/Dataset_BUSI_with_GT", **environment)
-    for words in ("data.root=/path/to", "BUSI_ROOT", "kaggle.com", "data=phantom"):
+    for words in ("data.root=/path/to", "BUSI_ROOT", "kaggle.com", "data=synthetic"):
         assert words in done.stderr
 
 

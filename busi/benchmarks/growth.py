@@ -1,4 +1,4 @@
-"""How cost grows with the number of pictures: an epoch, the memory that it takes, the search for copies."""
+"""How cost grows with the number of images: an epoch, its memory, the search for near-duplicates."""
 
 import json
 import math
@@ -18,76 +18,67 @@ from busi.benchmarks.rows import Row, compare
 from busi.benchmarks.train import make_trainer, seconds_of, silence
 from busi.core import InputError
 from busi.data import BUSIDataModule, find_groups, read_contents
-from busi.modules import StageModule
-from busi.runs import build_network
+from busi.training import build_module
 
 ROUNDS = 2
-Counts = dict[str, int]
-COUNTS = {"normal": 133, "benign": 437, "malignant": 210}
-"""As many made pictures as BUSI has."""
+NUM_IMAGES = {"normal": 133, "benign": 437, "malignant": 210}
+"""As many synthetic images of each class as BUSI has."""
 
 
 class Cost(NamedTuple):
-    """What an epoch cost a process of its own.
+    """What an epoch costs in a process of its own.
 
     Attributes:
-        milliseconds: A picture.
-        megabytes: Resident, without the pages of mapped files, which the system takes back at need.
+        milliseconds: For each image.
+        megabytes: Resident memory, without the pages of mapped files, which the system takes back at need.
     """
 
     milliseconds: float
     megabytes: float
 
 
-def measure(image_size: int, rounds: int, counts: Counts = COUNTS, scale: int = 10) -> list[Row]:
-    """Compare `counts` made pictures of 64 px with `scale` times as many.
+def measure(
+    image_size: int, rounds: int, num_images: dict[str, int] = NUM_IMAGES, scale: int = 10
+) -> list[Row]:
+    """Compare `num_images` synthetic images of 64 px with `scale` times as many.
 
     Raises:
         InputError: On another system than Linux.
     """
     if not Path("/proc/self/status").exists():
-        raise InputError("growth measures memory as Linux tells it: run it there")
+        raise InputError("growth reads its memory from /proc, which only Linux has: run it there")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sizes = (counts, {label: scale * number for label, number in counts.items()})
-        searched = [search(made_data(folder, image_size, made)) for made in sizes]
-        turns = [[run_epoch(folder, image_size, made) for made in sizes] for _ in range(rounds)]
+        sizes = (num_images, {label: scale * number for label, number in num_images.items()})
+        searches = [time_search(synthetic_run(folder, image_size, size)) for size in sizes]
+        turns = [[run_epoch(folder, image_size, size) for size in sizes] for _ in range(rounds)]
     few, many = zip(*turns, strict=True)
-    (num_few, first), (num_many, last) = searched
-    exponent = math.log(last / first) / math.log(num_many / num_few)
-    peer = f"{num_few} pictures"
+    (num_few, seconds_few), (num_many, seconds_many) = searches
+    exponent = math.log(seconds_many / seconds_few) / math.log(num_many / num_few)
+    peer, search = f"{num_few} images", f"{num_many} images: search for near-duplicates"
 
     def row(what: str, name: str, unit: str) -> Row:
         values, peers = ([getattr(cost, name) for cost in costs] for costs in (many, few))
         ratio = compare(values, peers)
-        return Row(f"{num_many} pictures: {what}", median(values), unit, peer, ratio, "x", 1.1, at_most=True)
+        return Row(f"{num_many} images: {what}", median(values), unit, peer, ratio, "x", 1.1, at_most=True)
 
     return [
-        row("a picture in an epoch", "milliseconds", "ms"),
+        row("an image in an epoch", "milliseconds", "ms"),
         row("memory of training", "megabytes", "MB"),
-        Row(
-            f"{num_many} pictures: search for copies",
-            last,
-            "s",
-            peer,
-            exponent,
-            "as exponent",
-            1.5,
-            at_most=True,
-        ),
+        Row(search, seconds_many, "s", peer, exponent, "as exponent", target=1.5, at_most=True),
     ]
 
 
-def made_data(cache_dir: Path, image_size: int, counts: Counts) -> DictConfig:
-    """The config of a run on made data."""
-    made = [f"data.read.num_{label}={number}" for label, number in counts.items()]
+def synthetic_run(cache_dir: Path, image_size: int, num_images: dict[str, int]) -> DictConfig:
+    """The config of a run on synthetic data."""
+    numbers = [f"data.read.num_{name}={number}" for name, number in num_images.items()]
     options = [f"cache_dir={cache_dir}", f"run_dir={cache_dir}", f"image_size={image_size}"]
-    options += ["encoder_weights=none", "data.read.height=64", *made]
-    return compose(["stage=seg", "data=phantom", *options])
+    options += ["encoder_weights=none", "data.read.height=64", *numbers]
+    return compose(["stage=seg", "data=synthetic", *options])
 
 
-def search(cfg: DictConfig) -> tuple[int, float]:
-    """Number of pictures, and the seconds of searching them for copies; fills the cache, too."""
+def time_search(cfg: DictConfig) -> tuple[int, float]:
+    """Number of images, and seconds of searching them for near-duplicates; fills the cache, too."""
     data: BUSIDataModule = instantiate(cfg.data)
     records, contents, _ = read_contents(data.read(data.root), data.cache_dir)
     began = time.perf_counter()
@@ -97,9 +88,9 @@ def search(cfg: DictConfig) -> tuple[int, float]:
     return len(records), spent
 
 
-def run_epoch(cache_dir: Path, image_size: int, counts: Counts) -> Cost:
+def run_epoch(cache_dir: Path, image_size: int, num_images: dict[str, int]) -> Cost:
     """Train an epoch in a new process."""
-    arguments = ["-m", "busi.benchmarks.growth", str(cache_dir), str(image_size), json.dumps(counts)]
+    arguments = ["-m", "busi.benchmarks.growth", str(cache_dir), str(image_size), json.dumps(num_images)]
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
     return Cost(*json.loads(done.stdout.splitlines()[-1]))
 
@@ -107,16 +98,16 @@ def run_epoch(cache_dir: Path, image_size: int, counts: Counts) -> Cost:
 def train_epoch(cfg: DictConfig) -> Cost:
     """Train an epoch in this process."""
     data: BUSIDataModule = instantiate(cfg.data)
-    module: StageModule = instantiate(cfg.module, network=build_network(cfg.model))
+    module = build_module(cfg)
     loader, trainer = data.train_dataloader(), make_trainer(cfg)
     with silence():
         trainer.fit(module, train_dataloaders=loader)
-    num_pictures = len(loader) * cfg.data.batch_size
+    num_images = len(loader) * cfg.data.batch_size
     lines = Path("/proc/self/status").read_text().splitlines()
     (kilobytes,) = (int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
-    return Cost(1000 * seconds_of(trainer) / num_pictures, kilobytes / 1000)
+    return Cost(1000 * seconds_of(trainer) / num_images, kilobytes / 1000)
 
 
 if __name__ == "__main__":
-    cost = train_epoch(made_data(Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])))
+    cost = train_epoch(synthetic_run(Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])))
     print(json.dumps(cost))

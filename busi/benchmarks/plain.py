@@ -1,8 +1,8 @@
-"""The peer: the Lightning script that a tutorial would write, without anything of busi but its network.
+"""The peer: a Lightning script as a tutorial would have it, which uses nothing of busi but its network.
 
 It decodes PNG files in every epoch, stretches them with albumentations, and trains in the default memory
 layout with AdamW and a fixed learning rate. ``python -m busi.benchmarks.plain FILE SIZE SEED DICE`` trains it
-on the pictures of a JSON file until it reaches a Dice.
+on the images of a JSON file until it reaches a Dice.
 """
 
 import json
@@ -22,12 +22,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from busi.benchmarks.configs import compose
 from busi.core import Record
-from busi.models import load_encoder_weights
-from busi.runs import build_network
+from busi.models import build_network, load_encoder_weights
 
 
 class PlainDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Pictures and masks, read from their files whenever they are asked for."""
+    """Images and masks, read from their files whenever they are asked for."""
 
     def __init__(self, records: Sequence[Record], image_size: int, augment: bool) -> None:
         self.records = records
@@ -47,7 +46,7 @@ class PlainDataset(Dataset[tuple[Tensor, Tensor]]):
         return len(self.records)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Picture and mask (1, s, s)."""
+        """Image and mask (1, s, s)."""
         record = self.records[index]
         image = _read(record.image)
         mask = np.zeros_like(image)
@@ -96,7 +95,7 @@ class PlainModule(lightning.LightningModule):
 def plain_loader(
     records: Sequence[Record], image_size: int, batch_size: int, augment: bool, num_workers: int
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Load training pictures, shuffled and augmented, or validation pictures."""
+    """Load training images, shuffled and augmented, or validation images."""
     return DataLoader(
         PlainDataset(records, image_size, augment),
         batch_size=batch_size,
@@ -111,10 +110,10 @@ def train_until(split: dict[str, list[Record]], network: nn.Module, image_size: 
     """Train until the mean Dice of the lesions that validate reaches `dice`.
 
     Args:
-        split: Pictures that ``train`` and ``val``.
-        network: Picture -> logits.
+        split: Images that ``train`` and ``val``.
+        network: Image -> logits.
         image_size: Side of the square.
-        dice: Of the validation pictures at network size.
+        dice: Of the validation images at network size.
     """
     stop = EarlyStopping("val_dice", mode="max", patience=100, stopping_threshold=dice)
     trainer = lightning.Trainer(max_epochs=40, callbacks=[stop], logger=False, enable_checkpointing=False)

@@ -1,4 +1,4 @@
-"""How long a command takes until it answers, and a run until its first optimiser step."""
+"""How long a command takes until it answers, and a run until its first optimizer step."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ HELP, CONFIG, STEP = "--help", "--cfg job", "start to the end of the first step"
 
 
 class LeaveAfterStep(lightning.Callback):
-    """Ends the process after the first optimiser step, with nothing written."""
+    """Ends the process after the first optimizer step, with nothing written."""
 
     def on_train_batch_end(self, *_: object) -> None:
         """Leave at once."""
@@ -29,13 +29,13 @@ class LeaveAfterStep(lightning.Callback):
 
 
 def measure(image_size: int, rounds: int) -> list[Row]:
-    """Seconds of whole processes, more than those of the imports that they cannot do without.
+    """Measure seconds of whole processes beyond those of the imports that they need in any case.
 
-    The run is one on made data that were decoded, grouped and scaled before, as from the second run on.
+    The run is one on synthetic data that are in the cache, as from the second run on.
     """
     with tempfile.TemporaryDirectory() as name:
         run = [
-            *("stage=seg", "data=phantom", f"image_size={image_size}", "~callbacks.progress"),
+            *("stage=seg", "data=synthetic", f"image_size={image_size}", "~callbacks.progress"),
             "+callbacks.leave._target_=busi.benchmarks.start.LeaveAfterStep",
         ]
         commands = {

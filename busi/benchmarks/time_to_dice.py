@@ -20,7 +20,7 @@ SETTING = (
     *("image_size=128", "model.network.decoder_channels=[128,64,32,16,8]"),
     *("trainer.max_epochs=8", "scheduler=one_cycle"),
 )
-"""What is fast, and good enough; the plain script has the size and the network of a default run."""
+"""A run that is fast and good enough; the plain script has the size and the network of a default run."""
 
 
 class LeaveAtDice(lightning.Callback):
@@ -41,7 +41,7 @@ class LeaveAtDice(lightning.Callback):
 
 
 def measure(image_size: int, rounds: int) -> list[Row]:
-    """Minutes until the validation fold of fold 0 is at a mean lesion Dice of 0.65, with a cold cache.
+    """Measure the minutes until the mean lesion Dice of validation in fold 0 is 0.65, with an empty cache.
 
     Args:
         image_size: Of the plain script.
@@ -71,7 +71,7 @@ def measure(image_size: int, rounds: int) -> list[Row]:
 
 
 def read_split(cache_dir: Path) -> dict[str, list[tuple[str, str, list[str], int]]]:
-    """The pictures that train and validate in fold 0, with a cache that is not that of the run."""
+    """The images that train and validate in fold 0, with a cache that is not that of the run."""
     cfg = compose(["stage=seg", f"cache_dir={cache_dir}/split"])
     data: BUSIDataModule = instantiate(cfg.data)
     records = data.cohort.records

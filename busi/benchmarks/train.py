@@ -22,9 +22,9 @@ from busi.benchmarks.rows import Row, compare, take_turns
 from busi.core import Batch
 from busi.data import BUSIDataModule
 from busi.inference import default_device
+from busi.models import build_network
 from busi.modules import StageModule
-from busi.runs import build_network
-from busi.training import SeedEpochs
+from busi.training import SeedEpochs, build_module
 
 ROUNDS = 5
 BUSI, STEP, PLAIN = "training", "the pure step", "plain Lightning script"
@@ -40,7 +40,7 @@ ONE_EPOCH: dict[str, Any] = {
 
 
 class Clock(lightning.Callback):
-    """Times one pass of a trainer over its pictures.
+    """Times one pass of a trainer over its images.
 
     Attributes:
         seconds: That the last pass took.
@@ -74,22 +74,23 @@ def now() -> float:
 
 
 def measure(image_size: int, rounds: int) -> list[Row]:
-    """Pictures a second in training and in validation, of the default network with ``augmentation=strong``.
+    """Measure images per second in training and validation, with ``augmentation=strong``.
 
-    The data are made pictures of the size of BUSI's, scaled in the cache beforehand as in any second run.
+    The network is that of a default run. The data are synthetic images of the size of BUSI's, in the cache
+    as in any second run.
     On a GPU the setting is ``trainer=gpu`` with batches of 32. Progress bars are off in both scripts.
     """
     with tempfile.TemporaryDirectory() as folder:
         cfg = strong_run(Path(folder), image_size)
         data: BUSIDataModule = instantiate(cfg.data)
         data.prepare_data()
-        module: StageModule = instantiate(cfg.module, network=build_network(cfg.model))
+        module = build_module(cfg)
         with silence():
             speeds = take_turns(make_contestants(cfg, data, module), rounds)
 
     def row(name: str, peer: str, target: float | None) -> Row:
         ratio = compare(speeds[name], speeds[peer])
-        return Row(name, median(speeds[name]), "pictures/s", peer, ratio, "x", target)
+        return Row(name, median(speeds[name]), "images/s", peer, ratio, "x", target)
 
     on_gpu = torch.cuda.is_available()
     return [
@@ -103,20 +104,19 @@ def measure(image_size: int, rounds: int) -> list[Row]:
 def strong_run(folder: Path, image_size: int) -> DictConfig:
     """The config of the run that is timed."""
     on_gpu = torch.cuda.is_available()
-    many = 12 if on_gpu else 1
+    scale = 12 if on_gpu else 1
     overrides = [
         "stage=seg",
-        "data=phantom",
+        "data=synthetic",
         "augmentation=strong",
         "encoder_weights=none",
         f"image_size={image_size}",
         f"cache_dir={folder}",
         f"run_dir={folder}",
         "data.read.height=500",
-        *(
-            f"data.read.num_{name}={n * many}"
-            for name, n in (("normal", 16), ("benign", 34), ("malignant", 22))
-        ),
+        f"data.read.num_normal={16 * scale}",
+        f"data.read.num_benign={34 * scale}",
+        f"data.read.num_malignant={22 * scale}",
         *(["trainer=gpu", "data.batch_size=32"] if on_gpu else []),
     ]
     return compose(overrides)
@@ -125,7 +125,7 @@ def strong_run(folder: Path, image_size: int) -> DictConfig:
 def make_contestants(
     cfg: DictConfig, data: BUSIDataModule, module: StageModule
 ) -> dict[str, Callable[[], float]]:
-    """Functions that each return pictures a second; training and the pure step have networks of their own."""
+    """Functions that each return images per second; training and the pure step have networks of their own."""
     indices = data.cohort.indices("train")
     loader, clean_loader = data.train_dataloader(), data.clean_dataloader(indices)
     num_trained = len(loader) * loader.batch_size  # type: ignore[operator]
@@ -134,8 +134,8 @@ def make_contestants(
     plain, pure = PlainModule(build_network(cfg.model)), deepcopy(module)
     accelerator = cfg.trainer.accelerator
 
-    def train(trainer: lightning.Trainer, trained: lightning.LightningModule, pictures: Any) -> float:
-        trainer.fit(trained, train_dataloaders=pictures)
+    def train(trainer: lightning.Trainer, trained: lightning.LightningModule, images: Any) -> float:
+        trainer.fit(trained, train_dataloaders=images)
         return num_trained / seconds_of(trainer)
 
     def validate() -> float:
@@ -163,7 +163,7 @@ def make_trainer(cfg: DictConfig) -> lightning.Trainer:
 
 
 def seconds_of(trainer: lightning.Trainer) -> float:
-    """What the clock of a trainer showed last."""
+    """Seconds of the last pass of a trainer, by its clock."""
     (clock,) = (callback for callback in trainer.callbacks if isinstance(callback, Clock))  # type: ignore[attr-defined]
     return clock.seconds
 
@@ -176,7 +176,7 @@ def time_of(work: Callable[[], object]) -> float:
 
 
 def step_speed(module: StageModule, batch: Batch, num_steps: int) -> float:
-    """Pictures a second of forward, backward and step alone, on one batch in memory."""
+    """Images per second of forward, backward and step alone, on one batch in memory."""
     module = module.to(device := default_device()).train()
     optimizer = module.configure_optimizers()["optimizer"]
     image, mask = batch["image"].to(device), batch["mask"].to(device)
@@ -194,7 +194,7 @@ def step_speed(module: StageModule, batch: Batch, num_steps: int) -> float:
 
 @torch.inference_mode()
 def inference_speed(module: StageModule, batches: list[Batch]) -> float:
-    """Pictures a second of the forward pass alone, on batches in memory."""
+    """Images per second of the forward pass alone, on batches in memory."""
     module = module.to(device := default_device()).eval()
     images = [batch["image"].to(device) for batch in batches]
 
@@ -207,13 +207,13 @@ def inference_speed(module: StageModule, batches: list[Batch]) -> float:
 
 
 def precision() -> contextlib.AbstractContextManager[object]:
-    """What ``trainer=gpu`` computes in on a GPU; float32 on the CPU."""
+    """The precision of ``trainer=gpu`` on a GPU, float32 on the CPU."""
     return torch.autocast("cuda", torch.bfloat16, enabled=torch.cuda.is_available())
 
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Keep back what Lightning says of every trainer that it starts."""
+    """Drop the messages of Lightning about every trainer that it starts."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.ERROR)

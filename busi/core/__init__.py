@@ -1,4 +1,4 @@
-"""Class names, the one error, `Batch`, files written whole, locks. Imports nothing of busi."""
+"""Class names, the one error, `Batch`, whole files, tables, locks, building from configs. Imports no room."""
 
 import lazy_loader
 

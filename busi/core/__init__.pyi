@@ -1,4 +1,11 @@
 from .batch import Batch as Batch
+from .building import Config as Config
+from .building import as_built as as_built
+from .building import build as build
+from .building import built_from as built_from
+from .building import construct as construct
+from .building import remember as remember
+from .building import to_plain as to_plain
 from .command import run_command as run_command
 from .files import check_writable as check_writable
 from .files import conf_dir as conf_dir

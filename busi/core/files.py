@@ -48,13 +48,22 @@ def write_json(path: Path, value: Any) -> Path:
     return write_whole(path, lambda part: part.write_text(text))
 
 
-def read_kept(path: Path) -> Any:
-    """Read JSON that was kept to save time; None if it is missing or damaged, and has to be made again."""
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def read_kept(path: Path, read: Callable[[Path], Any] = _read_json) -> Any:
+    """Read what was kept to save time; None if it is missing or damaged, and has to be made again.
+
+    Args:
+        path: Of the file.
+        read: Reads it; JSON unless something else is given.
+    """
     try:
-        return json.loads(path.read_text())
+        return read(path)
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         log.warning("Making %s again, it is damaged (%s)", path, error)
         return None
 

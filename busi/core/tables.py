@@ -8,8 +8,8 @@ from busi.core.files import write_whole
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a CSV file."""
-    with path.open(newline="", encoding="utf-8") as file:
+    """Read the rows of a CSV file, also of one that a spreadsheet began with a byte order mark."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 

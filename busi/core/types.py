@@ -15,15 +15,15 @@ class InputError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One picture of a data set, as files.
+    """One image of a data set, as files.
 
     Attributes:
         id: Unique name, e.g. ``benign (100)``.
-        image: The picture.
-        masks: Files whose union is the annotation. Empty for a picture without lesion, and for
+        image: The image.
+        masks: Files whose union is the annotation. Empty for an image without lesion, and for
             one that nobody annotated.
         label: Position in `CLASSES`.
-        annotated: Whether `masks` is the truth (a normal picture has the empty mask).
+        annotated: Whether `masks` is the truth (a normal image has the empty mask).
         patient: Identifier of the patient or other unit that must not be split, if known.
     """
 

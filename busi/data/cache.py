@@ -1,45 +1,46 @@
-"""Letterboxed pictures and masks as memory-mapped arrays: decoded once, shared by every run."""
+"""Letterboxed images and masks as memory-mapped arrays: decoded once, shared by every run."""
 
 import contextlib
 import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
-from busi.core import Record, write_whole
+from busi.core import Record, read_kept, write_whole
 from busi.data.contents import map_threads
 from busi.data.geometry import letterbox, letterbox_mask
-from busi.data.records import read_gray, read_mask
+from busi.data.images import read_gray, read_mask
 from busi.data.splits import fingerprint
 
 log = logging.getLogger(__name__)
 
-ARRAYS = ("squares", "guides")
+ARRAYS = ("letterboxed", "guides")
 """Folders of the cache that hold arrays, by far its largest part."""
 
 IN_USE = 3600
-"""Seconds for which an array is spared after a run has opened it: its loader processes may still start."""
+"""Seconds for which an array stays after a run has opened it: its loader processes may still start."""
 
 ABANDONED = 86400
-"""Seconds after which a file that is not whole belongs to nobody."""
+"""Seconds after which a temporary file is taken for one that a killed writer left."""
 
 
-def load_squares(
+def load_letterboxed(
     records: Sequence[Record],
     pixel_hashes: Sequence[str],
     mask_hashes: Sequence[str],
     size: int,
     cache_dir: Path,
 ) -> UInt8[np.ndarray, "n 2 {size} {size}"]:
-    """Letterbox every picture (channel 0, gray) and annotation (channel 1, values 0 and 1).
+    """Letterbox every image (channel 0, gray) and annotation (channel 1, values 0 and 1).
 
     Args:
-        records: The pictures; row i of the result belongs to record i.
-        pixel_hashes: Fingerprints of the pictures, part of the key of the cached file.
+        records: The images; row i of the result belongs to record i.
+        pixel_hashes: Fingerprints of the images, part of the key of the cached file.
         mask_hashes: The same of the annotations.
         size: Side of the square in pixels.
         cache_dir: Where the array is kept.
@@ -48,17 +49,17 @@ def load_squares(
         A read-only array, mapped from its file: pages come into memory when they are used.
     """
 
-    def write(squares: UInt8[np.ndarray, "n 2 s s"]) -> None:
+    def write(letterboxed: UInt8[np.ndarray, "n 2 s s"]) -> None:
         def scale(row: int) -> None:
-            picture = read_gray(records[row].image)
-            squares[row, 0] = letterbox(picture, size)
-            squares[row, 1] = letterbox_mask(read_mask(records[row], *picture.shape), size)
+            image = read_gray(records[row].image)
+            letterboxed[row, 0] = letterbox(image, size)
+            letterboxed[row, 1] = letterbox_mask(read_mask(records[row], *image.shape), size)
 
-        log.info("Scaling %d pictures to %d px, kept in %s", len(records), size, cache_dir)
-        map_threads(scale, range(len(records)), "scaling pictures")
+        log.info("Scaling %d images to %d px, kept in %s", len(records), size, cache_dir)
+        map_threads(scale, range(len(records)), "scaling images")
 
     key = fingerprint([[i, *pair] for i, pair in enumerate(zip(pixel_hashes, mask_hashes, strict=True))])
-    return load_array(cache_dir / "squares" / f"{key}-{size}.npy", (len(records), 2, size, size), write)
+    return load_array(cache_dir / "letterboxed" / f"{key}-{size}.npy", (len(records), 2, size, size), write)
 
 
 def load_array(
@@ -83,17 +84,17 @@ def load_array(
         write(array)
         array.flush()
 
-    array = _open(path)
+    open_map = partial(np.load, mmap_mode="r")
+    array: UInt8[np.ndarray, ...] | None = read_kept(path, open_map)
     if array is None or array.shape != shape:
-        array = _open(write_whole(path, write_file))
-    assert array is not None
+        array = open_map(write_whole(path, write_file))
     stamp = path.stat()
     os.utime(path, ns=(time.time_ns(), stamp.st_mtime_ns))  # file systems may not note a reader
     return array
 
 
 def trim(cache_dir: Path, limit_gb: float) -> None:
-    """Delete the arrays that were not used for longest, until the rest fits into `limit_gb` (10^9 bytes).
+    """Delete the least recently used arrays, until the rest fits into `limit_gb` (10^9 bytes).
 
     Those of the last hour stay, whatever the limit. What a killed writer left goes after a day.
     """
@@ -111,16 +112,4 @@ def trim(cache_dir: Path, limit_gb: float) -> None:
             return
         path.unlink(missing_ok=True)
         total -= stat.st_size
-        log.info("The cache is full: deleted %s, which was not used for longest", path)
-
-
-def _open(path: Path) -> UInt8[np.ndarray, "..."] | None:
-    """Map a file; None if there is none, or it is not whole."""
-    try:
-        array: UInt8[np.ndarray, ...] = np.load(path, mmap_mode="r")
-    except FileNotFoundError:
-        return None
-    except (ValueError, EOFError) as error:
-        log.warning("Making %s again, it is damaged (%s)", path, error)
-        return None
-    return array
+        log.info("The cache is full: deleted %s, the least recently used", path)

@@ -1,19 +1,19 @@
-"""The cohort: which pictures are used, which belong together, and which fold each one is in."""
+"""The cohort: which images are used, which belong together, and which fold each one is in."""
 
 import csv
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
-from rich.progress import track
 
-from busi.core import CLASSES, InputError, Record, read_kept, write_json
-from busi.data import duplicates
-from busi.data.contents import Content, Pictures, read_contents
+from busi.core import CLASSES, InputError, Record
+from busi.data.contents import Content, read_contents
+from busi.data.groups import find_groups, join_patients
 from busi.data.records import Problem, Reading, raise_problems
 from busi.data.splits import SPLITS, assign_folds, fingerprint, name_splits
 
@@ -22,17 +22,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Cohort:
-    """Every readable picture of a data set and its part in one run, position by position.
+    """Every readable image of a data set and its split in one run, position by position.
 
     Attributes:
-        records: The pictures as files.
+        records: The images as files.
         contents: Their fingerprints and sizes.
-        groups: Group of each picture: what lies in one group never crosses a fold.
-        folds: Fold of each picture; -1 if it was dropped.
+        groups: Group of each image: what lies in one group never crosses a fold.
+        folds: Fold of each image; -1 if it was dropped.
         splits: ``train``, ``val``, ``test``, ``left_out`` or ``dropped``.
-        reasons: Why a picture was dropped, else the empty string.
-        unusable: Pictures left out by ``on_bad=skip``.
-        split_fingerprint: Of the assignment of pictures to groups and folds; equal in both stages.
+        reasons: Why an image was dropped, else the empty string.
+        unusable: Images left out by ``on_bad=skip``.
+        split_fingerprint: Of the assignment of images to groups and folds; equal in both stages.
     """
 
     records: list[Record]
@@ -46,20 +46,19 @@ class Cohort:
 
     @cached_property
     def data_fingerprint(self) -> str:
-        """Of ids, labels, pixels and masks of all pictures."""
-        pairs = zip(self.records, self.contents, strict=True)
-        return fingerprint([[r.id, r.label, c.pixel_hash, c.mask_hash] for r, c in pairs])
+        """Of ids, labels, pixels and masks of all images."""
+        return fingerprint_data(self.records, self.contents)
 
     def indices(self, *splits: str) -> Int[np.ndarray, " m"]:
-        """Positions of the pictures in these splits."""
+        """Positions of the images in these splits."""
         return np.flatnonzero(np.isin(self.splits, splits))
 
     def labels(self) -> Int[np.ndarray, " n"]:
-        """Label of each picture."""
+        """Label of each image."""
         return np.array([record.label for record in self.records], np.int64)
 
     def rows(self) -> list[dict[str, object]]:
-        """The table ``split.csv``: one row a picture, dropped and unusable ones included."""
+        """The table ``split.csv``: one row an image, dropped and unusable ones included."""
         rows: list[dict[str, object]] = [
             {
                 "id": record.id,
@@ -75,6 +74,12 @@ class Cohort:
         ]
         bad = {"label": "", "group": "", "fold": "", "split": "dropped"}
         return rows + [{"id": problem.id, **bad, "reason": problem.kind} for problem in self.unusable]
+
+
+def fingerprint_data(records: Sequence[Record], contents: Sequence[Content]) -> str:
+    """Fingerprint of the ids, labels, pixels and masks of images."""
+    pairs = zip(records, contents, strict=True)
+    return fingerprint([[r.id, r.label, c.pixel_hash, c.mask_hash] for r, c in pairs])
 
 
 def build_cohort(
@@ -101,117 +106,60 @@ def build_cohort(
     if on_bad == "error":
         raise_problems(problems)
     if not records:
-        raise InputError("no usable picture is left: mend the files, or give another data.root")
+        raise InputError("no usable image is left: mend the files, or give another data.root")
     if problems:
-        log.warning("Going on without %d unusable pictures (data.on_bad=skip)", len(problems))
-    labels = np.array([record.label for record in records], np.int64)
-    copies = find_groups(records, contents, cache_dir)
-    reasons = drop_reasons(records, labels, copies, conflicts, exclude)
-    groups = join_patients(copies, records)
-
-    kept = np.array([not reason for reason in reasons])
-    folds = np.full(len(records), -1, np.int64)
-    ids = [record.id for record, keep in zip(records, kept, strict=True) if keep]
-    folds[kept] = assign_folds(ids, labels[kept], groups[kept], num_folds, split_seed)
-    split_fingerprint = fingerprint(
-        [
-            [r.id, c.pixel_hash, int(g), int(f)]
-            for r, c, g, f in zip(records, contents, groups, folds, strict=True)
-        ]
-    )
+        log.warning("Going on without %d unusable images (data.on_bad=skip)", len(problems))
+    near_duplicates = find_groups(records, contents, cache_dir)
+    reasons = drop_reasons(records, near_duplicates, conflicts, exclude)
+    groups = join_patients(near_duplicates, records)
+    folds = _assign_folds(records, groups, reasons, num_folds, split_seed)
     splits = name_splits(folds, fold, num_folds, leave_out)
     if need_masks:
         _drop(splits, reasons, [not record.annotated for record in records], "no mask")
     if subset:
-        _drop(splits, reasons, _beyond_subset(splits, labels, subset), "subset")
+        _drop(splits, reasons, _beyond_subset(splits, records, subset), "subset")
     for split in SPLITS:
         if split not in splits:
-            raise InputError(f"no picture is left in the {split} split: give more annotated pictures")
-    return Cohort(
-        records=records,
-        contents=contents,
-        groups=groups,
-        folds=folds,
-        splits=splits,
-        reasons=reasons,
-        unusable=problems,
-        split_fingerprint=split_fingerprint,
-    )
+            raise InputError(f"no image is left in the {split} split: give more annotated images")
+    rows = zip(records, contents, groups, folds, strict=True)
+    split_fingerprint = fingerprint([[r.id, c.pixel_hash, int(g), int(f)] for r, c, g, f in rows])
+    return Cohort(records, contents, groups, folds, splits, reasons, problems, split_fingerprint)
 
 
-def find_groups(records: list[Record], contents: list[Content], cache_dir: Path) -> Int[np.ndarray, " n"]:
-    """Number the clusters of near-duplicates, by first appearance.
-
-    The published BUSI files have a frozen answer; any other data set is searched once and the pairs
-    are kept by content. In both cases pictures with the same pixels are together.
-    """
-    hashes = [content.pixel_hash for content in contents]
-    published = duplicates.published_groups()
-    if all(name in published for name in hashes):
-        _, groups = np.unique([published[name] for name in hashes], return_inverse=True)
-        return renumber(groups)
-    key = fingerprint([[name] for name in hashes])
-    path = cache_dir / "duplicates" / f"{key}-v{duplicates.VERSION}.json"
-    if (kept := read_kept(path)) is None:
-        log.info("Searching %d pictures for near-duplicates, kept in %s", len(records), path)
-        pairs = duplicates.find_duplicates(
-            Pictures(records), partial(track, description="near-duplicates", transient=True)
-        )
-        kept = [[hashes[i], hashes[j]] for i, j in pairs]
-        write_json(path, kept)
-    first = {name: i for i, name in reversed(list(enumerate(hashes)))}
-    same = [(first[name], i) for i, name in enumerate(hashes)]
-    found = [(first[a], first[b]) for a, b in kept]
-    return renumber(duplicates.cluster(len(hashes), same + found))
-
-
-def join_patients(groups: Int[np.ndarray, " n"], records: Sequence[Record]) -> Int[np.ndarray, " n"]:
-    """Merge the groups that share a patient."""
-    first: dict[tuple[str, str], int] = {}
-    pairs = []
-    for i, record in enumerate(records):
-        pairs.append((first.setdefault(("group", str(groups[i])), i), i))
-        if record.patient is not None:
-            pairs.append((first.setdefault(("patient", record.patient), i), i))
-    return renumber(duplicates.cluster(len(records), pairs))
-
-
-def renumber(groups: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """Number groups 0, 1, ... in the order in which they first appear."""
-    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[inverse].astype(np.int64)
+def describe_cohort(cohort: Cohort) -> str:
+    """One line that says how many images there are and where they went."""
+    parts = [f"{len(cohort.indices(split))} {split}" for split in ("train", "val", "test")]
+    reasons = [problem.kind for problem in cohort.unusable] + [reason for reason in cohort.reasons if reason]
+    parts += [f"{reasons.count(reason)} dropped ({reason})" for reason in sorted(set(reasons))]
+    return f"{len(cohort.records)} images in {cohort.groups.max() + 1} groups: {', '.join(parts)}"
 
 
 def drop_reasons(
-    records: list[Record],
-    labels: Int[np.ndarray, " n"],
-    copies: Int[np.ndarray, " n"],
-    conflicts: str,
-    exclude: Path | None,
+    records: list[Record], near_duplicates: Int[np.ndarray, " n"], conflicts: str, exclude: Path | None
 ) -> list[str]:
-    """Why each picture is left out of the folds: ``excluded``, ``conflict``, or nothing.
+    """Why each image is left out of the folds: ``excluded``, ``conflict``, or nothing.
 
     Raises:
-        InputError: If copies of one picture have different labels and `conflicts` is ``error``, or
-            the list of exclusions is missing, has no column ``id``, or names an unknown picture.
+        InputError: If near-duplicates have different labels and `conflicts` is ``error``, or the list of
+            exclusions is missing, has no column ``id``, or names an unknown image.
     """
     excluded = read_exclusions(exclude, {record.id for record in records}) if exclude else set()
-    left = np.array([record.id not in excluded for record in records])
-    held, num_labels = np.unique(
-        np.unique(np.column_stack([copies, labels])[left], axis=0)[:, 0], return_counts=True
-    )
-    mixed = set(held[num_labels > 1].tolist())
-    clash = [record.id for record, group in zip(records, copies, strict=True) if group in mixed]
+    labels: dict[int, set[int]] = {}
+    for record, group in zip(records, near_duplicates.tolist(), strict=True):
+        if record.id not in excluded:
+            labels.setdefault(group, set()).add(record.label)
+    mixed = {group for group, found in labels.items() if len(found) > 1}
+    clash = [record.id for record, group in zip(records, near_duplicates, strict=True) if group in mixed]
     if clash and conflicts == "error":
         raise InputError(
-            f"{len(clash)} pictures in {len(mixed)} clusters show the same frame under different labels: "
+            f"{len(clash)} images in {len(mixed)} clusters show the same frame under different labels: "
             f"{', '.join(clash[:10])}. Leave them out with data.conflicts=drop or data.exclude=list.csv"
         )
     if conflicts == "keep":
         mixed = set()
     return [
         "excluded" if record.id in excluded else "conflict" if group in mixed else ""
-        for record, group in zip(records, copies, strict=True)
+        for record, group in zip(records, near_duplicates.tolist(), strict=True)
     ]
 
 
@@ -226,9 +174,21 @@ def read_exclusions(path: Path, known: set[str]) -> set[str]:
         ids = {row["id"] for row in reader}
     if unknown := sorted(ids - known):
         raise InputError(
-            f"data.exclude={path} names {len(unknown)} unknown pictures: {', '.join(unknown[:10])}"
+            f"data.exclude={path} names {len(unknown)} unknown images: {', '.join(unknown[:10])}"
         )
     return ids
+
+
+def _assign_folds(
+    records: list[Record], groups: Int[np.ndarray, " n"], reasons: list[str], num_folds: int, seed: int
+) -> Int[np.ndarray, " n"]:
+    """Fold of each image; -1 where there is a reason to drop it."""
+    kept = np.flatnonzero([not reason for reason in reasons])
+    ids = [records[i].id for i in kept]
+    labels = np.array([records[i].label for i in kept], np.int64)
+    folds = np.full(len(records), -1, np.int64)
+    folds[kept] = assign_folds(ids, labels, groups[kept], num_folds, seed)
+    return folds
 
 
 def _drop(splits: list[str], reasons: list[str], which: Sequence[bool], reason: str) -> None:
@@ -237,11 +197,11 @@ def _drop(splits: list[str], reasons: list[str], which: Sequence[bool], reason: 
             splits[i], reasons[i] = "dropped", reason
 
 
-def _beyond_subset(splits: list[str], labels: Int[np.ndarray, " n"], subset: int) -> list[bool]:
-    """Whether a picture comes after the first `subset` of its class in its split."""
-    count: dict[tuple[str, int], int] = {}
+def _beyond_subset(splits: list[str], records: list[Record], subset: int) -> list[bool]:
+    """Whether an image comes after the first `subset` of its class in its split."""
+    count: Counter[tuple[str, int]] = Counter()
     beyond = []
-    for split, label in zip(splits, labels.tolist(), strict=True):
-        count[split, label] = count.get((split, label), 0) + 1
-        beyond.append(count[split, label] > subset)
+    for split, record in zip(splits, records, strict=True):
+        count[split, record.label] += 1
+        beyond.append(count[split, record.label] > subset)
     return beyond

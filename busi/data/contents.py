@@ -1,4 +1,4 @@
-"""What the files of a data set contain: decoded and checked once, then remembered by their bytes."""
+"""What the files of a data set contain: decoded and checked once, then kept under a hash of their bytes."""
 
 import hashlib
 import logging
@@ -14,7 +14,8 @@ from jaxtyping import UInt8
 from rich.progress import track
 
 from busi.core import InputError, Record, read_kept, write_json
-from busi.data.records import BadMask, Problem, Reading, pixel_hash, read_gray, read_mask
+from busi.data.images import BadMask, pixel_hash, read_gray, read_mask
+from busi.data.records import Problem, Reading
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +25,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What decoding one picture and its masks gave.
+    """What decoding one image and its masks gave.
 
     Attributes:
-        pixel_hash: Fingerprint of the gray picture, see `busi.data.records.pixel_hash`.
+        pixel_hash: Fingerprint of the gray image, see `busi.data.images.pixel_hash`.
         mask_hash: The same of the annotation.
         height: In pixels.
         width: In pixels.
@@ -44,7 +45,7 @@ class Content:
 
 
 def read_contents(reading: Reading, cache_dir: Path) -> tuple[list[Record], list[Content], list[Problem]]:
-    """Decode and check every picture of a data set.
+    """Decode and check every image of a data set.
 
     Args:
         reading: What a reader returned.
@@ -59,7 +60,7 @@ def read_contents(reading: Reading, cache_dir: Path) -> tuple[list[Record], list
     if (kept := read_kept(path)) is not None:
         contents = [Content(**entry) for entry in kept]
     else:
-        contents = map_threads(_decode, records, "checking pictures")
+        contents = map_threads(_decode, records, "checking images")
         write_json(path, [asdict(content) for content in contents])
     bad = [
         Problem(record.id, content.problem, content.file)
@@ -77,8 +78,8 @@ def map_threads(function: Callable[[S], T], items: Sequence[S], title: str) -> l
         return list(track(results, title, total=len(items), transient=True) if title else results)
 
 
-class Pictures(Sequence[UInt8[np.ndarray, "_ _"]]):
-    """The gray pictures of records, decoded when asked for."""
+class GrayImages(Sequence[UInt8[np.ndarray, "_ _"]]):
+    """The gray images of records, decoded when asked for."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = records
@@ -100,8 +101,8 @@ def _hash_files(record: Record) -> str:
 
 def _decode(record: Record) -> Content:
     try:
-        picture = read_gray(record.image)
-        mask = read_mask(record, *picture.shape)
+        image = read_gray(record.image)
+        mask = read_mask(record, *image.shape)
     except BadMask as error:
         return Content(problem=error.kind, file=error.path.name)
     except InputError as error:
@@ -109,4 +110,4 @@ def _decode(record: Record) -> Content:
             (path for path in (record.image, *record.masks) if str(path) in str(error)), record.image
         )
         return Content(problem="unreadable or truncated file", file=broken.name)
-    return Content(pixel_hash(picture), pixel_hash(mask), *picture.shape)
+    return Content(pixel_hash(image), pixel_hash(mask), *image.shape)

@@ -8,37 +8,39 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch.utils.data import Dataset, Sampler
 
-from busi.core import Batch
+from busi.core import Batch, InputError
 from busi.data.augmentation import Augmentation
 
+Guides = UInt8[np.ndarray, "n s s"]
+"""8-bit guides of letterboxed images, row by row."""
 Draw = tuple[int, int]
 """Which sample, and the seed of its augmentation."""
 
 
 class BUSIDataset(Dataset[Batch]):
-    """Samples of letterboxed pictures, annotations and guides.
+    """Samples of letterboxed images, annotations and guides.
 
     Args:
-        squares: Pictures and annotations, as `busi.data.cache.load_squares` gives them.
-        guides: 8-bit guides of the same pictures, or None for blank ones.
+        letterboxed: Images and annotations, as `busi.data.cache.load_letterboxed` gives them.
+        guides: Of the same images; None for empty ones.
         indices: The rows that make up this data set.
-        ids: Name of each row of `squares`.
-        labels: Label of each row of `squares`.
-        groups: Group of each row of `squares`.
-        augmentation: Applied when a sample is drawn with a seed; None for clean pictures.
+        ids: Name of each row of `letterboxed`.
+        labels: Label of each row of `letterboxed`.
+        groups: Group of each row of `letterboxed`.
+        augmentation: Applied when a sample is drawn with a seed; None for clean images.
     """
 
     def __init__(
         self,
-        squares: UInt8[np.ndarray, "n 2 s s"],
-        guides: UInt8[np.ndarray, "n s s"] | None,
+        letterboxed: UInt8[np.ndarray, "n 2 s s"],
+        guides: Guides | None,
         indices: Int[np.ndarray, " m"],
         ids: list[str],
         labels: Int[np.ndarray, " n"],
         groups: Int[np.ndarray, " n"],
         augmentation: Augmentation | None = None,
     ) -> None:
-        self.squares, self.guides, self.indices = squares, guides, indices
+        self.letterboxed, self.guides, self.indices = letterboxed, guides, indices
         self.ids, self.labels, self.groups = ids, labels, groups
         self.augmentation = augmentation
 
@@ -60,7 +62,7 @@ class BUSIDataset(Dataset[Batch]):
         """Return one sample, without the batch dimension; a bare index gives it unaugmented."""
         position, seed = draw if isinstance(draw, tuple) else (draw, None)
         row = self.indices[position]
-        image, mask = self.squares[row]
+        image, mask = self.letterboxed[row]
         guide = np.zeros_like(image) if self.guides is None else self.guides[row]
         sample = np.stack([image, mask, guide])
         if self.augmentation is not None and seed is not None:
@@ -133,3 +135,23 @@ class EpochSampler(Sampler[Draw]):
         # Ranks with different numbers of batches would wait for each other for ever.
         mine = slice(self.rank, len(self) * self.world_size, self.world_size)
         yield from zip(order[mine].tolist(), seeds[mine].tolist(), strict=True)
+
+
+def share_batches(num_samples: int, batch_size: int, rank: int, world_size: int) -> list[list[int]]:
+    """The part of one rank in each batch: together they are every sample once, and all have as many batches.
+
+    Args:
+        num_samples: At least `world_size`.
+        batch_size: Of all ranks together.
+        rank: Whose part it is.
+        world_size: Number of ranks.
+
+    Raises:
+        InputError: If there are fewer samples than ranks.
+    """
+    if num_samples < world_size:
+        raise InputError(f"{num_samples} images cannot be shared by {world_size} processes")
+    # A rest that not every rank would have a part of joins the batch before it.
+    starts = range(0, num_samples - world_size + 1, batch_size)
+    ends = [*starts[1:], num_samples]
+    return [list(range(start + rank, end, world_size)) for start, end in zip(starts, ends, strict=True)]

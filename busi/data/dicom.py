@@ -1,4 +1,4 @@
-"""DICOM files as gray pictures: their frames, cropped to the ultrasound, with the spacing of their pixels.
+"""DICOM files as gray images: their frames, cropped to the ultrasound, with the spacing of their pixels.
 
 Nothing but pixels and spacing leaves a file: no name, no date, no identifier.
 """
@@ -18,22 +18,22 @@ from busi.core import InputError
 
 MAX_PIXELS = 50_000_000
 """Of one frame; more is refused before it is decoded."""
-TISSUE, CENTIMETRES = 1, 3
+TISSUE, CENTIMETERS = 1, 3
 """Codes of the data in a region and of its units (PS3.3, C.8.5.5.1)."""
 
 
 class Spacing(NamedTuple):
-    """Distance between neighbouring pixels, in mm."""
+    """Distance between neighboring pixels, in mm."""
 
     rows: float
     columns: float
 
 
 class Frame(NamedTuple):
-    """One picture of a file.
+    """One image of a file.
 
     Attributes:
-        gray: The picture.
+        gray: The image.
         spacing: None where the file does not say.
     """
 
@@ -45,17 +45,17 @@ def read_dicom(path: Path) -> Iterator[Frame]:
     """Decode the frames of a DICOM file, one at a time.
 
     MONOCHROME1 is inverted; palettes, YBR and RGB become luma; modality and VOI tables are applied. Where
-    the file marks regions of tissue (SequenceOfUltrasoundRegions), the largest one is cut out, so that
+    the file names regions of tissue (SequenceOfUltrasoundRegions), the largest one is cut out, so that
     scales and text beside it do not reach the network.
 
     Raises:
-        InputError: If the file is damaged, holds no picture or one of over 50 megapixels, or its compression
+        InputError: If the file is damaged, holds no image or one of over 50 megapixels, or its compression
             needs a package that is not installed.
     """
     try:
         dataset = pydicom.dcmread(path)
         if "PixelData" not in dataset:
-            raise InputError(f"{path} has no picture: it is a DICOM file without pixels")
+            raise InputError(f"{path} has no image: it is a DICOM file without pixels")
         if int(dataset.Rows) * int(dataset.Columns) > MAX_PIXELS:
             raise InputError(
                 f"{path} has {dataset.Columns} x {dataset.Rows} pixels: give at most 50 megapixels"
@@ -88,8 +88,8 @@ def to_gray(pixels: Shaped[np.ndarray, "..."], dataset: pydicom.Dataset) -> UInt
     if kind == "PALETTE COLOR":
         pixels = apply_color_lut(pixels, dataset)
     if pixels.ndim == 3:
-        colour = pixels if pixels.dtype == np.uint8 else scale(pixels, 0.0, float(np.iinfo(pixels.dtype).max))
-        return np.array(Image.fromarray(colour[..., :3]).convert("L"))
+        color = pixels if pixels.dtype == np.uint8 else scale(pixels, 0.0, float(np.iinfo(pixels.dtype).max))
+        return np.array(Image.fromarray(color[..., :3]).convert("L"))
     values = apply_voi_lut(apply_modality_lut(pixels, dataset), dataset)
     levels = 2 ** int(dataset.BitsStored)
     low, high = (-levels // 2, levels // 2 - 1) if dataset.PixelRepresentation else (0, levels - 1)
@@ -106,7 +106,7 @@ def scale(values: Shaped[np.ndarray, "*shape"], low: float, high: float) -> UInt
 
 
 def find_region(dataset: pydicom.Dataset) -> Any:
-    """The largest region of tissue that lies inside the picture, or None."""
+    """The largest region of tissue that lies inside the image, or None."""
     regions = [
         region
         for region in dataset.get("SequenceOfUltrasoundRegions", [])
@@ -118,15 +118,15 @@ def find_region(dataset: pydicom.Dataset) -> Any:
 
 
 def cut(gray: UInt8[np.ndarray, "h w"], region: Any) -> UInt8[np.ndarray, "_ _"]:
-    """The part of a picture that a region marks; its last row and column belong to it."""
+    """The part of an image that a region covers; its last row and column belong to it."""
     rows = slice(region.RegionLocationMinY0, region.RegionLocationMaxY1 + 1)
     return np.ascontiguousarray(gray[rows, region.RegionLocationMinX0 : region.RegionLocationMaxX1 + 1])
 
 
 def find_spacing(dataset: pydicom.Dataset, region: Any) -> Spacing | None:
     """Pixel spacing of the region, or else of the file; None where neither says."""
-    if region is not None and region.get("PhysicalUnitsXDirection") == CENTIMETRES:
-        if region.get("PhysicalUnitsYDirection") == CENTIMETRES:
+    if region is not None and region.get("PhysicalUnitsXDirection") == CENTIMETERS:
+        if region.get("PhysicalUnitsYDirection") == CENTIMETERS:
             return _positive(10 * abs(region.PhysicalDeltaY), 10 * abs(region.PhysicalDeltaX))
         return None
     if spacing := dataset.get("PixelSpacing"):

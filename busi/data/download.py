@@ -9,9 +9,9 @@ from busi.data.records import how_to_get_data
 log = logging.getLogger(__name__)
 
 HANDLE = "aryashah2k/breast-ultrasound-images-dataset/versions/1"
-"""The copy that busi was built on; a fixed version, so that everyone has the same pictures."""
+"""The release that busi was built on; a fixed version, so that everyone has the same images."""
 FINGERPRINT = "2a3beed671f08fca"
-"""Data fingerprint of its 780 pictures: ids, labels, pixels and masks."""
+"""Data fingerprint of its 780 images: ids, labels, pixels and masks."""
 
 
 def download_busi() -> Path:
@@ -43,7 +43,7 @@ def download_busi() -> Path:
 
 
 def check_published(fingerprint: str, root: Path) -> None:
-    """Raise `InputError` unless the pictures are those that were published."""
+    """Raise `InputError` unless the images are those that were published."""
     if fingerprint != FINGERPRINT:
         raise InputError(
             f"{root} is not BUSI as it was published (fingerprint {fingerprint}, not {FINGERPRINT}): delete "

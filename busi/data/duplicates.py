@@ -1,69 +1,67 @@
-"""Near-duplicate pictures: the same frame exported twice, cropped, rescaled, or marked.
+"""Near-duplicates: the same frame exported twice, cropped, rescaled, or with burned-in annotations.
 
-Approximate nearest neighbours of upright SIFT features and of a thumbnail propose pairs. A pair is
+Approximate nearest neighbors of upright SIFT features and of a thumbnail propose pairs. A pair is
 accepted if its features agree on one scale and shift, and if detail agrees under that alignment. The
-second witness is needed because burnt-in text and rulers give many features in agreement; detail,
+second condition is needed because burned-in text and rulers give many features in agreement; detail,
 because the depth shading that all scans share correlates plainly at 0.9.
 """
 
-import csv
 from collections.abc import Callable, Iterable, Sequence
-from importlib import resources
 from operator import itemgetter
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import Float, Float32, Int64, UInt8
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from busi.data.records import pixel_hash
+from busi.data.images import pixel_hash
 
 VERSION = 1  # part of the key of cached answers: raised whenever `find_duplicates` may answer differently
 
-SIDE = 208  # pictures are compared at SIDE * SIDE pixels, so that copies of another size look alike
-FEATURES = 300  # per picture, strongest first; all serve the check of a pair
+SIDE = 208  # images are compared at SIDE * SIDE pixels, so that near-duplicates of another size look alike
+FEATURES = 300  # per image, strongest first; all serve the check of a pair
 INDEXED = 120  # of them, those that propose pairs
-NEIGHBOURS = 8  # per feature: what bounds the number of pairs, however many pictures share a logo
+NEIGHBORS = 8  # per feature: what bounds the number of pairs, however many images share a logo
 VOTES = 3  # features in agreement that propose a pair
 INLIERS = 8  # features in agreement that keep it
-MAX_SCALE = 3.0  # between two pictures after both were brought to SIDE * SIDE
-MAX_TURN = 4.0  # degrees; turned or mirrored copies are other data, not exports of one frame
-MIN_OVERLAP = 0.25  # of the smaller picture
-DETAIL = 0.29  # correlation of detail in the overlap: most copies reach 0.9, strangers stay below 0.24
+MAX_SCALE = 3.0  # between two images after both were brought to SIDE * SIDE
+MAX_TURN = 4.0  # degrees; turned or mirrored images are other data, not exports of one frame
+MIN_OVERLAP = 0.25  # of the smaller image
+DETAIL = (
+    0.29  # correlation of detail in the overlap: most near-duplicates reach 0.9, other pairs stay below 0.24
+)
 MEDIAN_DETAIL = 0.12  # median over small windows of the same
-MIN_ALIKE = 0.4  # correlation of the thumbnails of two pictures without features in agreement
+MIN_ALIKE = 0.4  # correlation of the thumbnails of two images without features in agreement
 
-Picture = UInt8[np.ndarray, "_ _"]
+GrayImage = UInt8[np.ndarray, "_ _"]
 
 
 class Description(NamedTuple):
-    """What is kept of a picture: about 100 kB, so that pictures need not stay in memory."""
+    """What is kept of an image: about 100 kB, so that images need not stay in memory."""
 
     small: UInt8[np.ndarray, "h w"]
     points: Float32[np.ndarray, "n 2"]  # x, y in pixels of `small`
     sizes: Float32[np.ndarray, " n"]  # diameters in pixels of `small`
     features: UInt8[np.ndarray, "n 128"]
-    thumbnail: Float32[np.ndarray, " 256"]  # of unit length, or zero if the picture is constant
+    thumbnail: Float32[np.ndarray, " 256"]  # of unit length, or zero if the image is constant
 
 
 def find_duplicates(
-    images: Sequence[Picture], progress: Callable[[Iterable[int]], Iterable[int]] | None = None
+    images: Sequence[GrayImage], progress: Callable[[Iterable[int]], Iterable[int]] | None = None
 ) -> list[tuple[int, int]]:
-    """Find the pairs of pictures that show the same frame.
+    """Find the pairs of images that show the same frame.
 
-    Time and memory grow in proportion to the number of pictures (times its logarithm in the index).
-    The answer depends on the pictures only, not on their order.
+    Time and memory grow in proportion to the number of images (times its logarithm in the index).
+    The answer depends on the images only, not on their order.
 
     Args:
-        images: 8-bit gray pictures of any sizes. Each is asked for once and then forgotten, so the
+        images: 8-bit gray images of any sizes. Each is asked for once and then forgotten, so the
             sequence may read files lazily.
-        progress: Wraps the ``range`` over the pictures, as ``tqdm`` does.
+        progress: Wraps the ``range`` over the images, as ``tqdm`` does.
 
     Returns:
-        Pairs of indices ``(i, j)`` with ``i < j``, sorted. A constant picture shows nothing: it has no
-        pair. Of many copies of one frame some pairs may be missing; `cluster` joins them.
+        Pairs of indices ``(i, j)`` with ``i < j``, sorted. A constant image shows nothing: it has no
+        pair. Of many exports of one frame some pairs may be missing; `busi.data.groups.cluster` joins them.
 
     Source: features of Lowe, IJCV 60 (2004), rooted as by Arandjelović and Zisserman, CVPR 2012.
     """
@@ -74,48 +72,14 @@ def find_duplicates(
     # Sorted by content: an approximate index answers differently for another order.
     described.sort(key=itemgetter(0, 1))
     order = [i for _, i, _ in described]
-    pictures = [description for _, _, description in described]
-    proposed = sorted(_propose_by_features(pictures) | _propose_by_thumbnails(pictures))
-    same = [(order[a], order[b]) for a, b in proposed if same_frame(pictures[a], pictures[b])]
+    descriptions = [description for _, _, description in described]
+    proposed = sorted(_propose_by_features(descriptions) | _propose_by_thumbnails(descriptions))
+    same = [(order[a], order[b]) for a, b in proposed if same_frame(descriptions[a], descriptions[b])]
     return sorted((min(pair), max(pair)) for pair in same)
 
 
-def cluster(num_images: int, pairs: Iterable[tuple[int, int]]) -> Int64[np.ndarray, " n"]:
-    """Join pairs to groups: the connected components of the graph they form.
-
-    Args:
-        num_images: Number of pictures.
-        pairs: Index pairs below `num_images`, in any order; may be empty.
-
-    Returns:
-        Group number of each picture, counted from 0 in the order of first appearance.
-
-    Raises:
-        ValueError: If an index is negative or not below `num_images`.
-    """
-    edges = np.array(list(pairs), np.int64).reshape(-1, 2)
-    if edges.size and not (edges.min() >= 0 and edges.max() < num_images):
-        raise ValueError(f"pairs name pictures outside 0..{num_images - 1}")
-    if num_images == 0:
-        return np.zeros(0, np.int64)
-    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(num_images, num_images))
-    labels = connected_components(graph, directed=False)[1]
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first)).astype(np.int64)[inverse]
-
-
-def published_groups() -> dict[str, int]:
-    """Groups of the 780 pictures of BUSI, by pixel fingerprint (`busi.data.records.pixel_hash`).
-
-    Frozen from `cluster(780, find_duplicates(...))`, so that splits outlive changes of the method
-    and of the libraries below it.
-    """
-    text = resources.files("busi.data").joinpath("busi_groups.csv").read_text(encoding="utf-8")
-    return {row["pixel_hash"]: int(row["group"]) for row in csv.DictReader(text.splitlines())}
-
-
 def same_frame(one: Description, other: Description) -> bool:
-    """Whether two pictures show one frame: features agree on an alignment, detail agrees under it."""
+    """Whether two images show one frame: features agree on an alignment, detail agrees under it."""
     transform = align(one, other)
     if transform is None:
         return False
@@ -124,16 +88,16 @@ def same_frame(one: Description, other: Description) -> bool:
 
 
 def align(one: Description, other: Description) -> Float[np.ndarray, "2 3"] | None:
-    """The transform that lays `other` on `one`, in pixels of their small pictures; None if there is none."""
+    """The transform that lays `other` on `one`, in pixels of `small`; None if there is none."""
     transform = _fit(one, other)
-    # Smooth pictures have too few features, yet may be alike as they are.
+    # Smooth images have too few features, yet may be alike as they are.
     if transform is None and float(one.thumbnail @ other.thumbnail) >= MIN_ALIKE:
         transform = _stretch(one, other)
     return transform
 
 
-def describe_image(gray: Picture) -> Description:
-    """Describe a picture for comparison. A constant one has no features and a zero thumbnail."""
+def describe_image(gray: GrayImage) -> Description:
+    """Describe an image for comparison. A constant one has no features and a zero thumbnail."""
     scale = SIDE / np.sqrt(gray.size)
     size = [max(8, round(length * scale)) for length in gray.shape[::-1]]  # width, height
     small = cv2.resize(gray, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
@@ -141,7 +105,7 @@ def describe_image(gray: Picture) -> Description:
     thumbnail -= thumbnail.mean()
     # A low threshold, as shadows hold the faint structure that tells frames apart.
     sift = cv2.SIFT.create(2 * FEATURES, 3, 0.01, 10, 1.6, cv2.CV_8U)
-    # Upright features match better, and no copy is turned. Detection repeats a point per direction.
+    # Upright features match better, and no near-duplicate is turned. Detection repeats a point per direction.
     upright = {(point.pt, point.size): point for point in sift.detect(small, None)}
     strongest = sorted(upright.values(), key=lambda point: (-point.response, point.pt, point.size))[:FEATURES]
     for point in strongest:
@@ -162,19 +126,19 @@ def _root(features: UInt8[np.ndarray, "n 128"]) -> Float32[np.ndarray, "n 128"]:
     return np.asarray(np.sqrt(wide / np.maximum(wide.sum(axis=1, keepdims=True), 1e-6)), np.float32)
 
 
-def _detail(gray: Picture) -> Float32[np.ndarray, "h w"]:
+def _detail(gray: GrayImage) -> Float32[np.ndarray, "h w"]:
     """Structure of about 2 to 12 pixels, divided by the contrast around it: no depth shading, no gain."""
     fine = gray.astype(np.float32)
     coarse = cv2.GaussianBlur(fine, (0, 0), 5.0)
     spread = np.sqrt(cv2.GaussianBlur((fine - coarse) ** 2, (0, 0), 8.0))
-    # 4 gray levels: quantisation noise in black areas is no structure.
+    # 4 gray levels: quantization noise in black areas is no structure.
     return np.asarray((cv2.GaussianBlur(fine, (0, 0), 0.8) - coarse) / (spread + 4.0), np.float32)
 
 
-def _neighbours(
+def _neighbors(
     vectors: Float32[np.ndarray, "n d"], k: int, checks: int
 ) -> tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"], Float32[np.ndarray, " m"]]:
-    """Approximate nearest neighbours as pairs (row, neighbour) with their squared distances."""
+    """Approximate nearest neighbors as pairs (row, neighbor) with their squared distances."""
     k = min(k, len(vectors))
     cv2.setRNGSeed(0)  # the trees split at random
     index = cv2.flann.Index(vectors, {"algorithm": 1, "trees": 4})
@@ -184,16 +148,16 @@ def _neighbours(
     return rows[hit], found.ravel()[hit].astype(np.int64), distances.ravel()[hit]
 
 
-def _propose_by_features(pictures: Sequence[Description]) -> set[tuple[int, int]]:
-    """Pairs of which `VOTES` neighbouring features agree roughly on one scale and shift."""
-    counts = [min(INDEXED, len(picture.features)) for picture in pictures]
+def _propose_by_features(descriptions: Sequence[Description]) -> set[tuple[int, int]]:
+    """Pairs of which `VOTES` neighboring features agree roughly on one scale and shift."""
+    counts = [min(INDEXED, len(description.features)) for description in descriptions]
     if not any(counts):
         return set()
-    owner = np.repeat(np.arange(len(pictures)), counts)
-    points = np.concatenate([picture.points[:INDEXED] for picture in pictures])
-    sizes = np.log2(np.concatenate([picture.sizes[:INDEXED] for picture in pictures]))
-    features = _root(np.concatenate([picture.features[:INDEXED] for picture in pictures]))
-    a, b, distance = _neighbours(features, NEIGHBOURS, checks=32)
+    owner = np.repeat(np.arange(len(descriptions)), counts)
+    points = np.concatenate([description.points[:INDEXED] for description in descriptions])
+    sizes = np.log2(np.concatenate([description.sizes[:INDEXED] for description in descriptions]))
+    features = _root(np.concatenate([description.features[:INDEXED] for description in descriptions]))
+    a, b, distance = _neighbors(features, NEIGHBORS, checks=32)
     use = (owner[a] != owner[b]) & (distance < 0.5)
     a, b = np.unique(np.sort([a[use], b[use]], axis=0), axis=1)  # rows are in the order of their owners
     found: set[tuple[int, int]] = set()
@@ -207,12 +171,12 @@ def _propose_by_features(pictures: Sequence[Description]) -> set[tuple[int, int]
     return found
 
 
-def _propose_by_thumbnails(pictures: Sequence[Description]) -> set[tuple[int, int]]:
-    """Pairs alike in the thumbnails of their detail: for pictures too smooth for features."""
-    used = [i for i, picture in enumerate(pictures) if picture.thumbnail.any()]
+def _propose_by_thumbnails(descriptions: Sequence[Description]) -> set[tuple[int, int]]:
+    """Pairs alike in the thumbnails of their detail: for images too smooth for features."""
+    used = [i for i, description in enumerate(descriptions) if description.thumbnail.any()]
     if len(used) < 2:
         return set()
-    a, b, distance = _neighbours(np.stack([pictures[i].thumbnail for i in used]), NEIGHBOURS, checks=64)
+    a, b, distance = _neighbors(np.stack([descriptions[i].thumbnail for i in used]), NEIGHBORS, checks=64)
     near = (a != b) & (distance < 2 - 2 * MIN_ALIKE)
     return {(used[min(i, j)], used[max(i, j)]) for i, j in zip(a[near], b[near], strict=True)}
 
@@ -243,7 +207,7 @@ def _stretch(one: Description, other: Description) -> Float[np.ndarray, "2 3"]:
     return np.array([[width / columns, 0.0, 0.0], [0.0, height / rows, 0.0]])
 
 
-def _agreement(one: Picture, other: Picture, transform: Float[np.ndarray, "2 3"]) -> tuple[float, float]:
+def _agreement(one: GrayImage, other: GrayImage, transform: Float[np.ndarray, "2 3"]) -> tuple[float, float]:
     """Correlation of detail between `one` and `other` taken to its frame.
 
     Returns:
@@ -256,11 +220,11 @@ def _agreement(one: Picture, other: Picture, transform: Float[np.ndarray, "2 3"]
     area = other.size * abs(float(np.linalg.det(transform[:, :2])))
     if inside.sum() < MIN_OVERLAP * min(one.size, area):
         return 0.0, 0.0
-    x, y = (np.where(inside, _detail(picture), np.float32(0)) for picture in (one, moved))
+    x, y = (np.where(inside, _detail(image), np.float32(0)) for image in (one, moved))
     xy, xx, yy = x * y, x * x, y * y
     overall = float(xy.sum() / np.sqrt(xx.sum() * yy.sum() + 1e-6))
     xy, xx, yy = (cv2.GaussianBlur(product, (0, 0), 7.0) for product in (xy, xx, yy))
-    structured = inside & (xx + yy > 0.02)  # black borders agree in any two pictures
+    structured = inside & (xx + yy > 0.02)  # black borders agree in any two images
     if not structured.any():
         return 0.0, 0.0
     return overall, float(np.median(xy[structured] / np.sqrt(xx[structured] * yy[structured] + 1e-6)))

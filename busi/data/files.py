@@ -1,4 +1,4 @@
-"""Any file that holds pictures, as gray frames; and how such files are found.
+"""Any file that holds images, as gray frames; and how such files are found.
 
 PNG, JPEG, BMP and TIFF (every page) by Pillow, DICOM by `busi.data.dicom`. The content decides, not the name.
 """
@@ -15,12 +15,13 @@ from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from busi.core import InputError, file_hash
 from busi.data.dicom import MAX_PIXELS, Frame, read_dicom
-from busi.data.records import MASK_STEM, SUFFIXES, natural, to_gray
+from busi.data.images import to_gray
+from busi.data.records import MASK_STEM, SUFFIXES, natural
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
 
-# Larger pictures are refused here, with a lower limit.
+# Larger images are refused here, with a lower limit.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # A damaged TIFF file is read or refused; what is wrong with its header does not matter.
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL.TiffImagePlugin")
@@ -40,11 +41,11 @@ class Source(NamedTuple):
 
 
 class Item(NamedTuple):
-    """A picture that was read, or what was wrong with it.
+    """An image that was read, or what was wrong with it.
 
     Attributes:
         source: Its file.
-        number: Of the picture in its file, from 1; None if that holds one.
+        number: Of the image in its file, from 1; None if that holds one.
         sha256: Of the file, 16 hexadecimal digits; empty if it cannot be read.
         frame: None if there is an error.
         error: What to tell the user, or empty.
@@ -58,15 +59,15 @@ class Item(NamedTuple):
 
     @property
     def id(self) -> str:
-        """Name of the picture, and of what is written about it."""
+        """Name of the image, and of what is written about it."""
         return self.source.id if self.number is None else f"{self.source.id} [{self.number}]"
 
 
 def read_frames(path: Path) -> Iterator[Frame]:
-    """Decode the pictures of a file, one at a time.
+    """Decode the images of a file, one at a time.
 
     Raises:
-        InputError: If the file is missing, damaged, no picture, or has one of over 50 megapixels.
+        InputError: If the file is missing, damaged, no image, or has one of over 50 megapixels.
     """
     if is_dicom(path) or path.suffix.lower() in DICOM_SUFFIXES:
         yield from read_dicom(path)
@@ -83,16 +84,16 @@ def read_frames(path: Path) -> Iterator[Frame]:
     except InputError:
         raise
     except Image.DecompressionBombError as error:
-        raise InputError(f"{path} has far over 50 megapixels: give a smaller picture") from error
+        raise InputError(f"{path} has far over 50 megapixels: give a smaller image") from error
     except (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, struct.error) as error:
-        reason = "no picture" if isinstance(error, UnidentifiedImageError) else str(error)
+        reason = "no image" if isinstance(error, UnidentifiedImageError) else str(error)
         raise InputError(
             f"cannot read {path}: {reason}. Give a whole PNG, JPEG, BMP, TIFF or DICOM file"
         ) from error
 
 
 def read_items(source: Source) -> Iterator[Item]:
-    """Read the pictures of a file one at a time; the last item says what was wrong with it, if anything."""
+    """Read the images of a file one at a time; the last item says what was wrong with it, if anything."""
     digest, number, waiting, error = "", 0, None, ""
     try:
         digest = file_hash(source.path)[:16]
@@ -121,15 +122,15 @@ def is_dicom(path: Path) -> bool:
 def find_sources(inputs: Sequence[str], leave_out: Path) -> list[Source]:
     """Find the files that files, folders and patterns mean, in natural order, each once.
 
-    In folders, what has another suffix than those of pictures is passed over, except DICOM files without
-    one. BUSI's annotations (``x_mask.png`` beside ``x.png``) are passed over everywhere.
+    In folders, files with other suffixes than those of images are skipped, except DICOM files without a
+    suffix. BUSI's annotations (``x_mask.png`` beside ``x.png``) are skipped everywhere.
 
     Args:
         inputs: As typed.
         leave_out: A folder whose files are not taken: where the results go.
 
     Raises:
-        InputError: If one of them is missing, or means no picture.
+        InputError: If one of them is missing, or means no image.
     """
     found: dict[Path, Path] = {}  # resolved -> name below what was typed
     kept_out = leave_out.resolve()
@@ -145,12 +146,12 @@ def find_sources(inputs: Sequence[str], leave_out: Path) -> list[Source]:
                 (path, path.relative_to(top))
                 for path in inside
                 if path.is_file()
-                and (not match.is_dir() or _looks_like_picture(path))
+                and (not match.is_dir() or _looks_like_image(path))
                 and kept_out not in path.resolve().parents
                 and not _is_annotation(path)
             ]
         if not taken:
-            what = "has no pictures" if matches else "does not exist"
+            what = "has no images" if matches else "does not exist"
             raise InputError(
                 f"{typed} {what}: give PNG, JPEG, BMP, TIFF or DICOM files, folders of them, or patterns"
             )
@@ -180,7 +181,7 @@ def unique_names(names: Sequence[Path]) -> list[str]:
     return given
 
 
-def _looks_like_picture(path: Path) -> bool:
+def _looks_like_image(path: Path) -> bool:
     suffix = path.suffix.lower()
     if path.name.startswith("."):
         return False

@@ -1,4 +1,4 @@
-"""The one mapping between a picture and the square that a network sees, and the way back."""
+"""The one mapping between an image and the square that a network sees, and the way back."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from PIL import Image
 
 
 class Box(NamedTuple):
-    """Where a picture lies inside its square, in pixels of the square."""
+    """Where an image lies inside its square, in pixels of the square."""
 
     top: int
     left: int
@@ -17,11 +17,11 @@ class Box(NamedTuple):
 
 
 def fit_box(height: int, width: int, size: int) -> Box:
-    """Place a picture of `height` x `width` pixels, aspect kept, in the middle of a square.
+    """Place an image of `height` x `width` pixels, aspect kept, in the middle of a square.
 
     Args:
-        height: Of the picture, in pixels, at least 1.
-        width: Of the picture, in pixels, at least 1.
+        height: Of the image, in pixels, at least 1.
+        width: Of the image, in pixels, at least 1.
         size: Side of the square in pixels.
     """
     scale = size / max(height, width)
@@ -30,15 +30,15 @@ def fit_box(height: int, width: int, size: int) -> Box:
     return Box((size - inner_height) // 2, (size - inner_width) // 2, inner_height, inner_width)
 
 
-def letterbox(picture: UInt8[np.ndarray, "h w"], size: int) -> UInt8[np.ndarray, "{size} {size}"]:
-    """Scale a gray picture into a square, aspect kept, black outside.
+def letterbox(image: UInt8[np.ndarray, "h w"], size: int) -> UInt8[np.ndarray, "{size} {size}"]:
+    """Scale a gray image into a square, aspect kept, black outside.
 
     Training, prediction and export all call this function: resizing differs between libraries by
     more than rounding. Pillow's bilinear filter widens when it shrinks, so nothing aliases.
     """
-    top, left, height, width = fit_box(picture.shape[0], picture.shape[1], size)
+    top, left, height, width = fit_box(image.shape[0], image.shape[1], size)
     square = np.zeros((size, size), np.uint8)
-    inner = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
+    inner = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     square[top : top + height, left : left + width] = np.asarray(inner)
     return square
 
@@ -51,12 +51,12 @@ def letterbox_mask(mask: UInt8[np.ndarray, "h w"], size: int) -> UInt8[np.ndarra
 def unletterbox(
     probs: Float32[np.ndarray, "s s"], height: int, width: int
 ) -> Float32[np.ndarray, "{height} {width}"]:
-    """Bring a probability map back to the picture's own size, padding removed.
+    """Bring a probability map back to the image's own size, padding removed.
 
     Args:
         probs: Map over the square, [0, 1].
-        height: Of the original picture, in pixels.
-        width: Of the original picture, in pixels.
+        height: Of the original image, in pixels.
+        width: Of the original image, in pixels.
     """
     top, left, inner_height, inner_width = fit_box(height, width, probs.shape[0])
     inner = np.ascontiguousarray(probs[top : top + inner_height, left : left + inner_width])

@@ -1,11 +1,11 @@
-"""Folds: which pictures train, choose and judge. A split is a value, computed once from the records."""
+"""Folds: which images train, validate and test. A split is a value, computed once from the records."""
 
 import hashlib
 import json
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Int64
 from sklearn.model_selection import StratifiedGroupKFold
 
 from busi.core import InputError
@@ -20,13 +20,13 @@ def assign_folds(
     num_folds: int,
     seed: int,
 ) -> Int[np.ndarray, " n"]:
-    """Assign every picture a fold, stratified by class; a group stays in one fold.
+    """Assign every image a fold, stratified by class; a group stays in one fold.
 
     The result depends on ids, labels and grouping alone: neither on the order of the records nor on
     how the groups are numbered.
 
     Returns:
-        Fold of each picture, 0 to `num_folds` - 1.
+        Fold of each image, 0 to `num_folds` - 1.
 
     Raises:
         InputError: If a class that is present has fewer groups than there are folds.
@@ -37,12 +37,11 @@ def assign_folds(
         num_groups = len(np.unique(groups[labels == label]))
         if num_groups < num_folds:
             raise InputError(
-                f"class {label} has {num_groups} groups of pictures, fewer than the {num_folds} folds: "
-                "give fewer folds with data.num_folds, or more pictures"
+                f"class {label} has {num_groups} groups of images, fewer than the {num_folds} folds: "
+                "give fewer folds with data.num_folds, or more images"
             )
     order = np.argsort(np.asarray(ids))
-    _, first, inverse = np.unique(groups[order], return_index=True, return_inverse=True)
-    numbers = np.argsort(np.argsort(first))[inverse]
+    numbers = renumber(groups[order])
     folds = np.empty(len(order), np.int64)
     splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
     for fold, (_, held_out) in enumerate(splitter.split(order, labels[order], numbers)):
@@ -58,16 +57,38 @@ def train_folds(fold: int, num_folds: int) -> list[int]:
 def name_splits(
     folds: Int[np.ndarray, " n"], fold: int, num_folds: int, leave_out: int | None = None
 ) -> list[str]:
-    """Name each picture's part in the run of one fold.
+    """Name each image's part in the run of one fold.
 
     Fold k is the test fold, fold k + 1 (mod `num_folds`) the validation fold, the rest train.
-    Pictures with fold -1 are ``dropped``, those of the training fold `leave_out` ``left_out``.
+    Images with fold -1 are ``dropped``, those of the training fold `leave_out` ``left_out``.
     """
     names = {leave_out: "left_out", -1: "dropped", fold: "test", (fold + 1) % num_folds: "val"}
     return [names.get(int(number), "train") for number in folds]
+
+
+def renumber(groups: Int[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+    """Number groups 0, 1, ... in the order in which they first appear."""
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse].astype(np.int64)
 
 
 def fingerprint(rows: Sequence[Sequence[object]]) -> str:
     """Fingerprint of a table, 16 hexadecimal digits, whatever the order of its rows."""
     lines = sorted(json.dumps(list(row)) for row in rows)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def check_folds(fold: int, leave_out: int | None, num_folds: int) -> None:
+    """Raise `InputError` if there are too few folds, or no such ones."""
+    if num_folds < 3:
+        raise InputError(f"data.num_folds={num_folds}: at least 3 are needed, to train, choose and test")
+    if not 0 <= fold < num_folds:
+        raise InputError(
+            f"data.fold={fold}: give a fold from 0 to {num_folds - 1} (data.num_folds={num_folds})"
+        )
+    can_train = train_folds(fold, num_folds)
+    if leave_out is not None and (leave_out not in can_train or len(can_train) < 2):
+        raise InputError(
+            f"data.leave_out={leave_out}: give one of several training folds; those of data.fold={fold} "
+            f"are {', '.join(map(str, can_train))}"
+        )

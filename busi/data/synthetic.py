@@ -1,4 +1,4 @@
-"""Made data: pictures that look like breast ultrasound, in the layout of BUSI, for demonstration and tests.
+"""Synthetic data: images like breast ultrasound, in the layout of BUSI, for demonstration and tests.
 
 Nothing that is measured on them means anything medically.
 """
@@ -23,27 +23,27 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class Sample:
-    """One made picture.
+    """One synthetic image.
 
     Attributes:
-        picture: B-mode gray values.
-        masks: One mask a lesion; none for a normal picture.
+        image: B-mode gray values.
+        masks: One mask a lesion; none for a normal image.
     """
 
-    picture: UInt8[np.ndarray, "h w"]
+    image: UInt8[np.ndarray, "h w"]
     masks: list[Bool[np.ndarray, "h w"]]
 
 
-def read_phantom(
+def read_synthetic(
     root: Path, num_benign: int, num_malignant: int, num_normal: int, height: int, seed: int
 ) -> Reading:
-    """Make the data below `root` unless it is there, in a folder named after the arguments, and read it.
+    """Write the data below `root` unless it is there, in a folder named after the arguments, and read it.
 
     Args:
         root: Parent of the folder.
-        num_benign: Pictures of the class, at least 10.
-        num_malignant: Pictures of the class, at least 10.
-        num_normal: Pictures of the class, at least 10.
+        num_benign: Images of the class, at least 10.
+        num_malignant: Images of the class, at least 10.
+        num_normal: Images of the class, at least 10.
         height: Typical height in pixels, at least 64; sizes vary around it.
         seed: Equal arguments give equal files.
 
@@ -52,19 +52,19 @@ def read_phantom(
     """
     counts = (num_normal, num_benign, num_malignant)
     key = hashlib.sha256(json.dumps([*counts, height, seed]).encode()).hexdigest()[:12]
-    return read_busi(make_phantom(root / key, counts, height, seed))
+    return read_busi(make_synthetic(root / key, counts, height, seed))
 
 
-def make_phantom(folder: Path, counts: tuple[int, int, int], height: int, seed: int) -> Path:
+def make_synthetic(folder: Path, counts: tuple[int, int, int], height: int, seed: int) -> Path:
     """Write a data set into `folder`, whole or not at all; leave an existing one as it is.
 
-    Of every class, each seventh picture is a copy of the one before it: cropped, scaled, with another
-    gain and perhaps with callipers. The last of them in benign is a copy of a malignant one, a label
-    conflict. See `read_phantom` for the arguments; `counts` are in the order of `CLASSES`.
+    Of every class, each seventh image is a near-duplicate of the one before it: cropped, scaled, with
+    another gain and perhaps with calipers. The last of them in benign is a near-duplicate of a malignant
+    image, a label conflict. See `read_synthetic` for the arguments; `counts` are in the order of `CLASSES`.
     """
     if min(counts) < 10 or height < 64:
         raise InputError(
-            f"data=phantom needs at least 10 pictures a class and 64 pixels of height, got {counts}, {height}"
+            f"data=synthetic needs at least 10 images a class and 64 pixels of height, got {counts}, {height}"
         )
     if folder.is_dir():
         return folder
@@ -87,18 +87,18 @@ def make_phantom(folder: Path, counts: tuple[int, int, int], height: int, seed: 
 
 
 def make_sample(label: int, number: int, counts: tuple[int, int, int], height: int, seed: int) -> Sample:
-    """Make one picture from its place in the data set."""
+    """Make one image from its place in the data set."""
     rng = np.random.default_rng([seed, label, number])
-    last_copy = counts[label] - counts[label] % 7
-    if label == BENIGN and number == last_copy:
-        return make_copy(make_sample(MALIGNANT, 1, counts, height, seed), rng)
+    last_near_duplicate = counts[label] - counts[label] % 7
+    if label == BENIGN and number == last_near_duplicate:
+        return make_near_duplicate(make_sample(MALIGNANT, 1, counts, height, seed), rng)
     if number % 7 == 0:
-        return make_copy(make_sample(label, number - 1, counts, height, seed), rng)
+        return make_near_duplicate(make_sample(label, number - 1, counts, height, seed), rng)
     return draw_sample(label, rng, height)
 
 
 def draw_sample(label: int, rng: Rng, height: int) -> Sample:
-    """Draw an original picture of a class."""
+    """Draw an original image of a class."""
     height = round(height * rng.uniform(0.85, 1.15))
     width = round(height * rng.uniform(0.95, 1.5))
     echo = draw_tissue(rng, height, width)
@@ -109,10 +109,10 @@ def draw_sample(label: int, rng: Rng, height: int) -> Sample:
         mask = draw_outline(label, rng, height, width, side, 1.0 if num_lesions == 1 else 0.6)
         echo = put_lesion(echo, mask, label, rng)
         masks.append(mask)
-    picture = make_speckle(echo, rng)
+    image = make_speckle(echo, rng)
     if masks and rng.random() < (0.2 if label == BENIGN else 0.15):
-        picture = draw_callipers(picture, masks[0])
-    return Sample(picture, masks)
+        image = draw_calipers(image, masks[0])
+    return Sample(image, masks)
 
 
 def draw_tissue(rng: Rng, height: int, width: int) -> Float[np.ndarray, "{height} {width}"]:
@@ -194,37 +194,35 @@ def make_speckle(echo: Float[np.ndarray, "h w"], rng: Rng) -> UInt8[np.ndarray, 
     return shown
 
 
-def draw_callipers(
-    picture: UInt8[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]
-) -> UInt8[np.ndarray, "h w"]:
-    """Burn two crosses and a dotted line across a lesion into a picture, as a sonographer would."""
-    marked = picture.copy()
+def draw_calipers(image: UInt8[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    """Burn two crosses and a dotted line across a lesion into an image, as a sonographer would."""
+    drawn = image.copy()
     rows, columns = np.nonzero(mask)
     row = int(rows.mean())
     left, right = int(columns.min()), int(columns.max())
     for column in (left, right):
-        cv2.drawMarker(marked, (column, row), (235,), cv2.MARKER_CROSS, 9, 1)
-    marked[row, left:right:4] = 235
-    return marked
+        cv2.drawMarker(drawn, (column, row), (235,), cv2.MARKER_CROSS, 9, 1)
+    drawn[row, left:right:4] = 235
+    return drawn
 
 
-def make_copy(sample: Sample, rng: Rng) -> Sample:
-    """The same frame exported again: cropped, scaled, with another gain and perhaps callipers."""
-    height, width = sample.picture.shape
+def make_near_duplicate(sample: Sample, rng: Rng) -> Sample:
+    """The same frame exported again: cropped, scaled, with another gain and perhaps calipers."""
+    height, width = sample.image.shape
     top, left = (int(rng.integers(0, max(1, size // 14))) for size in (height, width))
     crop = np.s_[
         top : height - int(rng.integers(0, height // 14)), left : width - int(rng.integers(0, width // 14))
     ]
     scale = rng.uniform(0.85, 1.2)
-    picture = cv2.resize(sample.picture[crop], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    size = (picture.shape[1], picture.shape[0])
+    image = cv2.resize(sample.image[crop], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    size = (image.shape[1], image.shape[0])
     masks = [
         cv2.resize(mask[crop].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
         for mask in sample.masks
     ]
-    gained = np.clip(picture * rng.uniform(0.85, 1.15) + rng.uniform(-8, 8), 0, 255).astype(np.uint8)
+    gained = np.clip(image * rng.uniform(0.85, 1.15) + rng.uniform(-8, 8), 0, 255).astype(np.uint8)
     if masks and rng.random() < 0.5:
-        gained = draw_callipers(gained, masks[0])
+        gained = draw_calipers(gained, masks[0])
     return Sample(gained, masks)
 
 
@@ -236,7 +234,7 @@ def make_noise(rng: Rng, height: int, width: int, size: float) -> Float[np.ndarr
 
 
 def _write(folder: Path, stem: str, sample: Sample) -> None:
-    Image.fromarray(sample.picture).save(folder / f"{stem}.png")
-    # A normal picture of BUSI has a mask file too, all zero.
-    for i, mask in enumerate(sample.masks or [np.zeros(sample.picture.shape, bool)]):
+    Image.fromarray(sample.image).save(folder / f"{stem}.png")
+    # A normal image of BUSI has a mask file too, all zero.
+    for i, mask in enumerate(sample.masks or [np.zeros(sample.image.shape, bool)]):
         Image.fromarray(mask).save(folder / f"{stem}_mask{f'_{i}' if i else ''}.png")

@@ -8,7 +8,7 @@ from .contours import save_figure as save_figure
 from .overlay import draw_overlay as draw_overlay
 from .pages import Block as Block
 from .pages import Cell as Cell
-from .pages import Picture as Picture
+from .pages import PageFigure as PageFigure
 from .pages import Section as Section
 from .pages import Table as Table
 from .pages import write_page as write_page

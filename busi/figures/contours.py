@@ -1,4 +1,4 @@
-"""Drawings for run folders and reports: pictures with contours, and the confusion matrix."""
+"""Figures for run folders and reports: images with contours, and the confusion matrix."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,23 +17,23 @@ ANNOTATION, PREDICTION = "#2ecc71", "#ff7f0e"
 
 @dataclass(frozen=True)
 class Overlay:
-    """One picture to draw.
+    """One image to draw.
 
     Attributes:
         title: Written above it.
-        picture: Gray.
+        image: Gray.
         mask: The annotation, drawn in green.
         pred: The prediction, drawn in orange.
     """
 
     title: str
-    picture: UInt8[np.ndarray, "h w"]
+    image: UInt8[np.ndarray, "h w"]
     mask: Bool[np.ndarray, "h w"]
     pred: Bool[np.ndarray, "h w"]
 
 
 def draw_overlays(overlays: Sequence[Overlay], title: str) -> Figure:
-    """Draw pictures in rows of four, annotated and predicted masks as contours."""
+    """Draw images in rows of four, with the annotation and the predicted mask as contours."""
     num_rows = max(1, -(-len(overlays) // 4))
     figure = Figure(figsize=(12, 3.1 * num_rows + 0.7), layout="constrained")
     figure.suptitle(title)
@@ -41,7 +41,7 @@ def draw_overlays(overlays: Sequence[Overlay], title: str) -> Figure:
     for axis in axes:
         axis.axis("off")
     for axis, overlay in zip(axes, overlays, strict=False):
-        axis.imshow(overlay.picture, cmap="gray", vmin=0, vmax=255)
+        axis.imshow(overlay.image, cmap="gray", vmin=0, vmax=255)
         axis.set_title(overlay.title, fontsize=9)
         draw_contour(axis, overlay.mask, ANNOTATION)
         draw_contour(axis, overlay.pred, PREDICTION)
@@ -50,25 +50,25 @@ def draw_overlays(overlays: Sequence[Overlay], title: str) -> Figure:
     return figure
 
 
-def draw_contour(axis: Axes, mask: Bool[np.ndarray, "h w"], colour: str) -> None:
+def draw_contour(axis: Axes, mask: Bool[np.ndarray, "h w"], color: str) -> None:
     """Outline a mask; an empty one has no outline."""
     if mask.any():
         # A margin closes the contour of a mask that touches the border.
         framed = np.pad(mask.astype(float), 1)
         columns, rows = np.arange(-1, mask.shape[1] + 1), np.arange(-1, mask.shape[0] + 1)
-        axis.contour(columns, rows, framed, levels=[0.5], colors=[colour], linewidths=1.5)
+        axis.contour(columns, rows, framed, levels=[0.5], colors=[color], linewidths=1.5)
 
 
 def draw_confusion(counts: Int[np.ndarray, "3 3"], title: str) -> Figure:
-    """Draw a confusion matrix, rows the true classes: counts, and shares of each row as shades."""
+    """Draw a confusion matrix with a row for each true class; the shade is the share of the row."""
     figure = Figure(figsize=(4.8, 4.4), layout="constrained")
     axis = figure.subplots()
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for i, j in np.ndindex(*counts.shape):
-        colour = "white" if shares[i, j] > 0.5 else "black"
+        color = "white" if shares[i, j] > 0.5 else "black"
         text = f"{counts[i, j]}\n{shares[i, j]:.0%}"
-        axis.text(j, i, text, ha="center", va="center", color=colour)
+        axis.text(j, i, text, ha="center", va="center", color=color)
     axis.set_xticks(range(len(CLASSES)), CLASSES)
     axis.set_yticks(range(len(CLASSES)), CLASSES, rotation=90, va="center")
     axis.set(xlabel="predicted", ylabel="true", title=title)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from typing import ClassVar
 
 from jinja2 import Environment, StrictUndefined
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -21,38 +22,42 @@ class Table:
     """Rows of cells.
 
     Attributes:
+        kind: How the template knows a table.
         header: Of the columns.
-        rows: Numbers are shown with three decimals if they are no integers, None as a dash.
+        rows: Floats are shown with three decimals, None and NaN as a dash.
         caption: What the table shows.
     """
 
+    kind: ClassVar[str] = "table"
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A drawing.
+class PageFigure:
+    """A figure with a caption.
 
     Attributes:
+        kind: How the template knows a figure.
         name: Of its file, without suffix.
         figure: What matplotlib drew.
         caption: What it shows.
     """
 
+    kind: ClassVar[str] = "figure"
     name: str
     figure: Figure
     caption: str
 
 
-Block = str | Table | Picture
-"""What a section is made of; text is plain, one string a paragraph."""
+Block = str | Table | PageFigure
+"""What a section is made of; a string is one paragraph of plain text."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it, in order."""
+    """A heading and the blocks below it, in order."""
 
     title: str
     blocks: Sequence[Block] = field(default_factory=list)
@@ -67,7 +72,7 @@ def write_page(folder: Path, title: str, lead: str, sections: Sequence[Section])
     images: dict[str, str] = {}
     for section in sections:
         for block in section.blocks:
-            if isinstance(block, Picture):
+            if isinstance(block, PageFigure):
                 content = render(block.figure)
                 write_whole(folder / "figures" / f"{block.name}.png", _writer(content))
                 images[block.name] = base64.b64encode(content).decode()
@@ -90,16 +95,11 @@ def show(cell: Cell) -> str:
     return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
 
 
-def kind(block: Block) -> str:
-    """What a block is, in lower case: str, table or picture."""
-    return type(block).__name__.lower()
-
-
 def _template(**values: object) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"show": show, "kind": kind}
+    environment.filters["show"] = show
     text = resources.files("busi.figures").joinpath("page.html").read_text(encoding="utf-8")
     return environment.from_string(text).render(**values)
 

@@ -1,3 +1,6 @@
+from .crossfit import CrossfitGuide as CrossfitGuide
 from .crossfit import guide_rows as guide_rows
-from .prepare import guide_judged as guide_judged
-from .prepare import prepare_classification as prepare_classification
+from .prepare import GroundTruthGuide as GroundTruthGuide
+from .prepare import Guide as Guide
+from .prepare import PredictedGuide as PredictedGuide
+from .prepare import StoredGuide as StoredGuide

@@ -1,4 +1,4 @@
-"""Cross-fitted guides: what guides a training picture is a model that did not train on its fold."""
+"""Cross-fitted guides: what guides a training image is a model that did not train on its fold."""
 
 import logging
 import os
@@ -6,11 +6,13 @@ import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from omegaconf import DictConfig
+import numpy as np
+from jaxtyping import Int
 
 from busi.core import InputError, read_table
-from busi.data import SPLITS, Cohort, train_folds
+from busi.data import SPLITS, BUSIDataModule, Cohort, train_folds
 from busi.guides.leaks import find_seen_groups
+from busi.guides.prepare import PredictedGuide
 from busi.runs import (
     FOLD_SETTINGS,
     SEED_SETTINGS,
@@ -26,49 +28,87 @@ from busi.runs import (
 log = logging.getLogger(__name__)
 
 
-def find_guide_runs(cfg: DictConfig, parent: Checkpoint, cohort: Cohort) -> dict[str, Path]:
-    """Find the run that guides each picture that is used.
+class CrossfitGuide(PredictedGuide):
+    """Out-of-fold masks: what guides a training image is a model that did not train on its fold.
 
-    A training picture of fold j is guided by a run of the same recipe, of the same seed if there is one, that
-    trained on the other training folds (``data.leave_out=j``); validation and test pictures by the run
-    without ``leave_out``.
+    A training image of fold j is guided by a run of the same recipe, of the same seed if there is one, that
+    trained on the other training folds (``data.leave_out=j``, an inner-fold run); validation and test images
+    by the run without ``leave_out``.
 
     Args:
-        cfg: Of the classifier.
-        parent: Checkpoint of the segmentation run without ``leave_out``.
-        cohort: Of the classifier.
-
-    Returns:
-        Id -> run folder.
-
-    Raises:
-        InputError: If runs are missing; the message has the command that makes them.
+        seg_ckpt: Of the run without ``leave_out``; see `PredictedGuide`.
+        guide_runs: Where the inner-fold runs lie.
+        run_dir: Folder of the classifier; one that goes on keeps the runs that guided it.
+        name: The option of the command line.
+        output_dir: See `PredictedGuide`.
+        allow_other_data: See `PredictedGuide`.
+        debug: See `PredictedGuide`.
     """
-    outer = open_run(parent.path.parents[1])
-    if outer.members:
-        raise InputError(
-            f"guide=crossfit: {outer.folder} is an ensemble, and nothing was trained like it. Train a "
-            f"classifier with each of its members, as seg_ckpt={outer.members[0]}, and an ensemble of them"
+
+    def __init__(
+        self,
+        seg_ckpt: str | Path = "auto",
+        *,
+        guide_runs: str | Path = "outputs",
+        run_dir: str | Path | None = None,
+        name: str = "crossfit",
+        output_dir: str | Path = "outputs",
+        allow_other_data: bool = False,
+        debug: bool = False,
+    ) -> None:
+        super().__init__(
+            seg_ckpt, name=name, output_dir=output_dir, allow_other_data=allow_other_data, debug=debug
         )
-    can_train = train_folds(cfg.data.fold, cfg.data.num_folds)
-    inner = find_inner_runs(cfg, outer, can_train, read_guide_runs(Path(cfg.run_dir)))
-    if missing := [fold for fold in can_train if fold not in inner]:
-        raise InputError(
-            f"guide=crossfit found no finished run in {cfg.guide_runs} that trained like {outer.folder} but "
-            f"without fold {' or '.join(map(str, missing))}. Make them with: "
-            f"{inner_command(cfg, outer, missing)}"
-        )
-    for fold, run in inner.items():
-        if run.config.seed != outer.config.seed:
-            log.info("Guides of fold %d come from seed %d: %s", fold, run.config.seed, run.folder)
-    used = cohort.indices(*SPLITS).tolist()
-    guided_by = {cohort.records[i].id: inner.get(int(cohort.folds[i]), outer).folder for i in used}
-    check_guides(guided_by, cohort)
-    return guided_by
+        self.guide_runs = Path(guide_runs)
+        self.before = read_guide_runs(Path(run_dir)) if run_dir else set()
+
+    def assign(self, data: BUSIDataModule, upstream: Checkpoint) -> dict[Path, Int[np.ndarray, " _"]]:
+        """Checkpoint of a run -> positions of the images that it guides.
+
+        Raises:
+            InputError: If runs are missing; the message has the command that makes them.
+        """
+        outer = open_run(upstream.path.parents[1])
+        if outer.members:
+            raise InputError(
+                f"guide=crossfit: {outer.folder} is an ensemble, and nothing was trained like it. Train a "
+                f"classifier with each of its members, as seg_ckpt={outer.members[0]}, and an ensemble of "
+                "them"
+            )
+        can_train = train_folds(data.fold, data.num_folds)
+        inner = find_inner_runs(self.guide_runs, outer, can_train, self.before)
+        if missing := [fold for fold in can_train if fold not in inner]:
+            raise InputError(
+                f"guide=crossfit found no finished run in {self.guide_runs} that trained like {outer.folder} "
+                f"but without fold {' or '.join(map(str, missing))}. Make them with: "
+                f"{inner_command(data.fold, outer, missing)}"
+            )
+        for fold, run in inner.items():
+            if run.config.seed != outer.config.seed:
+                log.info("Guides of fold %d come from seed %d: %s", fold, run.config.seed, run.folder)
+        cohort = data.cohort
+        used = cohort.indices(*SPLITS).tolist()
+        self.guided_by = {cohort.records[i].id: inner.get(int(cohort.folds[i]), outer).folder for i in used}
+        check_guides(self.guided_by, cohort)
+        return group_by_run(self.guided_by, cohort)
+
+
+def group_by_run(guided_by: Mapping[str, Path], cohort: Cohort) -> dict[Path, Int[np.ndarray, " _"]]:
+    """Best checkpoint of each run -> positions of the images in the cohort that it guides.
+
+    Args:
+        guided_by: Id -> run folder.
+        cohort: Of the classifier.
+    """
+    folders = [guided_by.get(record.id) for record in cohort.records]
+    return {
+        open_run(folder).best_checkpoint: np.flatnonzero([other == folder for other in folders])
+        for folder in dict.fromkeys(folder for folder in folders if folder)
+    }
 
 
 def find_inner_runs(
-    cfg: DictConfig, outer: Run, can_train: list[int], before: Collection[Path] = ()
+    guide_runs: Path, outer: Run, can_train: list[int], before: Collection[Path] = ()
 ) -> dict[int, Run]:
     """Fold -> run of the outer run's recipe, data and split that trained on the other folds.
 
@@ -76,9 +116,7 @@ def find_inner_runs(
     guided a classifier that goes on, first of all.
     """
     found: dict[int, Run] = {}
-    inner = [
-        run for run in find_runs(Path(cfg.guide_runs), "seg") if run.provenance.get("leave_out") is not None
-    ]
+    inner = [run for run in find_runs(guide_runs, "seg") if run.provenance.get("leave_out") is not None]
     inner.sort(key=lambda run: (run.folder.resolve() not in before, run.config.seed != outer.config.seed))
     for run in inner:
         for fold in can_train:
@@ -96,24 +134,24 @@ def is_like(run: Run, outer: Run) -> bool:
     )
 
 
-def inner_command(cfg: DictConfig, outer: Run, folds: list[int]) -> str:
+def inner_command(fold: int, outer: Run, folds: list[int]) -> str:
     """The command that makes the inner runs of these folds."""
     ours = ("stage=", "data.fold=", "data.leave_out=", "test=", "reuse=", "resume=")
     same = [text for text in read_overrides(outer.folder) if not text.startswith(ours)]
     folds_left_out = ",".join(map(str, folds))
-    these = [f"data.fold={cfg.data.fold}", f"data.leave_out={folds_left_out}"]
+    these = [f"data.fold={fold}", f"data.leave_out={folds_left_out}"]
     return shlex.join(["python", "-m", "busi.train", "-m", "stage=seg", *same, *these])
 
 
 def check_guides(guided_by: Mapping[str, Path], cohort: Cohort) -> None:
-    """Raise `InputError` if a picture, or a near-duplicate of it, trained the model that guides it."""
+    """Raise `InputError` if an image, or a near-duplicate of it, trained the model that guides it."""
     for folder in set(guided_by.values()):
-        card = read_checkpoint(open_run(folder).best_checkpoint).card
-        trained = find_seen_groups(card, "train", cohort)
+        metadata = read_checkpoint(open_run(folder).best_checkpoint).metadata
+        trained = find_seen_groups(metadata, "train", cohort)
         guided = zip(cohort.records, cohort.groups.tolist(), strict=True)
         if seen := [r.id for r, group in guided if group in trained and guided_by.get(r.id) == folder]:
             raise InputError(
-                f"leak: {folder} was to guide {len(seen)} pictures that it trained on, or near-duplicates "
+                f"leak: {folder} was to guide {len(seen)} images that it trained on, or near-duplicates "
                 f"of them (e.g. {', '.join(seen[:3])}): remove that run, and make it again"
             )
 

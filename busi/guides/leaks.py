@@ -1,30 +1,30 @@
-"""The leak guard: a classifier is not guided by a model that has seen the pictures that judge it."""
+"""The leak guard: what guides a classifier must not have seen its validation or test images."""
 
 from busi.core import InputError
 from busi.data import Cohort
-from busi.runs import Card, Checkpoint
+from busi.runs import Checkpoint, Metadata
 
 
 def check_same_data(checkpoint: Checkpoint, cohort: Cohort, allow_other_data: bool) -> None:
     """Raise `InputError` if a segmentation checkpoint was made on another data set."""
-    if checkpoint.card["stage"] != "seg":
+    if checkpoint.metadata["stage"] != "seg":
         raise InputError(
-            f"{checkpoint.path} is of stage {checkpoint.card['stage']}: seg_ckpt needs one of stage=seg"
+            f"{checkpoint.path} is of stage {checkpoint.metadata['stage']}: seg_ckpt needs one of stage=seg"
         )
-    if checkpoint.card["data"] != cohort.data_fingerprint and not allow_other_data:
+    if checkpoint.metadata["data"] != cohort.data_fingerprint and not allow_other_data:
         raise InputError(
-            f"{checkpoint.path} was made on another data set (fingerprint {checkpoint.card['data']}, this "
-            f"one has {cohort.data_fingerprint}): train stage=seg on this data, or, if you mean it, add "
+            f"{checkpoint.path} was made on another data set (fingerprint {checkpoint.metadata['data']}, "
+            f"this one has {cohort.data_fingerprint}): train stage=seg on this data, or, if you mean it, add "
             "allow_other_data=true"
         )
 
 
 def check_leaks(checkpoint: Checkpoint, cohort: Cohort, command: str) -> None:
-    """Raise `InputError` if the checkpoint has seen a picture that chooses or judges the classifier.
+    """Raise `InputError` if the checkpoint has seen a validation or test image of the classifier.
 
-    Validation and test pictures must not have trained it, test pictures must not have validated it;
-    neither may a near-duplicate of one. A shared validation fold is fine. Pictures are compared by
-    their pixels, near-duplicates by the groups of this cohort, whatever the checkpoint called them.
+    Validation and test images must not have trained it, test images must not have validated it;
+    neither may a near-duplicate of one. A shared validation fold is fine. Images are compared by
+    their pixels, near-duplicates by the groups of this cohort, whatever their names there.
 
     Args:
         checkpoint: Of the segmentation model.
@@ -32,11 +32,11 @@ def check_leaks(checkpoint: Checkpoint, cohort: Cohort, command: str) -> None:
         command: Makes the right checkpoint; part of the message.
     """
     leaks = {
-        "in its training": find_seen(checkpoint.card, "train", cohort, ("val", "test")),
-        "in its validation": find_seen(checkpoint.card, "val", cohort, ("test",)),
+        "in its training": find_seen(checkpoint.metadata, "train", cohort, ("val", "test")),
+        "in its validation": find_seen(checkpoint.metadata, "val", cohort, ("test",)),
     }
     parts = [
-        f"{len(ids)} pictures that choose or judge the classifier, or near-duplicates of them, were {where} "
+        f"{len(ids)} images that validate or test the classifier, or near-duplicates of them, were {where} "
         f"(e.g. {', '.join(ids[:3])})"
         for where, ids in leaks.items()
         if ids
@@ -47,22 +47,22 @@ def check_leaks(checkpoint: Checkpoint, cohort: Cohort, command: str) -> None:
         )
 
 
-def find_seen(card: Card, seen_in: str, cohort: Cohort, splits: tuple[str, ...]) -> list[str]:
-    """Ids of the pictures of `splits` of which a checkpoint saw the picture itself or a near-duplicate.
+def find_seen(metadata: Metadata, seen_in: str, cohort: Cohort, splits: tuple[str, ...]) -> list[str]:
+    """Ids of the images of `splits` of which a checkpoint saw the image itself or a near-duplicate.
 
     Args:
-        card: Of the checkpoint.
+        metadata: Of the checkpoint.
         seen_in: ``train`` or ``val``.
-        cohort: Whose pictures are asked about.
+        cohort: Whose images are asked about.
         splits: Which of them.
     """
-    groups = find_seen_groups(card, seen_in, cohort)
+    groups = find_seen_groups(metadata, seen_in, cohort)
     return [cohort.records[i].id for i in cohort.indices(*splits) if int(cohort.groups[i]) in groups]
 
 
-def find_seen_groups(card: Card, seen_in: str, cohort: Cohort) -> set[int]:
-    """Groups of near-duplicates of which a checkpoint saw a picture, in ``train`` or ``val``."""
-    seen = set(card[seen_in])
+def find_seen_groups(metadata: Metadata, seen_in: str, cohort: Cohort) -> set[int]:
+    """Groups of near-duplicates of which a checkpoint saw an image, in ``train`` or ``val``."""
+    seen = set(metadata[seen_in])
     return {
         int(group)
         for content, group in zip(cohort.contents, cohort.groups, strict=True)

@@ -1,52 +1,49 @@
-"""What a model that predicts must know of itself, and bundles: that, and the network, as two files.
-
-Nothing here needs PyTorch.
-"""
+"""Bundles: a model as two files, its networks and what must be known of them. Nothing here needs PyTorch."""
 
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from busi.core import CLASSES, InputError, file_hash, write_json
-from busi.models import MaskRule
+from busi.models import Postprocess
 
-FORMAT = 2
+FORMAT = 3
 """Of ``model.json``; a later one that older code cannot read has a higher number."""
-GRAPH, FACTS = "model.onnx", "model.json"
+GRAPH_FILE, INFO_FILE = "model.onnx", "model.json"
 PRETRAINED = Path(__file__).resolve().with_name("pretrained")
-"""The bundle that comes with the package; its README.md says what it was made of and what it reaches."""
+"""The bundle that comes with busi; its README.md says what it was made of and what it reaches."""
 
 Network = Callable[
     [UInt8[np.ndarray, "b s s"]], tuple[Float32[np.ndarray, "b s s"], Float32[np.ndarray, "b 3"]]
 ]
-"""Letterboxed gray pictures -> lesion probability of each pixel, probability of each class."""
+"""Letterboxed gray images -> lesion probability of each pixel, probability of each class."""
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is known of a model beside its network.
+class ModelInfo:
+    """What is known of a model beside its networks.
 
     Attributes:
-        image_size: Side of the square that the network sees, in pixels.
-        mask_rule: What makes a mask of lesion probabilities.
-        temperature: By which the logits are divided; 1 where there was no validation fold to fit it on.
-        quantiles: Of each class, the largest ``1 - probability`` with which it is in the conformal set; None
-            if the model is not calibrated.
+        image_size: Side of the letterboxed images, in pixels.
+        postprocess: Turns lesion probabilities into a mask.
+        temperature: Divides the logits; 1 where there was no validation fold to fit it on.
+        quantiles: The largest ``1 - probability`` with which each class is in the conformal set; None if the
+            model is not calibrated.
         level: Share of each class that the conformal sets are meant to contain.
-        malignant_thresholds: Probabilities of malignant from which a picture is called so to reach a
-            sensitivity or specificity on the validation fold, e.g. ``sensitivity_95``.
+        malignant_thresholds: Probability of malignant from which an image is predicted malignant, for each
+            sensitivity or specificity that this reaches on the validation fold, e.g. ``sensitivity_95``.
         fingerprints: Of data, split and checkpoint.
         metrics: Of the test fold: value, and both ends of the 95 % interval, None where undefined.
-        origin: The run: its name, guide, settings, versions.
+        origin: The run: its name, data, guide, encoder, fold and settings.
     """
 
     image_size: int
-    mask_rule: MaskRule
+    postprocess: Postprocess
     temperature: float
     quantiles: tuple[float, ...] | None
     level: float
@@ -56,71 +53,83 @@ class Facts:
     origin: dict[str, Any]
 
 
+class Model(NamedTuple):
+    """A model that is loaded."""
+
+    network: Network
+    info: ModelInfo
+
+
 def is_bundle(source: Path) -> bool:
     """Whether a folder holds, or should hold, a bundle."""
-    return (source / FACTS).exists() or (source / GRAPH).exists()
+    return (source / INFO_FILE).exists() or (source / GRAPH_FILE).exists()
 
 
-def write_facts(folder: Path, facts: Facts, about_graph: dict[str, Any]) -> Path:
-    """Write ``model.json`` beside the graph, which must be there."""
+def write_model_info(folder: Path, info: ModelInfo, about_graph: dict[str, Any]) -> Path:
+    """Write ``model.json`` beside the graph, which must be there.
+
+    Args:
+        folder: Of the bundle.
+        info: Of the model.
+        about_graph: Its precision, and how it was checked.
+    """
     content = {
         "format": FORMAT,
         "classes": list(CLASSES),
-        **asdict(facts),
-        "graph": {"file": GRAPH, "sha256": file_hash(folder / GRAPH), **about_graph},
+        **asdict(info),
+        "graph": {"file": GRAPH_FILE, "sha256": file_hash(folder / GRAPH_FILE), **about_graph},
     }
-    return write_json(folder / FACTS, content)
+    return write_json(folder / INFO_FILE, content)
 
 
-def read_facts(folder: Path) -> Facts:
+def read_model_info(folder: Path) -> ModelInfo:
     """Read ``model.json``.
 
     Raises:
         InputError: If it is missing, damaged or of another format, or the graph is not the one it describes.
     """
-    path = folder / FACTS
+    path, graph = folder / INFO_FILE, folder / GRAPH_FILE
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        newer = int(content["format"]) > FORMAT
-        fields: dict[str, Any] = {name: content.get(name) for name in Facts.__dataclass_fields__}
-        if not newer and content["format"] == FORMAT:
-            fields["mask_rule"] = MaskRule(**content["mask_rule"])
+        if int(content["format"]) > FORMAT:
+            raise InputError(f"{path} was written by a newer busi: update this one")
+        fields: dict[str, Any] = {name: content.get(name) for name in ModelInfo.__dataclass_fields__}
+        absent = [name for name, value in fields.items() if value is None and name != "quantiles"]
+        if content["format"] != FORMAT or absent or content["classes"] != list(CLASSES):
+            raise InputError(f"{path} lacks something or has other classes: export the bundle again")
+        fields["postprocess"] = Postprocess(**fields["postprocess"])
+        fields["quantiles"] = fields["quantiles"] and tuple(fields["quantiles"])
         described = content["graph"]["sha256"]
-        sound = content["classes"] == list(CLASSES) and not any(
-            fields[name] is None for name in fields if name != "quantiles"
-        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is missing or damaged: export the bundle again") from error
-    if newer:
-        raise InputError(f"{path} was written by a newer busi: update this one")
-    if not sound:
-        raise InputError(f"{path} lacks something or has other classes: export the bundle again")
-    if not (folder / GRAPH).is_file() or file_hash(folder / GRAPH) != described:
-        raise InputError(f"{folder / GRAPH} is missing or not the one of {FACTS}: export the bundle again")
-    if fields["quantiles"] is not None:
-        fields["quantiles"] = tuple(fields["quantiles"])
-    return Facts(**fields)
+    if not graph.is_file() or file_hash(graph) != described:
+        raise InputError(f"{graph} is missing or not the one of {INFO_FILE}: export the bundle again")
+    return ModelInfo(**fields)
 
 
-def load_bundle(folder: Path) -> tuple[Network, Facts]:
+def load_bundle(folder: Path) -> Model:
     """Open a bundle for prediction with ONNX Runtime.
 
     Raises:
         InputError: If it is damaged, or ONNX Runtime is not installed.
     """
-    facts = read_facts(folder)
-    return open_graph(folder / GRAPH), facts
+    info = read_model_info(folder)
+    return Model(open_graph(folder / GRAPH_FILE), info)
 
 
 def open_graph(path: Path) -> Network:
-    """Open an exported graph with ONNX Runtime, on the processor."""
+    """Open an exported graph with ONNX Runtime, on the CPU.
+
+    Raises:
+        InputError: If it is damaged, or ONNX Runtime is not installed.
+    """
     try:
         import onnxruntime
     except ModuleNotFoundError:
         raise InputError("a bundle needs ONNX Runtime: pip install onnxruntime") from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    # Threads that wait in a loop would take the processor from the one that reads the next pictures.
+    # Threads that wait in a loop would take the CPU from the one that reads the next images.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -128,9 +137,9 @@ def open_graph(path: Path) -> Network:
         raise InputError(f"{path} is no graph that ONNX Runtime can open: export the bundle again") from error
 
     def run(
-        squares: UInt8[np.ndarray, "b s s"],
+        letterboxed: UInt8[np.ndarray, "b s s"],
     ) -> tuple[Float32[np.ndarray, "b s s"], Float32[np.ndarray, "b 3"]]:
-        mask_probs, class_probs = session.run(["mask_probs", "class_probs"], {"squares": squares})
+        mask_probs, class_probs = session.run(["mask_probs", "class_probs"], {"images": letterboxed})
         return mask_probs, class_probs
 
     return run

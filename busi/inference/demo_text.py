@@ -1,4 +1,4 @@
-"""What the page of a run says of a picture: words, evidence, and a file to keep."""
+"""What the demo says of an image: texts, a heatmap, and a file to keep."""
 
 import json
 import tempfile
@@ -13,8 +13,8 @@ from matplotlib import colormaps
 from PIL import Image
 
 from busi.data import Frame
-from busi.inference.bundle import Facts
-from busi.inference.predictor import Prediction
+from busi.inference.bundle import ModelInfo
+from busi.inference.prediction import Prediction
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class View:
 
     Attributes:
         name: Of the file, and the number of the frame if there are several.
-        frame: The picture.
+        frame: The image.
         prediction: Of it.
     """
 
@@ -32,63 +32,68 @@ class View:
     prediction: Prediction
 
 
-def name_model(facts: Facts, explained: bool) -> str:
-    """Which model the page shows, and what the page lacks if nothing explains it."""
-    words = f"Model: `{facts.origin['name']}`, {facts.image_size} px, guide `{facts.origin['guide']}`."
-    return words if explained else f"{words} A bundle has no Grad-CAM and no answer with the guide blank."
+def describe_model(info: ModelInfo, explained: bool) -> str:
+    """Which model the page shows, and what the page lacks if nothing explains the model."""
+    text = f"Model: `{info.origin['name']}`, {info.image_size} px, guide `{info.origin['guide']}`."
+    return text if explained else f"{text} A bundle has no Grad-CAM and no answer with an empty guide."
 
 
-def describe(view: View, level: float) -> str:
-    """The class, and whether it can be relied on, in words."""
-    found = view.prediction
-    lines = [f"<h2>{found.class_name}: {found.probs[found.class_name]:.0%}</h2>"]
-    if found.conformal_set is None:
+def describe_diagnosis(view: View, level: float) -> str:
+    """The predicted class, and whether it can be relied on."""
+    prediction = view.prediction
+    lines = [f"<h2>{prediction.pred}: {prediction.probs[prediction.pred]:.0%}</h2>"]
+    if prediction.conformal_set is None:
         lines.append("Not calibrated: take the numbers as scores.")
     else:
-        names = ", ".join(found.conformal_set) or "none"
+        names = ", ".join(prediction.conformal_set) or "none"
         lines.append(f"Classes that cannot be excluded at {level:.0%}: <b id='set'>{names}</b>.")
-        lines.append("<b>A person should decide.</b>" if found.refer else "One class is left.")
+        lines.append("<b>A person should decide.</b>" if prediction.refer else "One class is left.")
     return f"<p>{escape(view.name)}</p>" + "<br>".join(lines)
 
 
-def measure(found: Prediction) -> str:
-    """The mask, in words."""
-    if found.box is None:
-        return f"No lesion at threshold {found.threshold:.2f}."
-    square_mm = "" if found.area_mm2 is None else f" ({found.area_mm2:.1f} mm²)"
-    parts = f"{found.num_components} part{'s' if found.num_components > 1 else ''}"
+def describe_mask(prediction: Prediction) -> str:
+    """Size and place of the mask."""
+    box, area_mm2, count = prediction.box, prediction.pred_area_mm2, prediction.num_components
+    if box is None:
+        return f"No lesion at threshold {prediction.threshold:.2f}."
+    millimeters = "" if area_mm2 is None else f" ({area_mm2:.1f} mm²)"
     return (
-        f"Lesion of {found.area} pixels{square_mm} in {parts}, inside {found.box.width} x {found.box.height} "
-        f"pixels from ({found.box.left}, {found.box.top}), at threshold {found.threshold:.2f}."
+        f"Lesion of {prediction.pred_area} pixels{millimeters} in {count} part{'s' if count > 1 else ''}, "
+        f"inside {box.width} x {box.height} pixels from ({box.left}, {box.top}), "
+        f"at threshold {prediction.threshold:.2f}."
     )
 
 
-def draw_heat(gray: UInt8[np.ndarray, "h w"], heat: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Lay a map from 0 to 1 over a picture; where it is 0 the picture is as it was."""
-    colours = colormaps["inferno"](heat)[..., :3] * 255
-    share = 0.6 * heat[..., None]
-    drawn: UInt8[np.ndarray, "h w 3"] = ((1 - share) * gray[..., None] + share * colours).astype(np.uint8)
+def draw_heatmap(
+    gray: UInt8[np.ndarray, "h w"], heatmap: Float32[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Lay a map from 0 to 1 over an image; where it is 0 the image is as it was."""
+    colors = colormaps["inferno"](heatmap)[..., :3] * 255
+    opacity = 0.6 * heatmap[..., None]
+    drawn: UInt8[np.ndarray, "h w 3"] = ((1 - opacity) * gray[..., None] + opacity * colors).astype(np.uint8)
     return drawn
 
 
-def pack(folder: Path, name: str, drawn: UInt8[np.ndarray, "h w 3"], found: Prediction) -> Path:
-    """Write mask, overlay and numbers of a picture into one file to download."""
+def write_results(
+    folder: Path, name: str, overlay: UInt8[np.ndarray, "h w 3"], prediction: Prediction
+) -> Path:
+    """Write mask, overlay and numbers of an image into one file to download."""
     path = Path(tempfile.mkdtemp(dir=folder)) / f"{name}.zip"
     numbers = {
-        "class": found.class_name,
-        "probs": found.probs,
-        "calibrated": found.calibrated,
-        "conformal_set": found.conformal_set,
-        "refer": found.refer,
-        "threshold": found.threshold,
-        "area_px": found.area,
-        "area_mm2": found.area_mm2,
-        "box": found.box and found.box._asdict(),
-        "num_components": found.num_components,
+        "pred": prediction.pred,
+        "probs": prediction.probs,
+        "calibrated": prediction.calibrated,
+        "conformal_set": prediction.conformal_set,
+        "refer": prediction.refer,
+        "threshold": prediction.threshold,
+        "pred_area": prediction.pred_area,
+        "pred_area_mm2": prediction.pred_area_mm2,
+        "box": prediction.box and prediction.box._asdict(),
+        "num_components": prediction.num_components,
     }
     with zipfile.ZipFile(path, "w") as archive:
-        for kind, picture in (("mask", found.mask * np.uint8(255)), ("overlay", drawn)):
+        for kind, image in (("mask", prediction.mask * np.uint8(255)), ("overlay", overlay)):
             with archive.open(f"{kind}.png", "w") as file:
-                Image.fromarray(picture).save(file, format="PNG")
+                Image.fromarray(image).save(file, format="PNG")
         archive.writestr("result.json", json.dumps(numbers, indent=2))
     return path

@@ -18,7 +18,8 @@ from busi.core import InputError, hold, write_json, write_table, write_whole, wr
 from busi.data import Frame, Item, Source, find_sources, read_items
 from busi.figures import draw_overlay
 from busi.inference.bundle import PRETRAINED
-from busi.inference.predictor import Prediction, Predictor
+from busi.inference.prediction import Prediction
+from busi.inference.predictor import Predictor
 from busi.inference.tables import JOURNAL, Row, make_row, read_finished
 
 log = logging.getLogger(__name__)
@@ -34,15 +35,15 @@ def predict_files(
     batch_size: int = 8,
     header: Sequence[str] = (),
 ) -> list[Row]:
-    """Predict what files, folders and patterns mean; see `predict_sources`.
+    """Predict files, folders and patterns, as they were typed; see `predict_sources`.
 
     Args:
-        inputs: As typed.
+        inputs: Files, folders and patterns.
         output: The folder.
-        runs: Runs, checkpoints or bundles, whose probabilities are averaged; the model that comes with busi
-            without any.
-        tta: ``none``, or ``flip`` to average over mirror images.
-        batch_size: Images at once.
+        runs: Runs, checkpoints or bundles, whose probabilities are averaged. Without any, the model that
+            comes with busi.
+        tta: See `Predictor`.
+        batch_size: Images that the networks see at once.
         header: Keywords of DICOM elements to copy.
 
     Raises:
@@ -54,7 +55,7 @@ def predict_files(
     sources = find_sources(inputs, leave_out=output)
     if not runs:
         log.info("The model that comes with busi, for research only: %s", PRETRAINED / "README.md")
-    predictor = Predictor(runs or PRETRAINED, tta == "flip", batch_size)
+    predictor = Predictor(runs or PRETRAINED, tta, batch_size)
     try:
         with writing_to(output):
             rows = predict_sources(predictor, sources, output, header)
@@ -62,7 +63,7 @@ def predict_files(
         log.info("Stopped. The same command goes on")
         sys.exit(130)
     failed = [row for row in rows if row["error"]]
-    log.info("%d pictures: %s", len(rows) - len(failed), output)
+    log.info("%d images: %s", len(rows) - len(failed), output)
     if not predictor.calibrated:
         log.info("Not calibrated: take the probabilities as scores; there are no conformal sets")
     if failed:
@@ -81,7 +82,7 @@ def predict_sources(
     """Predict files into a folder, and go on where an earlier call was stopped.
 
     Writes ``predictions.csv``, ``predictions.json``, ``masks/<id>.png`` (0 and 255) and
-    ``overlays/<id>.png``, at the pictures' own sizes.
+    ``overlays/<id>.png``, at the images' own sizes.
 
     Args:
         predictor: The model.
@@ -90,15 +91,15 @@ def predict_sources(
         header: Keywords of DICOM elements to copy.
 
     Returns:
-        A row for each picture, and for each file that could not be used.
+        A row for each image, and for each file that could not be used.
 
     Raises:
         InputError: If the folder holds predictions of another model or of other files, cannot be written, or
             another call writes to it.
     """
     made_by = {
-        "models": [facts.origin | facts.fingerprints for facts in predictor.facts],
-        "tta": "flip" if predictor.flip else "none",
+        "models": [info.origin | info.fingerprints for info in predictor.infos],
+        "tta": predictor.tta,
         "header": list(header),
         "calibrated": predictor.calibrated,
     }
@@ -108,19 +109,19 @@ def predict_sources(
         rest = [source for source in sources if source.id not in finished]
         if rows:
             log.info("Going on: %d of %d files are done", len(sources) - len(rest), len(sources))
-        begun = "".join(f"{json.dumps(line)}\n" for line in (made_by, *rows))
-        write_whole(output / JOURNAL, lambda part: part.write_text(begun, encoding="utf-8"))
+        kept = "".join(f"{json.dumps(line)}\n" for line in (made_by, *rows))
+        write_whole(output / JOURNAL, lambda part: part.write_text(kept, encoding="utf-8"))
         with (output / JOURNAL).open("a", encoding="utf-8") as journal:
             for item, prediction in predict_items(predictor, rest):
                 row = make_row(item, prediction, header)
                 if prediction is not None and item.frame is not None:
-                    write_pictures(output, item.id, item.frame, prediction)
+                    write_images(output, item.id, item.frame, prediction)
                 rows.append(row)
                 journal.write(f"{json.dumps(row)}\n")
                 journal.flush()
         order = {source.id: i for i, source in enumerate(sources)}
         rows.sort(key=lambda row: (order[row["source"]], row["number"] or 0))
-        shown = [{key: x for key, x in row.items() if key not in ("source", "number")} for row in rows]
+        shown = [{name: x for name, x in row.items() if name not in ("source", "number")} for row in rows]
         write_json(output / "predictions.json", {"made_by": made_by, "predictions": rows})
         write_table(output / "predictions.csv", shown)
         (output / JOURNAL).unlink()
@@ -130,7 +131,7 @@ def predict_sources(
 def predict_items(
     predictor: Predictor, sources: Sequence[Source]
 ) -> Iterator[tuple[Item, Prediction | None]]:
-    """Read and predict files, the next batch being read while one is predicted."""
+    """Read and predict files; the next batch is read while one is predicted."""
     items = (item for source in track(sources, "predicting", transient=True) for item in read_items(source))
     batches = iter(lambda: list(islice(items, predictor.batch_size)), [])
     for batch in read_ahead(batches):
@@ -148,13 +149,13 @@ def read_ahead(batches: Iterator[T]) -> Iterator[T]:
             yield batch
 
 
-def write_pictures(output: Path, name: str, frame: Frame, prediction: Prediction) -> None:
+def write_images(output: Path, name: str, frame: Frame, prediction: Prediction) -> None:
     """Write mask and overlay."""
-    pictures = {
+    images = {
         "masks": prediction.mask * np.uint8(255),
         "overlays": draw_overlay(frame.gray, prediction.mask),
     }
-    for folder, picture in pictures.items():
+    for folder, image in images.items():
         # A third of the time of the default level, and no larger.
-        save = partial(Image.fromarray(picture).save, format="PNG", compress_level=3)
+        save = partial(Image.fromarray(image).save, format="PNG", compress_level=3)
         write_whole(output / folder / f"{name}.png", save)

@@ -12,28 +12,39 @@ from jaxtyping import UInt8
 
 from busi.core import InputError, Record
 from busi.data import letterbox, read_gray
-from busi.inference.pipeline import Pipeline
+from busi.models import TwoStage
 
 for package in ("onnxscript", "onnx_ir", "torch.onnx"):
     logging.getLogger(package).setLevel(logging.WARNING)
 
 EXACT = ("Gemm", "Div", "Softmax", "Sigmoid")
-"""Operations that stay in float32: the last layer of the classifier, and what makes probabilities."""
-NUM_CALIBRATING, BATCH_SIZE = 128, 8
+"""Operations that stay in float32: the last layer of the classifier, and those that make probabilities."""
+NUM_CALIBRATING = 128
+"""Images that give an 8-bit graph the ranges of its activations."""
+BATCH_SIZE = 8
 
 
-def write_graph(pipeline: Pipeline, image_size: int, path: Path) -> None:
-    """Trace a pipeline into an ONNX graph with any number of pictures."""
+def write_graph(two_stage: TwoStage, image_size: int, path: Path) -> None:
+    """Write both stages as an ONNX graph that takes any number of images.
+
+    Args:
+        two_stage: In evaluation mode.
+        image_size: Side of the letterboxed images, in pixels.
+        path: The file.
+
+    Raises:
+        InputError: If a package is missing, or PyTorch cannot write this model.
+    """
     # A batch of one would be taken for a constant.
     example = torch.zeros(2, image_size, image_size, dtype=torch.uint8)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter about itself
             program = torch.onnx.export(
-                pipeline,
+                two_stage,
                 (example,),
                 dynamo=True,
-                input_names=["squares"],
+                input_names=["images"],
                 output_names=["mask_probs", "class_probs"],
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
                 custom_translation_table={torch.ops.aten.sum.dim_IntList: _sum_by_axis},
@@ -50,8 +61,8 @@ def write_graph(pipeline: Pipeline, image_size: int, path: Path) -> None:
 def _sum_by_axis(x: Any, dim: Sequence[int], keepdim: bool = False, dtype: int | None = None) -> Any:
     """Nodes of a sum over one axis after another.
 
-    Over several at once, ONNX Runtime adds up the pixels of a picture in one float, in which the small ones
-    are lost: the sum of a rounded guide was off by 0.03 %.
+    Over several axes at once, ONNX Runtime adds up all pixels of an image in one float, which loses the small
+    ones: the sum of a rounded guide was off by 0.03 %.
     """
     from onnxscript import opset18
 
@@ -63,7 +74,7 @@ def _sum_by_axis(x: Any, dim: Sequence[int], keepdim: bool = False, dtype: int |
 
 
 def forget_origin(path: Path) -> None:
-    """Remove what the exporter notes of each node: its lines of code, in folders of this machine."""
+    """Remove the notes of the exporter on each node: lines of code, and folders of this machine."""
     import onnx
 
     model = onnx.load(path)
@@ -94,19 +105,24 @@ def write_f16(path: Path) -> None:
 
 
 def write_int8(path: Path, records: Sequence[Record], image_size: int) -> None:
-    """Quantise a graph in place, each activation by the range that training pictures give it."""
+    """Quantize a graph to 8-bit integers, in place.
+
+    Args:
+        path: The graph.
+        records: Training images, which give each activation its range.
+        image_size: Side of the letterboxed images, in pixels.
+    """
+    import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     chosen = np.random.default_rng(0).permutation(len(records))[:NUM_CALIBRATING]
-    batches = squares_of([records[i] for i in chosen], image_size)
+    batches = letterbox_batches([records[i] for i in chosen], image_size)
 
     class Reader(CalibrationDataReader):
         def get_next(self) -> dict[str, UInt8[np.ndarray, "b s s"]] | None:
-            squares = next(batches, None)
-            return None if squares is None else {"squares": squares}
-
-    import onnx
+            letterboxed = next(batches, None)
+            return None if letterboxed is None else {"images": letterboxed}
 
     # Probabilities in steps of 1/256 would be none.
     exact = [node.name for node in onnx.load(path).graph.node if node.op_type in EXACT]
@@ -129,8 +145,8 @@ def write_int8(path: Path, records: Sequence[Record], image_size: int) -> None:
     prepared.unlink()
 
 
-def squares_of(records: Sequence[Record], image_size: int) -> Iterator[UInt8[np.ndarray, "b s s"]]:
-    """Letterbox pictures, a batch at a time."""
+def letterbox_batches(records: Sequence[Record], image_size: int) -> Iterator[UInt8[np.ndarray, "b s s"]]:
+    """Letterbox images, a batch at a time."""
     for start in range(0, len(records), BATCH_SIZE):
         batch = records[start : start + BATCH_SIZE]
         yield np.stack([letterbox(read_gray(record.image), image_size) for record in batch])

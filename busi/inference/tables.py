@@ -1,4 +1,4 @@
-"""The tables that prediction writes, and what of them holds when it goes on."""
+"""The tables that prediction writes, and which of their rows still hold when it goes on."""
 
 import json
 from collections.abc import Sequence
@@ -7,50 +7,46 @@ from typing import Any
 
 from busi.core import CLASSES, InputError, file_hash
 from busi.data import Item, Source, is_dicom, read_header
-from busi.inference.predictor import Prediction
+from busi.inference.prediction import Prediction
 
 Row = dict[str, Any]
 JOURNAL = ".unfinished.jsonl"
 """The rows so far, one a line, until the tables are written."""
-NOTHING: Row = {
-    "class": None,
-    **{f"prob_{name}": None for name in CLASSES},
-    "calibrated": None,
-    "conformal_set": None,
-    "refer": None,
-    "area_px": None,
-    "area_mm2": None,
-    "box_left": None,
-    "box_top": None,
-    "box_width": None,
-    "box_height": None,
-    "num_components": None,
-    "milliseconds": None,
-}
-"""The columns of a prediction, in a row that has none."""
+BOX = ("box_left", "box_top", "box_width", "box_height")
+COLUMNS = (
+    *("pred", *(f"prob_{name}" for name in CLASSES), "calibrated", "conformal_set", "refer"),
+    *("pred_area", "pred_area_mm2", *BOX, "num_components", "milliseconds"),
+)
+"""Those of a prediction; empty in the row of a file that could not be used."""
 
 
 def make_row(item: Item, prediction: Prediction | None, header: Sequence[str]) -> Row:
-    """What the tables say of a picture."""
+    """The row of an image.
+
+    Args:
+        item: The image.
+        prediction: Of it; None if it could not be used.
+        header: Keywords of DICOM elements to copy.
+    """
     row: Row = {
         "id": item.id,
         "file": str(item.source.path),
         "source": item.source.id,
         "number": item.number,
         "sha256": item.sha256,
-        **NOTHING,
+        **dict.fromkeys(COLUMNS),
     }
     if prediction is not None:
         box = prediction.box or (None,) * 4
         row |= {
-            "class": prediction.class_name,
+            "pred": prediction.pred,
             **{f"prob_{name}": p for name, p in prediction.probs.items()},
             "calibrated": prediction.calibrated,
             "conformal_set": prediction.conformal_set,
             "refer": prediction.refer,
-            "area_px": prediction.area,
-            "area_mm2": prediction.area_mm2,
-            **dict(zip(("box_left", "box_top", "box_width", "box_height"), box, strict=True)),
+            "pred_area": prediction.pred_area,
+            "pred_area_mm2": prediction.pred_area_mm2,
+            **dict(zip(BOX, box, strict=True)),
             "num_components": prediction.num_components,
             "milliseconds": round(prediction.milliseconds, 1),
         }
@@ -63,8 +59,8 @@ def make_row(item: Item, prediction: Prediction | None, header: Sequence[str]) -
 def read_finished(output: Path, made_by: dict[str, Any], sources: Sequence[Source]) -> dict[str, list[Row]]:
     """Rows of the files that need not be predicted again, by the ids of the files.
 
-    A file is done if it has not changed, nothing was wrong with it, and its pictures are there. The last
-    file of a stopped call counts as unfinished, for it may hold more pictures.
+    A file is done if it has not changed, nothing was wrong with it, and its images are there. The last
+    file of a stopped call counts as unfinished, for it may hold more images.
 
     Raises:
         InputError: If the rows are of another model or of other files.
@@ -101,7 +97,7 @@ def read_finished(output: Path, made_by: dict[str, Any], sources: Sequence[Sourc
 
 
 def is_done(output: Path, source: Source, rows: Sequence[Row]) -> bool:
-    """Whether a file's rows still hold and its pictures are there."""
+    """Whether a file's rows still hold and its images are there."""
     return not any(row["error"] for row in rows) and all(
         (
             rows[0]["file"] == str(source.path),

@@ -1,4 +1,4 @@
-"""Numbers from arrays: Dice, AUROC, calibration, the bootstrap. No torch."""
+"""Metrics of arrays: Dice, AUROC, calibration, the bootstrap. No torch."""
 
 import lazy_loader
 

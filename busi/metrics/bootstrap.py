@@ -1,4 +1,4 @@
-"""How sure we can be of a number: the bootstrap over whole groups of pictures."""
+"""Confidence intervals: the bootstrap over whole groups of images."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-Counts = Int[np.ndarray, "d n"]
-"""How often each of n pictures stands in each of d draws."""
+Weights = Int[np.ndarray, "d n"]
+"""How often each of n images stands in each of d resamples."""
 Values = Mapping[str, Float[np.ndarray, " d"]]
-"""Numbers by name, one for each draw; NaN where undefined."""
+"""Name of a metric -> its value in each resample; NaN where undefined."""
 
 
 class Estimate(NamedTuple):
-    """A number and its interval, NaN where undefined."""
+    """The value of a metric and its interval; NaN where undefined."""
 
     value: float
     low: float
@@ -23,91 +23,92 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimates:
-    """Numbers of a sample of pictures, and of bootstrap draws from it.
+    """Metrics of a sample of images, and of bootstrap resamples of it.
 
     Attributes:
-        columns: The value on the sample itself, then those of the draws.
+        columns: Of each metric, the value on the sample itself, then those of the resamples.
     """
 
     columns: Values
 
     def __getitem__(self, name: str) -> "Estimate":
-        """The number on the sample and the 95 % percentile interval of its draws."""
+        """The value on the sample and the 95 % percentile interval of the resamples."""
         return self.at(name, 0.95)
 
     def at(self, name: str, level: float) -> "Estimate":
-        """The number on the sample and the percentile interval of a level.
+        """The value on the sample and the percentile interval of a level.
 
-        Draws where the number is undefined are left out; if more than half are, both limits are NaN, since
-        the rest does not stand for the population.
+        Resamples in which the metric is undefined are left out. If these are more than half, both limits are
+        NaN, because the rest does not represent the population.
         """
-        value, draws = self.columns[name][0], self.columns[name][1:]
-        kept = draws[np.isfinite(draws)]
+        value, resamples = self.columns[name][0], self.columns[name][1:]
+        kept = resamples[np.isfinite(resamples)]
         limits = np.full(2, np.nan)
-        if len(kept) and 2 * len(kept) >= len(draws):
+        if len(kept) and 2 * len(kept) >= len(resamples):
             limits = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2])
         return Estimate(float(value), float(limits[0]), float(limits[1]))
 
     def __sub__(self, other: "Estimates") -> "Estimates":
-        """Differences draw by draw: a paired comparison if both drew the same groups."""
+        """Differences resample by resample: a paired comparison if both resampled the same groups."""
         return Estimates({name: x - other.columns[name] for name, x in self.columns.items()})
 
 
 def average(parts: Sequence[Estimates]) -> Estimates:
-    """Mean of each number, draw by draw; undefined where one of them is."""
+    """Mean of each metric, resample by resample; undefined where one of them is."""
     names = parts[0].columns
     return Estimates({name: np.mean([part.columns[name] for part in parts], axis=0) for name in names})
 
 
 def bootstrap_groups(
     groups: Int[np.ndarray, " n"],
-    compute: Callable[[Counts], Values],
+    compute: Callable[[Weights], Values],
     strata: Int[np.ndarray, " n"] | None = None,
-    num_draws: int = 2000,
+    num_resamples: int = 2000,
     seed: int = 0,
 ) -> Estimates:
-    """Compute numbers on a sample of pictures and on draws of its groups.
+    """Compute metrics on a sample of images and on resamples of its groups.
 
-    Pictures of one group (lesion) are not independent, so whole groups are drawn with replacement, within
-    each stratum (fold): Davison and Hinkley, "Bootstrap Methods and their Application", 1997, sections 3.2
-    and 3.8. The interval leaves out the variance of training again.
+    Images of one group (lesion) are not independent. So whole groups are resampled with replacement, within
+    each stratum (fold). The interval does not contain the variance of training again.
+
+    Source: Davison and Hinkley, "Bootstrap Methods and their Application", 1997, sections 3.2 and 3.8.
 
     Args:
-        groups: Group of each picture.
-        compute: The numbers, for each row of counts that it gets.
-        strata: Stratum of each picture; every draw has each stratum's number of groups.
-        num_draws: Number of draws.
-        seed: Equal seeds draw the same groups.
+        groups: Group of each image.
+        compute: Gives the metrics for each row of the weights.
+        strata: Stratum of each image; every resample has each stratum's number of groups.
+        num_resamples: Number of resamples.
+        seed: Equal seeds resample the same groups.
 
     Raises:
         ValueError: A group lies in more than one stratum.
     """
     once = np.ones((1, len(groups)), np.int64)
-    return Estimates(compute(np.concatenate([once, resample(groups, strata, num_draws, seed)])))
+    return Estimates(compute(np.concatenate([once, resample(groups, strata, num_resamples, seed)])))
 
 
 def resample(
-    groups: Int[np.ndarray, " n"], strata: Int[np.ndarray, " n"] | None, num_draws: int, seed: int
-) -> Int[np.ndarray, "{num_draws} n"]:
-    """How often each picture stands in each bootstrap draw of whole groups; see `bootstrap_groups`."""
+    groups: Int[np.ndarray, " n"], strata: Int[np.ndarray, " n"] | None, num_resamples: int, seed: int
+) -> Int[np.ndarray, "{num_resamples} n"]:
+    """Give the weights of bootstrap resamples of whole groups; see `bootstrap_groups`."""
     strata = np.zeros_like(groups) if strata is None else strata
     pairs, place = np.unique(np.stack([strata, groups], axis=1), axis=0, return_inverse=True)
     if len(np.unique(pairs[:, 1])) < len(pairs):
         raise ValueError("a group lies in more than one stratum: make the folds from whole groups")
-    # Slot g of a draw holds one of the groups low[g]..high[g] - 1: those of its own stratum.
+    # Slot g of a resample holds one of the groups low[g]..high[g] - 1: those of its own stratum.
     low, high = (np.searchsorted(pairs[:, 0], pairs[:, 0], side=side) for side in ("left", "right"))
     rng = np.random.default_rng(seed)
-    counts = np.empty((num_draws, len(groups)), np.int64)
-    for draw in counts:
-        draw[:] = np.bincount(rng.integers(low, high), minlength=len(pairs))[place]
-    return counts
+    weights = np.empty((num_resamples, len(groups)), np.int64)
+    for row in weights:
+        row[:] = np.bincount(rng.integers(low, high), minlength=len(pairs))[place]
+    return weights
 
 
 def mean_of(
-    values: Shaped[np.ndarray, " n"], kept: Bool[np.ndarray, " n"], counts: Counts
+    values: Shaped[np.ndarray, " n"], kept: Bool[np.ndarray, " n"], weights: Weights
 ) -> Float[np.ndarray, " d"]:
-    """Mean over the pictures that are kept, in each draw; NaN where none counts."""
-    weights = counts[:, kept].astype(np.float64)
+    """Mean over the images that are kept, in each resample; NaN where a resample has none of them."""
+    weights = weights[:, kept].astype(np.float64)
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
         return np.asarray(weights @ values[kept].astype(np.float64) / weights.sum(axis=1))
 

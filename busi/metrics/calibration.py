@@ -1,4 +1,4 @@
-"""What is decided on a validation fold, once, before a test fold is looked at; and what decisions are worth.
+"""Calibration on a validation fold, and what follows from calibrated probabilities.
 
 Labels are positions in `CLASSES`; `logits` and `probs` hold one column per class.
 """
@@ -11,17 +11,17 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from busi.core import CLASSES
-from busi.metrics.bootstrap import Counts
+from busi.metrics.bootstrap import Weights
 
 
 @dataclass(frozen=True)
-class Decisions:
-    """What a validation fold decided.
+class Calibration:
+    """What is fitted on a validation fold, before its test fold is looked at.
 
     Attributes:
         temperature: Logits are divided by it.
         quantiles: Of each class, the largest score (1 - probability of the class) whose class is still in
-            the conformal set; 1 where validation has too few pictures of the class to leave any out.
+            the conformal set; 1 where validation has too few images of the class to leave any out.
         level: Share of each class that the sets are meant to contain.
     """
 
@@ -34,11 +34,13 @@ class Decisions:
         return np.asarray(softmax(logits / self.temperature, axis=1))
 
     def sets(self, logits: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n 3"]:
-        """Which classes are in the conformal set of each picture; a set may be empty."""
+        """Which classes are in the conformal set of each image; a set may be empty."""
         return 1 - self.probs(logits) <= np.array(self.quantiles)
 
 
-def decide(logits: Float[np.ndarray, "n 3"], labels: Int[np.ndarray, " n"], level: float = 0.9) -> Decisions:
+def calibrate(
+    logits: Float[np.ndarray, "n 3"], labels: Int[np.ndarray, " n"], level: float = 0.9
+) -> Calibration:
     """Fit temperature and conformal quantiles on a validation fold.
 
     Args:
@@ -54,7 +56,7 @@ def decide(logits: Float[np.ndarray, "n 3"], labels: Int[np.ndarray, " n"], leve
     quantiles = tuple(
         conformal_quantile(scores[labels == label, label], level) for label in range(len(CLASSES))
     )
-    return Decisions(temperature, quantiles, level)
+    return Calibration(temperature, quantiles, level)
 
 
 def fit_temperature(logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> float:
@@ -63,10 +65,10 @@ def fit_temperature(logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " 
     Source: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
 
     Raises:
-        ValueError: If there are no pictures.
+        ValueError: If there are no images.
     """
     if not len(labels):
-        raise ValueError("no pictures to fit a temperature on")
+        raise ValueError("no images to fit a temperature on")
 
     def loss(log_temperature: float) -> float:
         log_probs = log_softmax(logits / np.exp(log_temperature), axis=1)
@@ -78,7 +80,7 @@ def fit_temperature(logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " 
 def conformal_quantile(scores: Float[np.ndarray, " n"], level: float) -> float:
     """The ``ceil((n + 1) level)``-th smallest score; 1 where that is more than there are.
 
-    A further picture of the same population has a score at most as large with probability at least `level`.
+    A further image of the same population has a score at most as large with probability at least `level`.
 
     Source: Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World", 2005; one quantile a class is
     their Mondrian predictor.
@@ -91,45 +93,45 @@ def net_benefit(
     positive: Bool[np.ndarray, " n"],
     probs: Float[np.ndarray, " n"],
     thresholds: Float[np.ndarray, " k"],
-    counts: Counts,
+    weights: Weights,
 ) -> Float[np.ndarray, "d k"]:
-    """Net benefit of acting on every picture whose probability is at least the threshold.
+    """Net benefit of acting on every image whose probability is at least the threshold.
 
-    ``(true positives - false positives * t / (1 - t)) / n``: the decision curve. Acting on all has the
-    curve of ``probs = 1``, acting on none 0.
+    It is ``(true positives - false positives * t / (1 - t)) / n``, which a decision curve draws against the
+    threshold ``t``. ``probs = 1`` gives the curve of acting on all images; acting on none has the value 0.
 
     Source: Vickers and Elkin, Medical Decision Making 26 (2006).
 
     Args:
-        positive: What one would act on if one knew.
-        probs: Of that.
-        thresholds: Probabilities from which one acts.
-        counts: How often each picture counts, in each of d draws; NaN where none does.
+        positive: The images that should be acted on.
+        probs: Probability of being positive.
+        thresholds: Probabilities from which an image is acted on; below 1.
+        weights: Of the resamples; an empty one gives NaN.
     """
     acted = probs[:, None] >= thresholds
-    worth = acted * np.where(positive[:, None], 1.0, -thresholds / (1 - thresholds))
-    weights = counts.astype(np.float64)
+    benefit = acted * np.where(positive[:, None], 1.0, -thresholds / (1 - thresholds))
+    weights = weights.astype(np.float64)
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
-        return np.asarray(weights @ worth / weights.sum(axis=1, keepdims=True))
+        return np.asarray(weights @ benefit / weights.sum(axis=1, keepdims=True))
 
 
-def referral_curve(
+def selective_accuracy(
     correct: Bool[np.ndarray, " n"],
     confidence: Float[np.ndarray, " n"],
     shares: Float[np.ndarray, " k"],
-    counts: Counts,
+    weights: Weights,
 ) -> Float[np.ndarray, "d k"]:
-    """Accuracy on the pictures that are kept when the least certain ones are referred to a person.
+    """Selective prediction: accuracy on the rest when the least certain images are deferred to a person.
 
     Args:
         correct: Whether the predicted class is the true one.
-        confidence: Probability of the predicted class; equal ones are referred in the order of the
-            pictures, the last first.
-        shares: Of the pictures, that are referred; below 1. At least one picture is kept.
-        counts: How often each picture counts, in each of d draws; NaN where none does.
+        confidence: Probability of the predicted class. Of images with equal confidence the last is deferred
+            first.
+        shares: Share of the images that is deferred; below 1. At least one image is kept.
+        weights: Of the resamples; an empty one gives NaN.
     """
     order = np.argsort(-confidence, kind="stable")
-    weights = counts[:, order].astype(np.float64)
+    weights = weights[:, order].astype(np.float64)
     kept, right = weights.cumsum(axis=1), (weights * correct[order]).cumsum(axis=1)
     wanted = np.maximum((1 - shares) * kept[:, -1:], 1) - 1e-9  # rounding must not keep one more
     place = (kept[:, None, :] < wanted[..., None]).sum(axis=2).clip(max=len(order) - 1)
@@ -140,7 +142,7 @@ def referral_curve(
 def reliability(
     outcome: Bool[np.ndarray, " n"], probs: Float[np.ndarray, " n"], num_bins: int = 10
 ) -> list[tuple[float, float, int]]:
-    """Mean probability, observed share and number of pictures in bins of equal mass, empty ones left out."""
+    """Mean probability, observed share and number of images in bins of equal mass, empty ones left out."""
     edges = np.quantile(probs, np.arange(1, num_bins) / num_bins)
     bins = np.searchsorted(edges, probs, side="right")
     return [

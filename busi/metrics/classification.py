@@ -1,8 +1,8 @@
 """How good a diagnosis is.
 
-Labels are positions in `CLASSES`, `probs` hold one column per class. `counts` say how often each picture
-counts in each of d bootstrap draws: all draws are scored at once. The scores are written out in NumPy, and
-tested against scikit-learn, because a bootstrap computes them thousands of times.
+Labels are positions in `CLASSES`, `probs` hold one column per class. `weights` say how often each image
+stands in each of d bootstrap resamples, and all resamples are scored at once. A bootstrap computes the scores
+thousands of times, so they are written out in NumPy. The tests compare them with scikit-learn.
 """
 
 import numpy as np
@@ -10,21 +10,21 @@ from jaxtyping import Bool, Float, Int, Shaped
 from scipy.special import expit
 
 from busi.core import CLASSES, MALIGNANT
-from busi.metrics.bootstrap import Counts, Values
+from busi.metrics.bootstrap import Values, Weights
 
 TINY = float(np.finfo(np.float64).eps)
 """Smallest probability whose logarithm is taken, as in scikit-learn."""
 
 
 def classification_metrics(
-    labels: Int[np.ndarray, " n"], probs: Float[np.ndarray, "n 3"], counts: Counts
+    labels: Int[np.ndarray, " n"], probs: Float[np.ndarray, "n 3"], weights: Weights
 ) -> Values:
     """Score class probabilities against the true classes.
 
     Args:
         labels: True classes.
         probs: Probabilities, rows summing to 1. The most probable class is predicted, the first of equals.
-        counts: Of the draws.
+        weights: Of the resamples.
 
     Returns:
         What `class_metrics`, `auroc_metrics` and `calibration_metrics` return.
@@ -35,102 +35,104 @@ def classification_metrics(
     if not np.isfinite(probs).all():
         raise ValueError("probs must be finite: the model that gave them has diverged")
     return {
-        **class_metrics(labels, probs.argmax(axis=1), counts),
-        **auroc_metrics(labels, probs, counts),
-        **calibration_metrics(labels, probs, counts),
+        **class_metrics(labels, probs.argmax(axis=1), weights),
+        **auroc_metrics(labels, probs, weights),
+        **calibration_metrics(labels, probs, weights),
     }
 
 
-def class_metrics(labels: Int[np.ndarray, " n"], preds: Int[np.ndarray, " n"], counts: Counts) -> Values:
+def class_metrics(labels: Int[np.ndarray, " n"], preds: Int[np.ndarray, " n"], weights: Weights) -> Values:
     """Score predicted classes.
 
     Returns:
-        In [0, 1]: `accuracy`; `recall_<class>` and its mean `balanced_accuracy`; `macro_f1`. NaN where
-        undefined: a class that has no picture has no recall, and the means over classes are NaN too, since
-        a mean over two is another quantity.
+        In [0, 1]: `accuracy`; `recall_<class>` and its mean `balanced_accuracy`; `macro_f1`. The recall of a
+        class without images is NaN. The means over classes are then NaN too, because a mean over two
+        classes is another quantity.
     """
-    truth, called = _one_hot(labels), _one_hot(preds)
-    hits, support, predicted = (_sum(counts, x) for x in (truth & called, truth, called))
+    truth, predicted = _one_hot(labels), _one_hot(preds)
+    hits, support, num_predicted = (_sum(weights, x) for x in (truth & predicted, truth, predicted))
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
         recall = hits / support
-        f1 = np.where(support > 0, 2 * hits / (support + predicted), np.nan)
+        f1 = np.where(support > 0, 2 * hits / (support + num_predicted), np.nan)
         return {
-            "accuracy": hits.sum(axis=1) / counts.sum(axis=1),
+            "accuracy": hits.sum(axis=1) / weights.sum(axis=1),
             "balanced_accuracy": recall.mean(axis=1),
             "macro_f1": f1.mean(axis=1),
             **{f"recall_{name}": recall[:, k] for k, name in enumerate(CLASSES)},
         }
 
 
-def auroc_metrics(labels: Int[np.ndarray, " n"], probs: Float[np.ndarray, "n 3"], counts: Counts) -> Values:
+def auroc_metrics(labels: Int[np.ndarray, " n"], probs: Float[np.ndarray, "n 3"], weights: Weights) -> Values:
     """`auroc_<class>`, one versus rest, and its mean `auroc`; NaN where a class or its rest is missing."""
     truth = _one_hot(labels)
-    areas = [auroc(truth[:, k], probs[:, k], counts) for k in range(len(CLASSES))]
+    areas = [auroc(truth[:, k], probs[:, k], weights) for k in range(len(CLASSES))]
     named = {f"auroc_{name}": areas[k] for k, name in enumerate(CLASSES)}
     return {**named, "auroc": np.mean(areas, axis=0)}
 
 
 def calibration_metrics(
-    labels: Int[np.ndarray, " n"], probs: Float[np.ndarray, "n 3"], counts: Counts
+    labels: Int[np.ndarray, " n"], probs: Float[np.ndarray, "n 3"], weights: Weights
 ) -> Values:
-    """How far probabilities can be taken at their word.
+    """How well probabilities agree with what is observed.
 
     Returns:
         `brier`, summed over classes (Brier, 1950), in [0, 2]; `log_loss` in nats; `calibration_error` of
         the predicted class, in [0, 1]; `calibration_slope` of malignant versus rest. NaN where undefined.
     """
     truth, probs = _one_hot(labels), probs.astype(np.float64)
-    total = counts.sum(axis=1)
+    total = weights.sum(axis=1)
     losses = np.stack([((probs - truth) ** 2).sum(axis=1), -np.log(np.maximum(probs[truth], TINY))], axis=1)
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
-        brier, log_loss = (_sum(counts, losses) / total[:, None]).T
+        brier, log_loss = (_sum(weights, losses) / total[:, None]).T
     return {
         "brier": brier,
         "log_loss": log_loss,
-        "calibration_error": calibration_error(probs.argmax(axis=1) == labels, probs.max(axis=1), counts),
-        "calibration_slope": calibration_slope(truth[:, MALIGNANT], probs[:, MALIGNANT], counts),
+        "calibration_error": calibration_error(probs.argmax(axis=1) == labels, probs.max(axis=1), weights),
+        "calibration_slope": calibration_slope(truth[:, MALIGNANT], probs[:, MALIGNANT], weights),
     }
 
 
 def auroc(
-    positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"], counts: Counts
+    positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"], weights: Weights
 ) -> Float[np.ndarray, " d"]:
     """Area under the ROC curve: the share of pairs in which the positive scores higher, ties a half.
 
     Source: Hanley and McNeil, Radiology 143, 1982. NaN where positives or negatives are missing.
     """
     order = np.argsort(scores, kind="stable")
-    ranked, positive, counts = scores[order], positive[order], counts[:, order]
-    negatives = np.pad((counts * ~positive).cumsum(axis=1), ((0, 0), (1, 0)))
-    ones, values = counts[:, positive], ranked[positive]
+    ranked, positive, weights = scores[order], positive[order], weights[:, order]
+    negatives = np.pad((weights * ~positive).cumsum(axis=1), ((0, 0), (1, 0)))
+    ones, values = weights[:, positive], ranked[positive]
     below, up_to = (negatives[:, np.searchsorted(ranked, values, side)] for side in ("left", "right"))
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
         return np.asarray((ones * (below + up_to)).sum(axis=1) / (2 * ones.sum(axis=1) * negatives[:, -1]))
 
 
 def calibration_error(
-    correct: Bool[np.ndarray, " n"], confidence: Float[np.ndarray, " n"], counts: Counts, num_bins: int = 15
+    correct: Bool[np.ndarray, " n"], confidence: Float[np.ndarray, " n"], weights: Weights, num_bins: int = 15
 ) -> Float[np.ndarray, " d"]:
     """Debiased root-mean-square calibration error of the predicted class.
 
     ``sum_b n_b / n [(conf_b - acc_b)^2 - acc_b (1 - acc_b) / (m_b - 1)]`` over bins of equal mass, floored
-    at 0, then its root (Kumar, Liang and Ma, "Verified Uncertainty Calibration", NeurIPS 2019). The second
-    term removes what chance alone puts into the first. There ``m_b`` is ``n_b``; here it is Kish's effective
-    size, the same unless pictures repeat: a bootstrap draw adds a second chance error, and with ``n_b``
-    its interval lies above the estimate. As in the authors' code, a bin of one picture adds 0. Equal
-    confidences share a bin, so that the order does not matter.
+    at 0, then its root. The second term removes what chance alone puts into the first. In the paper ``m_b``
+    is ``n_b``. Here it is Kish's effective size, which differs where images repeat: a bootstrap resample
+    adds a second chance error, and with ``n_b`` its interval would lie above the estimate. As in the
+    authors' code, a bin of one image adds 0. Equal confidences share a bin, so that the order of images does
+    not matter.
+
+    Source: Kumar, Liang and Ma, "Verified Uncertainty Calibration", NeurIPS 2019.
 
     Args:
         correct: Whether the predicted class is the true one.
         confidence: Probability of the predicted class.
-        counts: Of the draws.
+        weights: Of the resamples.
         num_bins: Number of bins, fewer where confidences are equal.
 
     Returns:
-        In [0, 1]; NaN when no bin holds two pictures.
+        In [0, 1]; NaN when no bin holds two images.
     """
-    errors = np.full(len(counts), np.nan)
-    for draw, repeats in enumerate(counts):
+    errors = np.full(len(weights), np.nan)
+    for row, repeats in enumerate(weights):
         total = int(repeats.sum())
         if not total:
             continue
@@ -143,14 +145,14 @@ def calibration_error(
         accuracy = np.bincount(bins, repeats * correct)[kept] / size[kept]
         gap = np.bincount(bins, repeats * confidence)[kept] / size[kept] - accuracy
         excess = gap**2 - accuracy * (1 - accuracy) / (effective[kept] - 1)
-        errors[draw] = np.sqrt(max((size[kept] * excess).sum() / total, 0.0))
+        errors[row] = np.sqrt(max((size[kept] * excess).sum() / total, 0.0))
     return errors
 
 
 def calibration_slope(
-    truth: Bool[np.ndarray, " n"], prob: Float[np.ndarray, " n"], counts: Counts
+    truth: Bool[np.ndarray, " n"], prob: Float[np.ndarray, " n"], weights: Weights
 ) -> Float[np.ndarray, " d"]:
-    """Slope of the unpenalised logistic regression of the outcome on the logit of its probability.
+    """Slope of the unpenalized logistic regression of the outcome on the logit of its probability.
 
     1 when calibrated, below 1 when the probabilities are too extreme (Cox, Biometrika 45, 1958; Van Calster
     et al., BMC Medicine 17, 2019). Probabilities are kept 1.2e-7 away from 0 and 1.
@@ -162,20 +164,20 @@ def calibration_slope(
     margin = float(np.finfo(np.float32).eps)  # a float32 softmax says nothing finer about its distance to 1
     prob = np.clip(prob, margin, 1 - margin)
     logit = np.log(prob) - np.log1p(-prob)
-    slopes = np.full(len(counts), np.nan)
-    overlap = np.flatnonzero(_overlap(truth, logit, counts))
+    slopes = np.full(len(weights), np.nan)
+    overlap = np.flatnonzero(_overlap(truth, logit, weights))
     if not overlap.size:
         return slopes
     design = np.stack([np.ones_like(logit), (logit - logit.mean()) / logit.std()], axis=1)
-    squares = np.stack([design[:, 0], design[:, 1], design[:, 1] ** 2], axis=1)
-    weights, beta = counts[overlap].astype(np.float64), np.zeros((len(overlap), 2))
+    powers = np.stack([design[:, 0], design[:, 1], design[:, 1] ** 2], axis=1)
+    weights, beta = weights[overlap].astype(np.float64), np.zeros((len(overlap), 2))
     for _ in range(50):
         fitted = expit(beta @ design.T)
         gradient = (weights * (truth - fitted)) @ design
         if np.abs(gradient).max() < 1e-8:
             break
-        a, b, c = ((weights * fitted * (1 - fitted)) @ squares).T
-        with np.errstate(all="ignore"):  # a draw that diverges ends as NaN
+        a, b, c = ((weights * fitted * (1 - fitted)) @ powers).T
+        with np.errstate(all="ignore"):  # a resample that diverges ends as NaN
             step = np.stack(
                 [c * gradient[:, 0] - b * gradient[:, 1], a * gradient[:, 1] - b * gradient[:, 0]]
             )
@@ -184,74 +186,23 @@ def calibration_slope(
     return slopes
 
 
-def operating_points(
-    val_labels: Int[np.ndarray, " v"],
-    val_probs: Float[np.ndarray, "v 3"],
-    test_labels: Int[np.ndarray, " t"],
-    test_probs: Float[np.ndarray, "t 3"],
-) -> dict[str, float | None]:
-    """Set thresholds for malignant versus rest on validation, and measure what they achieve on test.
-
-    A picture is called malignant when its probability is at least the threshold. Candidates are the
-    probabilities seen in validation and one just above them, so tied pictures are never parted. Of those
-    that reach the target on validation, the one with the best other value is taken; of equals, the one
-    with the best targeted value.
-
-    Returns:
-        For each T of `specificity_90`, `sensitivity_90` and `sensitivity_95`: `threshold_at_T`, and
-        `sensitivity_at_T` and `specificity_at_T` on test. None for a rate without test pictures, and for
-        all if validation lacks malignant pictures or others.
-    """
-    val, test = (probs[:, MALIGNANT].astype(np.float64) for probs in (val_probs, test_probs))
-    candidates = np.append(np.unique(val), np.nextafter(val.max(initial=0.0), np.inf))
-    reached = dict(zip(("sensitivity", "specificity"), _rates(val_labels, val, candidates), strict=True))
-    achieved = np.stack([candidates, *_rates(test_labels, test, candidates)])
-    if np.isnan([*reached.values()]).any():
-        achieved[:] = np.nan
-    values = {}
-    for target, other, level in (
-        ("specificity", "sensitivity", 0.90),
-        ("sensitivity", "specificity", 0.90),
-        ("sensitivity", "specificity", 0.95),
-    ):
-        best = np.lexsort((reached[target], reached[other], reached[target] >= level))[-1]
-        for k, name in enumerate(("threshold", "sensitivity", "specificity")):
-            values[f"{name}_at_{target}_{round(100 * level)}"] = achieved[k, best]
-    return _undefined_as_none(values)
-
-
-def _rates(
-    labels: Int[np.ndarray, " n"], scores: Float[np.ndarray, " n"], thresholds: Float[np.ndarray, " k"]
-) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-    """Sensitivity and specificity of ``score >= threshold`` for malignant; NaN without pictures."""
-    positive, negative = np.sort(scores[labels == MALIGNANT]), np.sort(scores[labels != MALIGNANT])
-    with np.errstate(invalid="ignore"):  # counts are divided once, so that 27 of 30 is exactly 0.9
-        sensitivity = (len(positive) - np.searchsorted(positive, thresholds)) / np.float64(len(positive))
-        specificity = np.searchsorted(negative, thresholds) / np.float64(len(negative))
-    return sensitivity, specificity
-
-
 def _one_hot(labels: Int[np.ndarray, " n"]) -> Bool[np.ndarray, "n 3"]:
     return np.asarray(labels[:, None] == np.arange(len(CLASSES)))
 
 
-def _sum(counts: Counts, values: Shaped[np.ndarray, "n k"]) -> Float[np.ndarray, "d k"]:
+def _sum(weights: Weights, values: Shaped[np.ndarray, "n k"]) -> Float[np.ndarray, "d k"]:
     # Floating-point products are many times faster than those of integers.
-    return counts.astype(np.float64) @ values.astype(np.float64)
+    return weights.astype(np.float64) @ values.astype(np.float64)
 
 
 def _overlap(
-    truth: Bool[np.ndarray, " n"], logit: Float[np.ndarray, " n"], counts: Counts
+    truth: Bool[np.ndarray, " n"], logit: Float[np.ndarray, " n"], weights: Weights
 ) -> Bool[np.ndarray, " d"]:
     """Whether both outcomes are there, and no threshold separates them."""
     ranges = []
     for side in (truth, ~truth):
-        there = counts[:, side] > 0
+        there = weights[:, side] > 0
         lowest = np.where(there, logit[side], np.inf).min(axis=1, initial=np.inf)
         ranges.append((lowest, np.where(there, logit[side], -np.inf).max(axis=1, initial=-np.inf)))
     (low, high), (other_low, other_high) = ranges
     return np.asarray((high > other_low) & (other_high > low))
-
-
-def _undefined_as_none(values: dict[str, float]) -> dict[str, float | None]:
-    return {name: float(value) if np.isfinite(value) else None for name, value in values.items()}

@@ -1,6 +1,6 @@
-"""How well a predicted mask agrees with the annotation: numbers per picture, and their averages.
+"""How well a predicted mask agrees with the annotation: metrics of single images, and their averages.
 
-Everything here is measured on masks at the size of the original picture. BUSI states no pixel spacing,
+Everything here is measured on masks at the size of the original image. BUSI states no pixel spacing,
 so distances are in pixels.
 """
 
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Shaped
 from scipy.ndimage import distance_transform_edt
 
 from busi.core import BENIGN, MALIGNANT
-from busi.metrics.bootstrap import Counts, Values, mean_of
+from busi.metrics.bootstrap import Values, Weights, mean_of
 
 
 def dice(pred: Bool[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> float:
@@ -23,7 +23,7 @@ def dice(pred: Bool[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> float:
         mask: Annotation.
 
     Returns:
-        Between 0 and 1; 1 when both are empty, for the prediction is then right everywhere.
+        Between 0 and 1; 1 when both are empty: the prediction is then right everywhere.
     """
     total = np.count_nonzero(pred) + np.count_nonzero(mask)
     return 2 * np.count_nonzero(pred & mask) / total if total else 1.0
@@ -50,21 +50,21 @@ def hd95(pred: Bool[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> float:
     distances from the pixels of one boundary to the other boundary: the partial Hausdorff distance of
     Huttenlocher, Klanderman and Rucklidge (IEEE TPAMI 15, 1993), as MONAI computes it. MedPy pools the
     two sets of distances before it takes the percentile, which gives smaller values. A boundary pixel
-    lies in the mask and has a 4-neighbour that does not, or that is off the picture.
+    lies in the mask and has a 4-neighbor that does not, or that is off the image.
 
     Args:
         pred: Predicted mask.
         mask: Annotation.
 
     Returns:
-        Pixels, at least 0. The picture's diagonal when only `pred` is empty, so that predicting nothing
-        is not rewarded; NaN when `mask` is empty, since there is nothing to measure from.
+        Pixels, at least 0. The image's diagonal when only `pred` is empty, so that predicting nothing is
+        not rewarded. NaN when `mask` is empty: there is nothing to measure from.
     """
     if not mask.any():
         return float("nan")
     if not pred.any():
         return float(np.hypot(*mask.shape))
-    # Both boundaries lie in the bounding box of the union: the rest of the picture only costs time.
+    # Both boundaries lie in the bounding box of the union: the rest of the image only costs time.
     left, top, width, height = cv2.boundingRect((pred | mask).view(np.uint8))
     box = np.s_[top : top + height, left : left + width]
     edge_pred, edge_mask = _boundary(pred[box]), _boundary(mask[box])
@@ -73,23 +73,23 @@ def hd95(pred: Bool[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> float:
     return float(max(to_mask, to_pred))
 
 
-def segmentation_metrics(columns: Mapping[str, Shaped[np.ndarray, " n"]], counts: Counts) -> Values:
-    """Average the per-picture numbers of a set of annotated pictures.
+def segmentation_metrics(columns: Mapping[str, Shaped[np.ndarray, " n"]], weights: Weights) -> Values:
+    """Average the metrics of single images over a set of annotated images.
 
-    False masks on normal pictures and lesions missed altogether stand side by side: either alone can be
-    bought with the other. `dice_all` depends on the share of normal pictures in the set; `dice` does not.
+    A model can trade false masks on normal images against missed lesions, so both rates are given. `dice_all`
+    depends on the share of normal images in the set; `dice` does not.
 
     Args:
         columns: Of equal length, by name: `label` (position in `CLASSES`); `dice`, `iou` and `hd95` as the
             functions here give them; `area` and `pred_area`, the annotated and the predicted pixels.
-            Other columns are ignored. Pictures that nobody annotated do not belong here.
-        counts: How often each picture counts, in each of d draws.
+            Other columns are ignored. Every image must have been annotated.
+        weights: How often each image stands in each of d resamples.
 
     Returns:
-        `dice`, `iou`, `hd95` (pixels) over the pictures with a lesion (`area > 0`); `dice_benign` and
-        `dice_malignant`, the same by class; `dice_all` over all pictures; `normal_fp_rate`, the share of
-        pictures without a lesion that get any mask; `lesion_miss_rate`, the share of pictures with a
-        lesion whose predicted mask does not touch it. NaN where no picture counts.
+        `dice`, `iou`, `hd95` (pixels) over the images with a lesion (`area > 0`); `dice_benign` and
+        `dice_malignant`, the same by class; `dice_all` over all images; `normal_fp_rate`, the share of
+        images without a lesion that get any mask; `lesion_miss_rate`, the share of images with a
+        lesion whose predicted mask does not touch it. NaN where a resample has no such image.
     """
     label, scores = columns["label"], columns["dice"]
     lesion = columns["area"] > 0
@@ -103,12 +103,12 @@ def segmentation_metrics(columns: Mapping[str, Shaped[np.ndarray, " n"]], counts
         "normal_fp_rate": (columns["pred_area"] > 0, ~lesion),
         "lesion_miss_rate": (scores == 0, lesion),
     }
-    return {name: mean_of(values, kept, counts) for name, (values, kept) in parts.items()}
+    return {name: mean_of(values, kept, weights) for name, (values, kept) in parts.items()}
 
 
 def _boundary(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    # OpenCV's default border never erodes; a zero border makes the picture's edge part of the boundary.
+    # OpenCV's default border never erodes; a zero border makes the image's edge part of the boundary.
     inner = cv2.erode(mask.astype(np.uint8), cross, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     return mask & ~inner.astype(np.bool_)
 

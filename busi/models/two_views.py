@@ -1,4 +1,4 @@
-"""A classifier that looks twice: at the whole picture, and closely at what lies around the guide."""
+"""A classifier that looks twice: at the whole image, and closely at what lies around the guide."""
 
 import timm
 import torch
@@ -11,18 +11,18 @@ from busi.core import CLASSES, InputError
 NUM_SHAPES = 9
 """Numbers that `describe_shape` gives."""
 NOTHING = 1e-4
-"""Guide that is added to every pixel: where there is no other, the place is the whole picture."""
+"""Guide that is added to every pixel: where there is no other, the place is the whole image."""
 
 
 class TwoViews(nn.Module):
-    """A timm network that sees picture and guide twice, whole and around the guide, at one size.
+    """A timm network that sees image and guide twice, whole and around the guide, at one size.
 
-    So it sees a lesion at several times the resolution that its cost would allow for the whole picture. The
+    So it sees a lesion at several times the resolution that its cost would allow for the whole image. The
     last layer reads the features of both views and the shape of the guide.
 
     Args:
         encoder: Name of the timm network, which both views share.
-        view_size: Side of each view in pixels, a multiple of 32; the picture should be larger.
+        view_size: Side of each view in pixels, a multiple of 32; the image should be larger.
         dropout: Chance of a feature to be dropped before the last layer.
 
     Raises:
@@ -51,33 +51,33 @@ class TwoViews(nn.Module):
 
 
 def find_place(guide: Float[Tensor, "b 1 h w"]) -> tuple[Float[Tensor, "b 2"], Float[Tensor, "b 2 2"]]:
-    """Centre (x, y) and covariance of the guide, in units of the picture's sides, from 0 to 1."""
+    """Center (x, y) and covariance of the guide, in units of the image's sides, from 0 to 1."""
     weights = guide[:, 0] + NOTHING
     weights = weights / weights.sum(dim=(1, 2), keepdim=True)
     x, y = ((torch.arange(n, device=guide.device) + 0.5) / n for n in (guide.shape[3], guide.shape[2]))
     along_x, along_y = weights.sum(dim=1), weights.sum(dim=2)
-    centre = torch.stack([(along_x * x).sum(dim=1), (along_y * y).sum(dim=1)], dim=1)
-    dx, dy = x - centre[:, :1], y - centre[:, 1:]
+    center = torch.stack([(along_x * x).sum(dim=1), (along_y * y).sum(dim=1)], dim=1)
+    dx, dy = x - center[:, :1], y - center[:, 1:]
     xx, yy = (along_x * dx.square()).sum(dim=1), (along_y * dy.square()).sum(dim=1)
     xy = (weights * dy[:, :, None] * dx[:, None, :]).sum(dim=(1, 2))
-    return centre, torch.stack([xx, xy, xy, yy], dim=1).reshape(-1, 2, 2)
+    return center, torch.stack([xx, xy, xy, yy], dim=1).reshape(-1, 2, 2)
 
 
 def look_closer(
     both: Float[Tensor, "b c h w"], guide: Float[Tensor, "b 1 h w"], view_size: int
 ) -> Float[Tensor, "b c {view_size} {view_size}"]:
-    """Cut a square around the guide, twice as wide as an ellipse of its spread; black beyond the picture.
+    """Cut a square around the guide, twice as wide as an ellipse of its spread; black beyond the image.
 
-    It is at least a quarter of the picture wide, and at most the whole: so where the guide is empty or
+    It is at least a quarter of the image wide, and at most the whole: so where the guide is empty or
     scattered.
     """
-    centre, covariance = find_place(guide)
+    center, covariance = find_place(guide)
     # An even ellipse has half axes of two standard deviations.
     spread = covariance.diagonal(dim1=1, dim2=2).amax(dim=1).sqrt()
     half = (4 * spread).clamp(0.125, 0.5)[:, None]
     steps = (torch.arange(view_size, device=both.device) + 0.5) / view_size * 2 - 1
     # grid_sample counts from -1 to 1.
-    x, y = ((2 * centre[:, k : k + 1] - 1) + 2 * half * steps for k in (0, 1))
+    x, y = ((2 * center[:, k : k + 1] - 1) + 2 * half * steps for k in (0, 1))
     size = (-1, view_size, view_size)
     grid = torch.stack([x[:, None, :].expand(size), y[:, :, None].expand(size)], dim=3)
     return grid_sample(both, grid.to(both.dtype), mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -90,7 +90,7 @@ def describe_shape(guide: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 9"]:
     orientation (taller than wide, tilt), evenness (1 for an ellipse, less the more the outline is broken),
     and depth.
     """
-    centre, covariance = find_place(guide)
+    center, covariance = find_place(guide)
     share = guide.mean(dim=(1, 2, 3))
     xx, yy, xy = covariance[:, 0, 0], covariance[:, 1, 1], covariance[:, 0, 1]
     doubt = (guide * (1 - guide)).mean(dim=(1, 2, 3)) / share.clamp(min=NOTHING)
@@ -105,7 +105,7 @@ def describe_shape(guide: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 9"]:
             (yy / xx.clamp(min=1e-8)).clamp(1e-3, 1e3).log(),
             xy / (xx * yy).clamp(min=1e-10).sqrt(),
             share / ellipse,
-            centre[:, 1],
+            center[:, 1],
         ],
         dim=1,
     )

@@ -1,7 +1,5 @@
 from .base import StageModule as StageModule
 from .classification import ClsModule as ClsModule
-from .classification import balanced_weights as balanced_weights
-from .classification import prior_correction as prior_correction
 from .losses import BCEDiceLoss as BCEDiceLoss
 from .losses import CrossEntropyLoss as CrossEntropyLoss
 from .losses import FocalLoss as FocalLoss

@@ -1,4 +1,4 @@
-"""Stage two: a network that tells normal, benign and malignant from a picture and its guide."""
+"""Stage two: a network that tells normal, benign and malignant from an image and its guide."""
 
 from collections.abc import Sequence
 
@@ -8,61 +8,46 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
 
-from busi.core import CLASSES, Batch
-from busi.modules.base import MakeOptimizer, MakeScheduler, StageModule
-
-
-def prior_correction(class_counts: Sequence[int]) -> list[float]:
-    """What to add to the logits of a network that was trained with classes balanced.
-
-    Balanced training estimates p(class | picture) under equal priors; adding the log of the prior,
-    relative to the equal one, gives it under the prior of the training set. An absent class gets 0.
-
-    Source: Saerens, Latinne, Decaestecker, "Adjusting the outputs of a classifier to new a priori
-    probabilities", Neural Computation 14 (2002), equation 2.4.
-    """
-    counts = torch.tensor(list(class_counts), dtype=torch.float64)
-    prior = counts / counts.sum() * (counts > 0).sum()
-    return torch.where(counts > 0, prior.clamp(min=1e-12).log(), 0.0).tolist()
-
-
-def balanced_weights(class_counts: Sequence[int]) -> list[float]:
-    """Weights under which every class that is present has the same share of the loss; mean 1."""
-    counts = torch.tensor(list(class_counts), dtype=torch.float64)
-    present = (counts > 0).sum()
-    return torch.where(counts > 0, counts.sum() / (present * counts.clamp(min=1)), 0.0).tolist()
+from busi.core import CLASSES, Batch, Config
+from busi.modules.base import MakeOptimizer, MakeScheduler, StageModule, build_arguments
+from busi.modules.losses import CrossEntropyLoss
 
 
 class ClsModule(StageModule):
-    """Classifies a picture with the help of a guide, the mask that it is given.
+    """Classifies an image with the help of a guide, the mask that is its second input channel.
 
-    The segmentation network is carried along, frozen, so that one checkpoint turns a picture into
-    mask and diagnosis.
+    The segmentation network is carried along, frozen, so that one checkpoint turns an image into
+    mask and diagnosis. Each part is an object, a config of one (`busi.core.Config`), or left to its default.
 
     Args:
-        network: Picture and guide (b, 1, h, w) in [0, 1] -> logits (b, 3).
-        loss: Of logits, labels and class weights.
-        optimizer: See `StageModule`.
-        scheduler: See `StageModule`.
-        monitor: See `StageModule`.
+        network: Image and guide (b, 1, h, w) in [0, 1] -> logits (b, 3), e.g.
+            `busi.models.guided_classifier`.
+        loss: Of logits, labels and class weights; cross-entropy by default.
+        optimizer: See `SegModule`.
+        scheduler: See `SegModule`.
+        monitor: See `SegModule`.
         segmenter: The network that predicts guides; None where the guide is not predicted.
-        class_weights: Weight of each class in the loss.
+        class_weights: Weight of each class in the loss; see `BUSIDataModule.class_balance`.
         logit_correction: Added to the network's logits to give those of the data's own prior.
+
+    Raises:
+        InputError: See `build_arguments`.
     """
 
+    default_loss = CrossEntropyLoss
     class_weights: Tensor
     logit_correction: Tensor
 
     def __init__(
         self,
-        network: nn.Module,
-        loss: nn.Module,
-        optimizer: MakeOptimizer,
-        scheduler: MakeScheduler,
-        monitor: str,
-        segmenter: nn.Module | None,
-        class_weights: Sequence[float],
-        logit_correction: Sequence[float],
+        network: nn.Module | Config | None = None,
+        loss: nn.Module | Config | None = None,
+        optimizer: MakeOptimizer | Config | None = None,
+        scheduler: MakeScheduler | Config | None = None,
+        monitor: str = "val/auroc",
+        segmenter: nn.Module | Config | None = None,
+        class_weights: Sequence[float] = (1.0, 1.0, 1.0),
+        logit_correction: Sequence[float] = (0.0, 0.0, 0.0),
     ) -> None:
         num_classes = len(CLASSES)
         metrics = MetricCollection(
@@ -73,8 +58,21 @@ class ClsModule(StageModule):
             },
             compute_groups=False,
         )
-        super().__init__(network, loss, optimizer, scheduler, monitor, metrics)
-        self.segmenter = None if segmenter is None else segmenter.requires_grad_(False).eval()
+        arguments = build_arguments(
+            {
+                "network": network,
+                "loss": loss,
+                "optimizer": optimizer,
+                "scheduler": scheduler,
+                "monitor": monitor,
+                "segmenter": segmenter,
+                "class_weights": class_weights,
+                "logit_correction": logit_correction,
+            }
+        )
+        super().__init__(metrics, arguments)
+        frozen: nn.Module | None = arguments["segmenter"]
+        self.segmenter = None if frozen is None else frozen.requires_grad_(False).eval()
         self.register_buffer("class_weights", torch.tensor(list(class_weights), dtype=torch.float32))
         self.register_buffer("logit_correction", torch.tensor(list(logit_correction), dtype=torch.float32))
 

@@ -8,10 +8,10 @@ from torch.nn import functional
 def soft_dice(
     probs: Float[Tensor, "b 1 h w"], mask: Float[Tensor, "b 1 h w"], smooth: float
 ) -> Float[Tensor, " b"]:
-    """Soft Dice of each picture, [0, 1].
+    """Soft Dice of each image, [0, 1].
 
     `smooth` pixels are added to overlap and sum alike: an empty annotation gives `smooth` / (`smooth`
-    + predicted area), so that a false mask on a normal picture costs and an empty prediction is 1.
+    + predicted area), so that a false mask on a normal image costs and an empty prediction is 1.
 
     Source: Milletari, Navab, Ahmadi, "V-Net", 3DV 2016, with the linear denominator.
     """
@@ -21,7 +21,7 @@ def soft_dice(
 
 
 class BCEDiceLoss(nn.Module):
-    """Binary cross-entropy plus one minus the soft Dice of each picture, averaged over the batch.
+    """Binary cross-entropy plus one minus the soft Dice of each image, averaged over the batch.
 
     Args:
         dice_weight: Weight of the Dice term; cross-entropy has the rest, in [0, 1].
@@ -50,11 +50,11 @@ class BCEDiceLoss(nn.Module):
 
 
 class FocalTverskyLoss(nn.Module):
-    """Focal Tversky loss of each picture, averaged over the batch: missed pixels cost more than false ones.
+    """Focal Tversky loss of each image, averaged over the batch: missed pixels cost more than false ones.
 
     Args:
         miss_weight: Weight of lesion pixels that are missed; falsely marked ones have the rest, in [0, 1].
-        gamma: Exponent; below 1 it favours pictures that are almost right, as the source does with 3/4.
+        gamma: Exponent; below 1 it favors images that are almost right, as the source does with 3/4.
         smooth: As in `soft_dice`, in pixels, above 0.
 
     Source: Abraham, Khan, "A novel focal Tversky loss function with improved attention U-Net for lesion
@@ -103,7 +103,7 @@ class CrossEntropyLoss(nn.Module):
 
 
 class FocalLoss(nn.Module):
-    """Cross-entropy that counts well-classified pictures less.
+    """Cross-entropy that counts well-classified images less.
 
     Args:
         gamma: At least 0; 0 gives cross-entropy.

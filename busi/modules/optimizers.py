@@ -1,4 +1,4 @@
-"""Optimisers and schedules that torch has no constructor for."""
+"""Optimizers and schedules that torch has no constructor for."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -40,7 +40,7 @@ def adamw_slow_encoder(
 
 
 def one_cycle(optimizer: Optimizer, num_epochs: int, warmup: float) -> OneCycleLR:
-    """One rise to the optimiser's own learning rates and one long fall, stepped once an epoch.
+    """One rise to the optimizer's own learning rates and one long fall, stepped once an epoch.
 
     Args:
         optimizer: Each of its parameter groups keeps its own peak.

@@ -1,26 +1,27 @@
-"""Stage one: a network that marks the lesion in a picture."""
+"""Stage one: a network that marks the lesion in an image."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
-from busi.core import Batch
-from busi.modules.base import MakeOptimizer, MakeScheduler, StageModule
+from busi.core import Batch, Config, InputError
+from busi.modules.base import MakeOptimizer, MakeScheduler, StageModule, build_arguments
+from busi.modules.losses import BCEDiceLoss
 
 
 def dice_per_image(pred: Float[Tensor, "b 1 h w"], mask: Float[Tensor, "b 1 h w"]) -> Float[Tensor, " b"]:
-    """Dice of {0, 1} masks, picture by picture; 1 where both are empty."""
+    """Dice of {0, 1} masks, image by image; 1 where both are empty."""
     overlap = (pred * mask).sum(dim=(1, 2, 3))
     total = (pred + mask).sum(dim=(1, 2, 3))
     return torch.where(total > 0, 2 * overlap / total.clamp(min=1), torch.ones_like(total))
 
 
 class MeanDice(Metric):
-    """Mean Dice of pictures at network size.
+    """Mean Dice of images at network size.
 
     Args:
-        lesions_only: Leave out pictures whose annotation is empty.
+        lesions_only: Leave out images whose annotation is empty.
         threshold: Probability from which a pixel is lesion.
     """
 
@@ -42,29 +43,36 @@ class MeanDice(Metric):
         self.count += counted.sum()
 
     def compute(self) -> Tensor:
-        """Mean over the pictures so far; 0 without any (a NaN would end early stopping)."""
+        """Mean over the images so far; 0 without any (a NaN would end early stopping)."""
         return (self.total / self.count.clamp(min=1)).float()
 
 
 class SegModule(StageModule):
     """Predicts the lesion mask.
 
+    Each part is an object, a config of one (`busi.core.Config`), or left to its default.
+
     Args:
-        network: Picture (b, 1, h, w) in [0, 1] -> logits (b, 1, h, w).
-        loss: Of logits and annotation.
-        optimizer: See `StageModule`.
-        scheduler: See `StageModule`.
-        monitor: See `StageModule`.
+        network: Image (b, 1, h, w) in [0, 1] -> logits (b, 1, h, w), e.g. `busi.models.unet`.
+        loss: Of logits and annotation; BCE + Dice by default.
+        optimizer: Makes the optimizer of the named parameters that need a gradient; AdamW by default.
+        scheduler: Makes the learning-rate schedule; none by default.
+        monitor: The validation metric that a schedule may follow.
         threshold: Probability from which a pixel is lesion.
+
+    Raises:
+        InputError: See `build_arguments`.
     """
+
+    default_loss = BCEDiceLoss
 
     def __init__(
         self,
-        network: nn.Module,
-        loss: nn.Module,
-        optimizer: MakeOptimizer,
-        scheduler: MakeScheduler,
-        monitor: str,
+        network: nn.Module | Config | None = None,
+        loss: nn.Module | Config | None = None,
+        optimizer: MakeOptimizer | Config | None = None,
+        scheduler: MakeScheduler | Config | None = None,
+        monitor: str = "val/dice_net",
         threshold: float = 0.5,
     ) -> None:
         metrics = MetricCollection(
@@ -74,8 +82,28 @@ class SegModule(StageModule):
             },
             compute_groups=False,
         )
-        super().__init__(network, loss, optimizer, scheduler, monitor, metrics)
+        arguments = {
+            "network": network,
+            "loss": loss,
+            "optimizer": optimizer,
+            "scheduler": scheduler,
+            "monitor": monitor,
+            "threshold": threshold,
+        }
+        super().__init__(metrics, build_arguments(arguments))
         self.threshold = threshold
+
+    def check_data(self, data: object) -> None:
+        """Refuse lesions that nobody annotated: their empty masks would be learned as the truth.
+
+        Raises:
+            InputError: If a data module has some.
+        """
+        if unannotated := getattr(data, "unannotated", None):
+            raise InputError(
+                f"{len(unannotated)} lesions have no annotation (e.g. {', '.join(unannotated[:3])}): leave "
+                "them out with data.need_masks=true"
+            )
 
     def forward(self, image: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
         """Logits of the lesion."""

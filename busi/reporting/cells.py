@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from busi.figures import Table
 from busi.metrics import Estimates, defined
 
-Facts = dict[str, object]
-"""What ``report.json`` holds."""
+JsonObject = dict[str, object]
+"""A part of ``report.json``."""
 
 DIGITS = {"hd95": 1}
-"""Decimals of numbers that are no shares."""
+"""Decimals of metrics that have not three."""
 
 
 def cell(name: str, estimates: Estimates) -> str:
-    """``0.788 [0.734, 0.834]`` in one line; a dash where the number is undefined."""
+    """``0.788 [0.734, 0.834]`` in one line; a dash where the metric is undefined."""
     value, low, high = estimates[name]
     digits = DIGITS.get(name, 3)
     if defined(value) is None:
@@ -22,7 +22,7 @@ def cell(name: str, estimates: Estimates) -> str:
     return f"{value:.{digits}f}{interval}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def facts(estimates: Estimates) -> Facts:
+def to_json(estimates: Estimates) -> JsonObject:
     """Name -> value, low and high; null where undefined."""
     return {
         name: {key: defined(x) for key, x in estimates[name]._asdict().items()} for name in estimates.columns
@@ -30,14 +30,14 @@ def facts(estimates: Estimates) -> Facts:
 
 
 def estimate_table(names: Mapping[str, str], columns: Mapping[str, Estimates], caption: str) -> Table:
-    """Numbers as rows, whose they are as columns.
+    """A table with a row for each metric.
 
     Args:
-        names: Name of the number -> what the row is called.
-        columns: What the column is called -> numbers.
+        names: Name of a metric -> title of its row.
+        columns: Title of a column -> its estimates.
         caption: Of the table.
     """
     rows = [
-        [words, *(cell(name, estimates) for estimates in columns.values())] for name, words in names.items()
+        [title, *(cell(name, estimates) for estimates in columns.values())] for name, title in names.items()
     ]
     return Table(["", *columns], rows, caption)

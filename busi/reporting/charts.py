@@ -1,6 +1,6 @@
-"""The curves of a report: ranking, reliability, and what decisions are worth.
+"""The figures of a report: ROC, reliability, decision curve, lesion sizes and examples.
 
-Colours are those of Okabe and Ito, which colour-blind readers can tell apart.
+The colors are those of Okabe and Ito, which color-blind readers can tell apart.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,31 +12,32 @@ from matplotlib.figure import Figure
 from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from busi.core import CLASSES, MALIGNANT
+from busi.core import BENIGN, CLASSES, MALIGNANT
 from busi.figures import ANNOTATION, PREDICTION, Overlay, draw_contour
-from busi.metrics import net_benefit, referral_curve, reliability
-from busi.reporting.pooling import Judged
+from busi.metrics import net_benefit, reliability, selective_accuracy
+from busi.reporting.pooling import Scored
 
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
+COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
 GRID = np.linspace(0, 1, 101)
+"""False-positive rates and recalls at which curves are averaged."""
 THRESHOLDS = np.linspace(0.01, 0.6, 60)
-"""Of the decision curve: nobody leaves a lesion alone that is malignant with more than 0.6."""
-REFERRED = np.linspace(0, 0.8, 81)
-"""Shares of the pictures, of the referral curve."""
+"""Threshold probabilities of the decision curve; nobody waits for more than 0.6 before acting on a lesion."""
+SHARES = np.linspace(0, 0.8, 81)
+"""Shares of deferred images, of the selective-prediction curve."""
 
 
-def draw_ranking(curves: Mapping[str, Sequence[tuple[Judged, int]]]) -> Figure:
-    """ROC and precision-recall curves, one versus rest, averaged over folds and seeds.
+def draw_ranking(curves: Mapping[str, Sequence[tuple[Scored, int]]]) -> Figure:
+    """Draw ROC and precision-recall curves, one versus rest, averaged over folds and seeds.
 
     Args:
-        curves: Name -> the seeds of an arm, each with the class that is told from the rest.
+        curves: Name of a curve -> the seeds of a guide, each with the class that is told from the rest.
     """
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for (name, seeds), colour in zip(curves.items(), COLOURS, strict=False):
+    for (name, seeds), color in zip(curves.items(), COLORS, strict=False):
         folds = [(one.labels[i] == k, one.probs[i, k]) for one, k in seeds for i in _folds(one)]
-        left.plot(GRID, np.mean([_roc(*fold) for fold in folds], axis=0), color=colour, label=name)
-        right.plot(GRID, np.mean([_precision(*fold) for fold in folds], axis=0), color=colour, label=name)
+        left.plot(GRID, np.mean([_roc(*fold) for fold in folds], axis=0), color=color, label=name)
+        right.plot(GRID, np.mean([_precision(*fold) for fold in folds], axis=0), color=color, label=name)
     left.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle="--")
     left.set(xlabel="1 - specificity", ylabel="sensitivity", title="ROC")
     right.set(xlabel="recall", ylabel="precision", title="precision and recall")
@@ -46,49 +47,50 @@ def draw_ranking(curves: Mapping[str, Sequence[tuple[Judged, int]]]) -> Figure:
     return figure
 
 
-def draw_reliability(seeds: Sequence[Judged]) -> Figure:
-    """Stated probability of malignant against observed share, before and after the temperature."""
+def draw_reliability(seeds: Sequence[Scored]) -> Figure:
+    """Draw the share of malignant against its probability, before and after the temperature."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     axes = figure.subplots(1, 2)
     outcome = np.concatenate([one.labels == MALIGNANT for one in seeds])
-    for axis, title, stated in zip(
+    for axis, title, probs in zip(
         axes,
-        ("as the networks state it", "after the temperature of each validation fold"),
+        ("before the temperature", "after the temperature of each validation fold"),
         ([one.raw for one in seeds], [one.probs for one in seeds]),
         strict=True,
     ):
-        bins = np.array(reliability(outcome, np.concatenate(stated)[:, MALIGNANT]))
+        bins = np.array(reliability(outcome, np.concatenate(probs)[:, MALIGNANT]))
+        # The seeds see the same images, so they do not add to the number of images.
         limits = [_wilson(share, number / len(seeds)) for _, share, number in bins]
         error = np.abs(np.transpose(limits) - bins[:, 1])
         axis.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle="--")
-        axis.errorbar(bins[:, 0], bins[:, 1], yerr=error, fmt="o", color=COLOURS[0], capsize=2)
+        axis.errorbar(bins[:, 0], bins[:, 1], yerr=error, fmt="o", color=COLORS[0], capsize=2)
         axis.set(xlabel="probability of malignant, mean of a tenth", ylabel="share malignant", title=title)
         _unit_square(axis)
     return figure
 
 
-def draw_decisions(seeds: Sequence[Judged]) -> Figure:
-    """Decision curve of acting on malignant, and accuracy when the least certain pictures are referred."""
+def draw_decision_curve(seeds: Sequence[Scored]) -> Figure:
+    """Draw net benefit of acting on malignant, and accuracy when the least certain images are deferred."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     positive = seeds[0].labels == MALIGNANT
     once = np.ones((1, len(positive)), np.int64)
     benefits = [net_benefit(positive, one.probs[:, MALIGNANT], THRESHOLDS, once)[0] for one in seeds]
     everyone = net_benefit(positive, np.ones(len(positive)), THRESHOLDS, once)[0]
-    left.plot(THRESHOLDS, np.mean(benefits, axis=0), color=COLOURS[0], label="the model")
-    left.plot(THRESHOLDS, everyone, color=COLOURS[1], linestyle="--", label="act on everyone")
+    left.plot(THRESHOLDS, np.mean(benefits, axis=0), color=COLORS[0], label="the model")
+    left.plot(THRESHOLDS, everyone, color=COLORS[1], linestyle="--", label="act on everyone")
     left.axhline(0, color="#999999", linewidth=0.8, label="act on nobody")
     left.set(xlabel="threshold probability", ylabel="net benefit", title="decision curve, malignant")
     left.set_ylim(-0.05, 1.1 * max(positive.mean(), 0.1))
     left.legend()
     accuracies = [
-        referral_curve(one.correct[here], one.probs[here].max(axis=1), REFERRED, once[:, here])[0]
+        selective_accuracy(one.correct[here], one.probs[here].max(axis=1), SHARES, once[:, here])[0]
         for one in seeds
         for here in _folds(one)
     ]
-    right.plot(REFERRED, np.mean(accuracies, axis=0), color=COLOURS[0])
-    right.set(xlabel="share of each fold referred to a person, least certain first")
-    right.set(ylabel="accuracy on the rest", title="referral", xlim=(0, 0.8))
+    right.plot(SHARES, np.mean(accuracies, axis=0), color=COLORS[0])
+    right.set(xlabel="share of each fold deferred to a person, least certain first")
+    right.set(ylabel="accuracy on the rest", title="selective prediction", xlim=(0, 0.8))
     for axis in (left, right):
         axis.grid(color="#eeeeee")
     return figure
@@ -97,22 +99,22 @@ def draw_decisions(seeds: Sequence[Judged]) -> Figure:
 def draw_sizes(
     share: Float[np.ndarray, " n"], dice: Float[np.ndarray, " n"], label: Int[np.ndarray, " n"]
 ) -> Figure:
-    """Dice of each lesion against its size, and the median of neighbours.
+    """Draw the Dice of each lesion against its size, and the medians of ten size classes.
 
     Args:
-        share: Of the picture that the lesion covers.
-        dice: Of its mask.
+        share: Share of the image that the lesion covers.
+        dice: Of the predicted mask.
         label: Benign or malignant.
     """
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axis = figure.subplots()
-    for k, colour in zip((1, 2), COLOURS, strict=False):
-        axis.scatter(share[label == k], dice[label == k], s=9, alpha=0.6, color=colour, label=CLASSES[k])
+    for k, color in zip((BENIGN, MALIGNANT), COLORS, strict=False):
+        axis.scatter(share[label == k], dice[label == k], s=9, alpha=0.6, color=color, label=CLASSES[k])
     order = np.argsort(share)
     pieces = [piece for piece in np.array_split(order, min(10, len(order))) if piece.size]
     middle = [[np.median(share[piece]), np.median(dice[piece])] for piece in pieces]
     axis.plot(*np.transpose(middle), color="black", linewidth=1.5, label="median of a tenth")
-    axis.set(xscale="log", xlabel="share of the picture that the lesion covers", ylabel="Dice")
+    axis.set(xscale="log", xlabel="share of the image that the lesion covers", ylabel="Dice")
     axis.set(
         ylim=(-0.03, 1.03),
         xticks=[0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5],
@@ -125,21 +127,21 @@ def draw_sizes(
 
 
 def draw_cases(cases: Sequence[Overlay]) -> Figure:
-    """One case a row: the picture, its annotation, its prediction."""
+    """Draw one case in each row: the image, its annotation, its predicted mask."""
     figure = Figure(figsize=(8.4, 2.5 * len(cases)), layout="constrained")
     for row, case in zip(figure.subplots(len(cases), 3, squeeze=False), cases, strict=True):
-        for axis, mask, colour in zip(
+        for axis, mask, color in zip(
             row, (np.zeros_like(case.mask), case.mask, case.pred), ("", ANNOTATION, PREDICTION), strict=True
         ):
-            axis.imshow(case.picture, cmap="gray", vmin=0, vmax=255)
+            axis.imshow(case.image, cmap="gray", vmin=0, vmax=255)
             axis.axis("off")
-            draw_contour(axis, mask, colour)
+            draw_contour(axis, mask, color)
         row[0].set_title(case.title, fontsize=9, loc="left")
     return figure
 
 
-def _folds(judged: Judged) -> list[Bool[np.ndarray, " n"]]:
-    return [judged.folds == fold for fold in np.unique(judged.folds)]
+def _folds(scored: Scored) -> list[Bool[np.ndarray, " n"]]:
+    return [scored.folds == fold for fold in np.unique(scored.folds)]
 
 
 def _roc(positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " g"]:
@@ -152,16 +154,16 @@ def _roc(positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"]) -> F
 
 
 def _precision(positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " g"]:
-    """Precision at each recall, not interpolated between thresholds, which would be too good."""
+    """Precision at each recall; interpolation between thresholds would give too high values."""
     if not positive.any():
         return np.full_like(GRID, np.nan)
-    # Without the last point, a precision of 1 that no threshold reaches.
+    # The last point is left out: no threshold reaches its precision of 1.
     precision, recall = (x[:-1][::-1] for x in precision_recall_curve(positive, scores)[:2])
     return np.asarray(precision[np.searchsorted(recall, GRID.clip(min=1e-9)).clip(max=len(recall) - 1)])
 
 
 def _wilson(share: float, number: float) -> tuple[float, float]:
-    """95 % interval of a share of so many pictures; seeds see the same pictures, so they add none."""
+    """95 % interval of a share of `number` images."""
     limits = binomtest(round(share * number), max(round(number), 1)).proportion_ci(method="wilson")
     return float(limits.low), float(limits.high)
 

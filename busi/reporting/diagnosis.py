@@ -1,17 +1,17 @@
-"""How good a diagnosis is, arm by arm, in subgroups, and how arms differ."""
+"""The sections about diagnosis: the metrics of each guide, differences between guides, and subgroups."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from busi.core import CLASSES, MALIGNANT
-from busi.figures import Block, Cell, Picture, Section, Table
+from busi.figures import Block, Cell, PageFigure, Section, Table
 from busi.metrics import Estimates
-from busi.reporting.cells import Facts, cell, estimate_table, facts
+from busi.reporting.cells import JsonObject, cell, estimate_table, to_json
 from busi.reporting.charts import draw_ranking
-from busi.reporting.pooling import Judged, estimate, judge, measure_calls
-from busi.reporting.subgroups import split_by_marks, split_by_size
-from busi.reporting.variant import CALIBRATION, describe_arm
-from busi.runs import Arm
+from busi.reporting.guide import CALIBRATION, describe_guide
+from busi.reporting.pooling import Scored, estimate, measure_classes, score
+from busi.reporting.subgroups import split_by_burned_in, split_by_size
+from busi.runs import Variant
 
 NAMES = {
     "accuracy": "accuracy",
@@ -24,101 +24,103 @@ NAMES = {
 }
 COMPARED = ("accuracy", "macro_f1", "recall_malignant", "auroc_malignant", "auroc", "brier", "log_loss")
 ENOUGH_SEEDS = 3
+"""Seeds of each guide that a claim about a difference needs."""
 EXPLANATION = (
-    "Test pictures of all folds, means over seeds, 95 % intervals. Shares and losses are over all pictures; "
-    "AUROC, referral and operating points are computed in each fold and averaged, since the scores of "
-    "different models are not on one scale. Every decision (temperature, threshold, conformal set) was made "
-    "by the validation fold of the same run. Calibration is given after the temperature."
+    "Test images of all folds, means over seeds, 95 % intervals. Accuracy, recall, F1, Brier score and log "
+    "loss are computed over all images. AUROC, selective prediction and operating points are computed in "
+    "each fold and averaged, because the probabilities of different models are not on one scale. "
+    "Temperature, thresholds and conformal sets come from the validation fold of the same run. Calibration "
+    "is given after the temperature."
 )
 
 
-def describe_diagnosis(arms: Sequence[Arm]) -> tuple[list[Section], Facts]:
-    """The sections on diagnosis, and their numbers."""
-    judged = {arm.name: [judge(seed) for seed in arm.seeds] for arm in arms}
-    found = {arm.name: estimate(judged[arm.name]) for arm in arms}
-    titles = {arm.name: f"{arm.title}, {arm.trainings}" for arm in arms}
+def describe_diagnosis(variants: Sequence[Variant]) -> tuple[list[Section], JsonObject]:
+    """The sections about diagnosis, and their content as JSON."""
+    scored = {variant.name: [score(seed) for seed in variant.seeds] for variant in variants}
+    found = {variant.name: estimate(scored[variant.name]) for variant in variants}
+    titles = {variant.name: f"{variant.title}, {variant.trainings}" for variant in variants}
     blocks: list[Block] = [
         EXPLANATION,
         estimate_table(NAMES, {titles[name]: x for name, x in found.items()}, "Diagnosis by guide"),
     ]
-    if len(arms) > 1:
-        curves = {arm.name: [(one, MALIGNANT) for one in judged[arm.name]] for arm in arms}
+    if len(variants) > 1:
+        curves = {variant.name: [(one, MALIGNANT) for one in scored[variant.name]] for variant in variants}
         figure = draw_ranking(curves)
-        blocks.append(Picture("ranking", figure, "Malignant against the rest, by guide"))
-    compared, differences = compare(arms, found)
-    groups, by_group = describe_groups(arms, judged)
-    sections = [Section("Diagnosis", blocks), *compared, groups]
-    of_arms: Facts = {}
-    for arm in arms:
-        section, of_arms[arm.name] = describe_arm(arm, judged[arm.name], found[arm.name])
+        blocks.append(PageFigure("ranking", figure, "Malignant against the rest, by guide"))
+    compared, differences = compare_guides(variants, found)
+    subgroups, by_subgroup = describe_subgroups(variants, scored)
+    sections = [Section("Diagnosis", blocks), *compared, subgroups]
+    by_guide: JsonObject = {}
+    for variant in variants:
+        section, by_guide[variant.name] = describe_guide(variant, scored[variant.name], found[variant.name])
         sections.append(section)
-    return sections, {"arms": of_arms, "differences": differences, "subgroups": by_group}
+    return sections, {"guides": by_guide, "differences": differences, "subgroups": by_subgroup}
 
 
-def compare(arms: Sequence[Arm], found: Mapping[str, Estimates]) -> tuple[list[Section], Facts]:
-    """Differences of every two arms on the folds that both have.
+def compare_guides(
+    variants: Sequence[Variant], found: Mapping[str, Estimates]
+) -> tuple[list[Section], JsonObject]:
+    """Differences between every two guides on the folds that both have.
 
     Args:
-        arms: What is compared.
-        found: The numbers of each arm on all of its folds.
+        variants: One for each guide.
+        found: The metrics of each guide on all of its folds.
     """
     columns: dict[str, Estimates] = {}
-    for one, other in combinations(arms, 2):
+    for one, other in combinations(variants, 2):
         shared = [fold for fold in one.folds if fold in other.folds]
         if not shared:
             continue
         ours, theirs = (
-            found[arm.name]
-            if list(arm.folds) == shared
-            else estimate([judge(seed) for seed in arm.only(shared).seeds])
-            for arm in (one, other)
+            found[variant.name]
+            if list(variant.folds) == shared
+            else estimate([score(seed) for seed in variant.only(shared).seeds])
+            for variant in (one, other)
         )
-        on = "" if len(shared) == len(one.folds) == len(other.folds) else f", fold {_listed(shared)}"
+        listed = ", ".join(map(str, shared))
+        on = "" if len(shared) == len(one.folds) == len(other.folds) else f", fold {listed}"
         columns[f"{one.name} - {other.name}{on}"] = ours - theirs
     if not columns:
         return [], {}
-    fewest = min(len(arm.seeds) for arm in arms)
+    fewest = min(len(variant.seeds) for variant in variants)
     text = (
-        "Paired: the same groups are drawn for both. An interval that holds 0 shows no difference. Less is "
-        "better for Brier score and log loss. The intervals leave out what another training would change: a "
-        f"claim needs at least {ENOUGH_SEEDS} seeds of each arm"
+        "Paired: both guides use the same resamples. An interval that contains 0 shows no difference. "
+        "Lower is better for Brier score and log loss. The intervals do not contain what another training "
+        f"would change, so a claim needs at least {ENOUGH_SEEDS} seeds of each guide"
     )
-    text += f", and one has {fewest}: none can be made." if fewest < ENOUGH_SEEDS else "."
-    if any(arm.name == "annotated" for arm in arms):
-        text += " The guide of the arm annotated gives the label away: what is gained there is not a result."
+    text += f". One guide has {fewest}: no claim can be made." if fewest < ENOUGH_SEEDS else "."
+    if any(variant.name == "ground_truth" for variant in variants):
+        text += " The guide ground_truth gives the label away: its gain is an upper bound and not a result."
     names = {name: NAMES[name] for name in COMPARED}
-    bounds = {name: x for name, x in columns.items() if "annotated" in name}
+    bounds = {name: x for name, x in columns.items() if "ground_truth" in name}
     results = {name: x for name, x in columns.items() if name not in bounds}
-    tables = [
-        estimate_table(names, chosen, caption)
-        for chosen, caption in ((results, "Differences of arms"), (bounds, "Distance to the upper bound"))
-        if chosen
-    ]
-    return [Section("Do the guides help?", [text, *tables])], {name: facts(x) for name, x in columns.items()}
+    captions = {"Differences between guides": results, "Distance to the upper bound": bounds}
+    tables = [estimate_table(names, part, caption) for caption, part in captions.items() if part]
+    section = Section("Do the guides help?", [text, *tables])
+    return [section], {name: to_json(x) for name, x in columns.items()}
 
 
-def describe_groups(arms: Sequence[Arm], judged: Mapping[str, Sequence[Judged]]) -> tuple[Section, Facts]:
-    """Some numbers of subgroups, for every arm."""
+def describe_subgroups(
+    variants: Sequence[Variant], scored: Mapping[str, Sequence[Scored]]
+) -> tuple[Section, JsonObject]:
+    """Some metrics of subgroups, for every guide."""
     names = ("accuracy", "recall_benign", "recall_malignant", "auroc_malignant")
     rows: list[list[Cell]] = []
-    values = Facts()
-    for arm in arms:
-        seeds = judged[arm.name]
-        groups = {**split_by_size(seeds[0].table), **split_by_marks(seeds[0].table)}
-        found = {name: estimate(seeds, measure_calls, kept) for name, kept in groups.items()}
+    values = JsonObject()
+    for variant in variants:
+        seeds = scored[variant.name]
+        groups = {**split_by_size(seeds[0].columns), **split_by_burned_in(seeds[0].columns)}
+        found = {name: estimate(seeds, measure_classes, kept) for name, kept in groups.items()}
         rows += [
-            [arm.name, name, int(kept.sum()), *(cell(number, found[name]) for number in names)]
+            [variant.name, name, int(kept.sum()), *(cell(metric, found[name]) for metric in names)]
             for name, kept in groups.items()
         ]
-        values[arm.name] = {name: facts(x) for name, x in found.items()}
+        values[variant.name] = {name: to_json(x) for name, x in found.items()}
     text = (
-        "Recall by class stands in the table above. A third of the lesions, or the unmarked pictures, are a "
-        "smaller sample: their intervals are wider. Where marked pictures do better, the marks may be what "
-        "was learned. A number without an interval is undefined in most draws, since a fold lacks a class."
+        "A third of the lesions, or the images without burned-in annotations, are a smaller sample than all "
+        "images, so their intervals are wider. If images with burned-in annotations do better, the model may "
+        "have learned from these annotations. A value without an interval is undefined in most resamples, "
+        "because a fold lacks a class."
     )
-    header = ["guide", "", "pictures", *(NAMES[name] for name in names)]
+    header = ["guide", "", "images", *(NAMES[name] for name in names)]
     return Section("Subgroups", [text, Table(header, rows)]), values
-
-
-def _listed(folds: Sequence[int]) -> str:
-    return ", ".join(map(str, folds))

@@ -1,4 +1,4 @@
-"""Where the numbers come from: data, split, runs, versions, machine."""
+"""The section about the origin of the results: data, split, runs, versions, machine."""
 
 import sys
 from collections.abc import Sequence
@@ -6,46 +6,45 @@ from pathlib import Path
 
 from busi.core import InputError, read_table
 from busi.figures import Block, Cell, Section, Table
-from busi.reporting.cells import Facts
-from busi.runs import Arm, Predictions, describe_environment, now
+from busi.reporting.cells import JsonObject
+from busi.runs import Predictions, Variant, describe_environment, now
 
 
-def describe_origin(arms: Sequence[Arm], about: str) -> tuple[Section, Facts]:
-    """The section on what was run.
+def describe_origin(variants: Sequence[Variant], about: str) -> tuple[Section, JsonObject]:
+    """The section about data and runs, and its content as JSON.
 
     Args:
-        arms: Of the report.
-        about: How test pictures were kept apart from what was trained.
+        variants: Of the report.
+        about: How test images were kept apart from training images.
     """
     written = now()
     environment = describe_environment(f"busi.{Path(sys.argv[0]).stem}")
-    found = [one for arm in arms for seed in arm.seeds for one in seed]
+    found = [one for variant in variants for seed in variant.seeds for one in seed]
     first = found[0].run
     dropped = read_dropped(found[0])
     commands = dict.fromkeys(one.run.provenance["command"] for one in found)
     blocks: list[Block] = [
         f"Data {first.config.data.name}, fingerprint {first.provenance['data']}.",
         about,
-        "What the split cannot promise: other frames of a lesion or patient may cross it where the data "
-        "has no ids of patients.",
+        "Without patient ids in the data, other frames of a lesion or patient may lie in another fold.",
         Table(
-            ["reason", "dropped", "pictures"],
+            ["reason", "dropped", "images"],
             [[why, len(ids), ", ".join(ids)] for why, ids in dropped.items()],
         )
         if dropped
-        else "No picture was dropped.",
+        else "No image was dropped.",
         Table(
             ["run", "guide", "seed", "fold", "best epoch", "finished", "seconds", "device", "commit"],
             [describe_run(one) for one in found],
             "Runs",
         ),
-        *members_of(found),
-        Table(["command"], [[command] for command in commands], "Their commands"),
+        *member_tables(found),
+        Table(["command"], [[command] for command in commands], "Commands of the runs"),
         Table(["", ""], [[name, value] for name, value in software(found).items()], "Software and machine"),
         f"This report: {environment['command']} (busi {environment['busi']}, commit "
-        f"{environment['git_commit'] or 'unknown'}), written on {in_words(written)}.",
+        f"{environment['git_commit'] or 'unknown'}), written on {show_time(written)}.",
     ]
-    return Section("Where the numbers come from", blocks), {
+    return Section("Where the results come from", blocks), {
         "data": first.provenance["data"],
         "split": first.provenance["split"],
         "dropped": dropped,
@@ -55,7 +54,7 @@ def describe_origin(arms: Sequence[Arm], about: str) -> tuple[Section, Facts]:
 
 
 def read_dropped(one: Predictions) -> dict[str, list[str]]:
-    """Reason -> ids of the pictures that were left out of the folds.
+    """Reason -> ids of the images that were left out of the folds.
 
     Raises:
         InputError: If the run has lost its ``split.csv``.
@@ -72,40 +71,40 @@ def read_dropped(one: Predictions) -> dict[str, list[str]]:
 
 def describe_run(one: Predictions) -> list[Cell]:
     """The row of a run."""
-    facts = one.run.provenance
-    commit = str(facts["git_commit"] or "unknown")
+    provenance = one.run.provenance
+    commit = str(provenance["git_commit"] or "unknown")
     return [
         str(one.run.folder),
-        one.run.arm,
+        one.run.variant,
         ", ".join(map(str, one.seeds)),
         one.fold,
-        facts["epoch"],
-        in_words(facts["finished"]),
-        round(facts["seconds"]),
-        facts["device"],
+        provenance["epoch"],
+        show_time(provenance["finished"]),
+        round(provenance["seconds"]),
+        provenance["device"],
         commit[:10] + ("-dirty" if commit.endswith("-dirty") else ""),
     ]
 
 
-def members_of(found: Sequence[Predictions]) -> list[Block]:
-    """A table of what ensembles were made of; none without ensembles."""
+def member_tables(found: Sequence[Predictions]) -> list[Block]:
+    """A table of the members of ensembles; none without ensembles."""
     runs = [one.run for one in found if one.run.members]
     rows: list[list[Cell]] = [[str(run.folder), ", ".join(run.members)] for run in runs]
-    return [Table(["ensemble", "members"], rows, "What the ensembles were made of")] if rows else []
+    return [Table(["ensemble", "members"], rows, "Members of the ensembles")] if rows else []
 
 
-def in_words(time: str) -> str:
-    """A time of `busi.runs.provenance.now` as a reader wants it, to the minute."""
+def show_time(time: str) -> str:
+    """Show a time of `busi.runs.provenance.now` to the minute."""
     return f"{time[:16].replace('T', ' ')} UTC"
 
 
 def software(found: Sequence[Predictions]) -> dict[str, str]:
-    """Versions and machines, all of them where runs differ."""
+    """Versions and machines of the runs; all of them where the runs differ."""
     values: dict[str, dict[str, None]] = {}
     for one in found:
-        facts = one.run.provenance
+        provenance = one.run.provenance
         for name in ("busi", "python", "system", "num_cpus", "gpu"):
-            values.setdefault(name, {})[str(facts[name] or "none")] = None
-        for name, version in facts["packages"].items():
+            values.setdefault(name, {})[str(provenance[name] or "none")] = None
+        for name, version in provenance["packages"].items():
             values.setdefault(name, {})[version] = None
     return {name: " and ".join(different) for name, different in values.items()}

@@ -1,8 +1,8 @@
-"""Numbers over the test folds of cross-validation: each fold judged by its own validation fold.
+"""Metrics over the test folds of cross-validation, each calibrated on the validation fold of its run.
 
-Shares and losses are taken over the pictures of all folds. Whatever ranks pictures (AUROC, referral) and
-operating points are taken fold by fold and averaged, since the scores of different models do not share a
-scale.
+Accuracy, recall, F1, Brier score and log loss are computed over the images of all folds. AUROC, selective
+prediction and operating points are computed in each fold and averaged, because the probabilities of
+different models are not on one scale.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,64 +14,65 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from busi.core import CLASSES, MALIGNANT
 from busi.metrics import (
-    Counts,
-    Decisions,
+    OPERATING_POINTS,
+    Calibration,
     Estimates,
     Values,
+    Weights,
     auroc_metrics,
     average,
     bootstrap_groups,
+    calibrate,
     calibration_metrics,
     class_metrics,
-    decide,
+    malignant_thresholds,
     mean_of,
     net_benefit,
-    operating_points,
-    referral_curve,
     segmentation_metrics,
+    selective_accuracy,
 )
 from busi.runs import Predictions
 
-TARGETS = ("specificity_90", "sensitivity_90", "sensitivity_95")
-"""Operating points that the validation fold sets."""
-REFERRED, THRESHOLDS = (10, 20, 30), (10, 20, 30)
-"""Per cent of the pictures that are referred, and of probability of malignant from which one acts."""
+DEFERRED = (10, 20, 30)
+"""Of selective prediction: share of the images that is deferred to a person, in per cent."""
+THRESHOLDS = (10, 20, 30)
+"""Of the decision curve: probability of malignant, in per cent, from which an image is acted on."""
 
-Table = Mapping[str, Shaped[np.ndarray, " n"]]
-"""Columns of predictions."""
+Columns = Mapping[str, Shaped[np.ndarray, " n"]]
+"""Columns of ``predictions.csv``."""
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The test pictures of all folds of one arm and one seed, row by row.
+class Scored:
+    """The calibrated predictions of one seed on the test images of all folds, row by row.
 
     Attributes:
-        table: Their columns of ``predictions.csv``.
-        raw: Probabilities as the networks gave them.
-        probs: Probabilities after the temperature of the fold's own validation pictures.
-        called: At each of `TARGETS`, whether the picture is called malignant.
-        sets: Conformal sets.
-        decisions: Of each fold.
-        thresholds: Of each fold, at each of `TARGETS`; None where validation lacks a class.
+        columns: Those of ``predictions.csv``.
+        raw: Probabilities before the temperature.
+        probs: Probabilities after the temperature.
+        predicted_positive: For each of `OPERATING_POINTS`, whether the image is predicted malignant.
+        sets: Which classes are in the conformal set of the image.
+        calibrations: Of each fold.
+        thresholds: Of each fold, see `busi.metrics.thresholds.malignant_thresholds`.
     """
 
-    table: Table
+    columns: Columns
     raw: Float[np.ndarray, "n 3"]
     probs: Float[np.ndarray, "n 3"]
-    called: Mapping[str, Bool[np.ndarray, " n"]]
+    predicted_positive: Mapping[str, Bool[np.ndarray, " n"]]
     sets: Bool[np.ndarray, "n 3"]
-    decisions: Mapping[int, Decisions]
+    calibrations: Mapping[int, Calibration]
     thresholds: Mapping[int, Mapping[str, float | None]]
 
     @property
     def labels(self) -> Int[np.ndarray, " n"]:
         """True classes."""
-        return self.table["label"]
+        return self.columns["label"]
 
     @property
     def folds(self) -> Int[np.ndarray, " n"]:
-        """The fold whose model judged the picture."""
-        return self.table["fold"]
+        """The fold whose model scored the image."""
+        return self.columns["fold"]
 
     @property
     def correct(self) -> Bool[np.ndarray, " n"]:
@@ -79,126 +80,135 @@ class Judged:
         return np.asarray(self.probs.argmax(axis=1) == self.labels)
 
 
-def judge(found: Sequence[Predictions]) -> Judged:
-    """Let the validation fold of each run decide, and apply that to its test fold.
+def score(found: Sequence[Predictions]) -> Scored:
+    """Calibrate each run on its validation fold, and apply that to its test fold.
 
     Args:
-        found: The folds of one arm and one seed, each with validation and test rows.
+        found: The folds of one seed, each with validation and test rows.
     """
-    decisions: dict[int, Decisions] = {}
+    calibrations: dict[int, Calibration] = {}
     thresholds: dict[int, dict[str, float | None]] = {}
     parts = []
     for one in found:
         logits = one.logits("test")
-        decided = decide(one.logits("val"), one.labels("val"))
-        val, test = decided.probs(one.logits("val")), decided.probs(logits)
-        points = operating_points(one.labels("val"), val, one.labels("test"), test)
-        limits = {target: points[f"threshold_at_{target}"] for target in TARGETS}
-        decisions[one.fold], thresholds[one.fold] = decided, limits
+        calibration = calibrate(one.logits("val"), one.labels("val"))
+        val, test = calibration.probs(one.logits("val")), calibration.probs(logits)
+        limits = malignant_thresholds(one.labels("val"), val)
+        calibrations[one.fold], thresholds[one.fold] = calibration, limits
         parts.append(
             {
-                "raw": Decisions(1.0, decided.quantiles, decided.level).probs(logits),
+                "raw": Calibration(1.0, calibration.quantiles, calibration.level).probs(logits),
                 "probs": test,
-                "sets": decided.sets(logits),
-                # Without a threshold (a class is missing in validation) nothing is called malignant.
-                **{t: test[:, MALIGNANT] >= (np.inf if x is None else x) for t, x in limits.items()},
+                "sets": calibration.sets(logits),
+                # Without a threshold (a class is missing in validation) no image is predicted malignant.
+                **{name: test[:, MALIGNANT] >= (np.inf if x is None else x) for name, x in limits.items()},
             }
         )
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    called = {target: joined.pop(target) for target in TARGETS}
-    return Judged(join(found), **joined, called=called, decisions=decisions, thresholds=thresholds)
+    predicted_positive = {name: joined.pop(name) for name in OPERATING_POINTS}
+    return Scored(
+        join(found),
+        **joined,
+        predicted_positive=predicted_positive,
+        calibrations=calibrations,
+        thresholds=thresholds,
+    )
 
 
-def join(found: Sequence[Predictions]) -> Table:
-    """The test rows of several folds below each other; ``fold`` is the fold whose model judged them."""
+def join(found: Sequence[Predictions]) -> Columns:
+    """Stack the test rows of several folds; ``fold`` is the fold whose model scored them."""
     parts = [{**one.part("test"), "fold": np.full(len(one.labels("test")), one.fold)} for one in found]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def measure(judged: Judged, counts: Counts) -> Values:
-    """All numbers of a diagnosis over its folds.
+def measure(scored: Scored, weights: Weights) -> Values:
+    """All metrics of a diagnosis over its folds.
 
     Args:
-        judged: Of one arm and seed.
-        counts: How often each picture counts, in each of d draws.
+        scored: Of one seed.
+        weights: How often each image stands in each of d resamples.
 
     Returns:
-        What `measure_calls` gives; calibration after the temperature, and, as ``raw_...``, before it.
+        What `measure_classes` gives; calibration after the temperature, and, as ``raw_...``, before it.
     """
-    before = calibration_metrics(judged.labels, judged.raw, counts)
+    before = calibration_metrics(scored.labels, scored.raw, weights)
     return {
-        **measure_calls(judged, counts),
-        **calibration_metrics(judged.labels, judged.probs, counts),
+        **measure_classes(scored, weights),
+        **calibration_metrics(scored.labels, scored.probs, weights),
         **{f"raw_{name}": x for name, x in before.items()},
     }
 
 
-def measure_calls(judged: Judged, counts: Counts) -> Values:
-    """The numbers of a diagnosis without its calibration.
+def measure_classes(scored: Scored, weights: Weights) -> Values:
+    """The metrics of a diagnosis without its calibration.
 
     Returns:
-        What `busi.metrics.classification.class_metrics` gives; as means over folds `auroc...`, the
-        `sensitivity_at_<target>` and `specificity_at_<target>`, and `accuracy_referring_<per cent>`, that of
-        the pictures that are left when so many were referred, the least certain first; `coverage_<class>`,
-        the share of its pictures whose conformal set holds the class, and `set_size`, the mean number of
-        classes in a set; `net_benefit_<per cent>` of acting on pictures that are malignant with so much
-        probability, and `net_benefit_of_all_<per cent>` of acting on all. NaN where undefined.
+        NaN where undefined. Over all images: what `busi.metrics.classification.class_metrics` gives;
+        `coverage_<class>`, the share of the images of a class whose conformal set contains it; `set_size`,
+        the mean number of classes in a set; `net_benefit_<per cent>` of acting on images from this
+        probability of malignant on, and `net_benefit_of_all_<per cent>` of acting on all images. As means
+        over folds: what `auroc_metrics` gives; `sensitivity_at_<operating point>` and
+        `specificity_at_<operating point>`; and `selective_accuracy_<per cent>`, the accuracy on the rest when
+        this share of the images is deferred.
     """
-    labels, everyone = judged.labels, np.ones(len(judged.labels), np.bool_)
+    labels, everyone = scored.labels, np.ones(len(scored.labels), np.bool_)
     malignant = labels == MALIGNANT
-    shares, thresholds = np.array(REFERRED) / 100, np.array(THRESHOLDS) / 100
+    shares, thresholds = np.array(DEFERRED) / 100, np.array(THRESHOLDS) / 100
     by_fold = []
-    for fold in np.unique(judged.folds):
-        here = judged.folds == fold
-        values = dict(auroc_metrics(labels[here], judged.probs[here], counts[:, here]))
-        for target, called in judged.called.items():
-            values[f"sensitivity_at_{target}"] = mean_of(called, here & malignant, counts)
-            values[f"specificity_at_{target}"] = mean_of(~called, here & ~malignant, counts)
-        certain = judged.probs[here].max(axis=1)
-        curve = referral_curve(judged.correct[here], certain, shares, counts[:, here])
-        values |= {f"accuracy_referring_{x}": curve[:, k] for k, x in enumerate(REFERRED)}
+    for fold in np.unique(scored.folds):
+        here = scored.folds == fold
+        values = dict(auroc_metrics(labels[here], scored.probs[here], weights[:, here]))
+        for name, positive in scored.predicted_positive.items():
+            values[f"sensitivity_at_{name}"] = mean_of(positive, here & malignant, weights)
+            values[f"specificity_at_{name}"] = mean_of(~positive, here & ~malignant, weights)
+        certain = scored.probs[here].max(axis=1)
+        curve = selective_accuracy(scored.correct[here], certain, shares, weights[:, here])
+        values |= {f"selective_accuracy_{x}": curve[:, k] for k, x in enumerate(DEFERRED)}
         by_fold.append(Estimates(values))
     covered = {
-        f"coverage_{name}": mean_of(judged.sets[:, k], labels == k, counts) for k, name in enumerate(CLASSES)
+        f"coverage_{name}": mean_of(scored.sets[:, k], labels == k, weights) for k, name in enumerate(CLASSES)
     }
-    worth = net_benefit(malignant, judged.probs[:, MALIGNANT], thresholds, counts)
-    of_all = net_benefit(malignant, everyone.astype(np.float64), thresholds, counts)
+    benefit = net_benefit(malignant, scored.probs[:, MALIGNANT], thresholds, weights)
+    of_all = net_benefit(malignant, everyone.astype(np.float64), thresholds, weights)
     return {
-        **class_metrics(labels, judged.probs.argmax(axis=1), counts),
+        **class_metrics(labels, scored.probs.argmax(axis=1), weights),
         **average(by_fold).columns,
         **covered,
-        "set_size": mean_of(judged.sets.sum(axis=1), everyone, counts),
-        **{f"net_benefit_{x}": worth[:, k] for k, x in enumerate(THRESHOLDS)},
+        "set_size": mean_of(scored.sets.sum(axis=1), everyone, weights),
+        **{f"net_benefit_{x}": benefit[:, k] for k, x in enumerate(THRESHOLDS)},
         **{f"net_benefit_of_all_{x}": of_all[:, k] for k, x in enumerate(THRESHOLDS)},
     }
 
 
 def estimate(
-    seeds: Sequence[Judged],
-    compute: Callable[[Judged, Counts], Values] = measure,
+    seeds: Sequence[Scored],
+    compute: Callable[[Scored, Weights], Values] = measure,
     kept: Bool[np.ndarray, " n"] | None = None,
-    num_draws: int = 2000,
+    num_resamples: int = 2000,
 ) -> Estimates:
-    """Means over the seeds of one arm, with draws of whole groups within folds, the same for every seed.
+    """Means over seeds, with the same resamples (of whole groups, within folds) for every seed.
 
     Args:
-        seeds: Over the same pictures in the same order.
-        compute: The numbers of one seed.
-        kept: The pictures that count, None for all.
-        num_draws: Number of bootstrap draws.
+        seeds: Of one guide, with the same images in the same order.
+        compute: Gives the metrics of one seed.
+        kept: The images that count; None for all.
+        num_resamples: Number of bootstrap resamples.
     """
-    return average([_draw(one.table, partial(compute, one), kept, num_draws) for one in seeds])
+    return average([_estimate(one.columns, partial(compute, one), kept, num_resamples) for one in seeds])
 
 
 def estimate_masks(
-    seeds: Sequence[Table], kept: Bool[np.ndarray, " n"] | None = None, num_draws: int = 2000
+    seeds: Sequence[Columns], kept: Bool[np.ndarray, " n"] | None = None, num_resamples: int = 2000
 ) -> Estimates:
-    """The same for the numbers of `busi.metrics.segmentation.segmentation_metrics`."""
-    return average([_draw(one, partial(segmentation_metrics, one), kept, num_draws) for one in seeds])
+    """Like `estimate`, for the metrics of `busi.metrics.segmentation.segmentation_metrics`."""
+    return average([_estimate(one, partial(segmentation_metrics, one), kept, num_resamples) for one in seeds])
 
 
-def _draw(
-    table: Table, compute: Callable[[Counts], Values], kept: Bool[np.ndarray, " n"] | None, num_draws: int
+def _estimate(
+    columns: Columns,
+    compute: Callable[[Weights], Values],
+    kept: Bool[np.ndarray, " n"] | None,
+    num_resamples: int,
 ) -> Estimates:
-    weighed = compute if kept is None else lambda counts: compute(counts * kept)
-    return bootstrap_groups(table["group"], weighed, table["fold"], num_draws)
+    of_kept = compute if kept is None else lambda weights: compute(weights * kept)
+    return bootstrap_groups(columns["group"], of_kept, columns["fold"], num_resamples)

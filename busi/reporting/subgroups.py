@@ -1,17 +1,17 @@
-"""Which pictures belong to which subgroup."""
+"""Which images belong to which subgroup."""
 
 import numpy as np
 from jaxtyping import Bool
 
-from busi.reporting.pooling import Table
+from busi.reporting.pooling import Columns
 
 Groups = dict[str, Bool[np.ndarray, " n"]]
-"""Name -> which pictures belong."""
+"""Name -> which images belong."""
 
 
-def split_by_size(table: Table) -> Groups:
-    """Thirds of the lesions by the share of the picture that they cover; empty without lesions."""
-    share = table["lesion_share"]
+def split_by_size(columns: Columns) -> Groups:
+    """Thirds of the lesions by the share of the image that they cover; empty without lesions."""
+    share = columns["lesion_share"]
     lesion = share > 0
     if not lesion.any():
         return {}
@@ -23,7 +23,10 @@ def split_by_size(table: Table) -> Groups:
     }
 
 
-def split_by_marks(table: Table) -> Groups:
-    """Pictures that seem to carry callipers or text, and those that do not."""
-    marked = table["marked"] == 1
-    return {"marked pictures": marked, "unmarked pictures": ~marked}
+def split_by_burned_in(columns: Columns) -> Groups:
+    """Images that seem to have burned-in annotations (calipers, text), and those that do not."""
+    burned_in = columns["burned_in"] == 1
+    return {
+        "images with burned-in annotations": burned_in,
+        "images without burned-in annotations": ~burned_in,
+    }

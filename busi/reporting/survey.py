@@ -1,4 +1,4 @@
-"""What a data set is like, and how much a careless experiment on it would flatter itself."""
+"""Measurements of a data set, and of how much a random split of it overstates a score."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,21 +20,21 @@ from sklearn.model_selection import (
 )
 
 from busi.core import Record
-from busi.data import align, describe_image, is_marked, read_gray, read_mask
+from busi.data import align, describe_image, has_burned_in, read_gray, read_mask
 from busi.metrics import dice
 
 
 @dataclass(frozen=True)
-class Portrait:
-    """What one picture is like.
+class ImageSummary:
+    """Measurements of one image.
 
     Attributes:
         height: In pixels.
         width: In pixels.
-        mode: Pixel format of the file, in pillow's words.
-        mask_modes: Of its mask files.
-        lesion_share: Share of the picture that the annotation covers.
-        marked: Whether it seems to carry callipers or text.
+        mode: Pixel format of the file, as Pillow names it.
+        mask_modes: Pixel formats of its mask files.
+        lesion_share: Share of the image that the annotation covers.
+        burned_in: Whether it seems to have burned-in annotations (calipers, text).
         histogram: Share of pixels in 16 steps of gray.
     """
 
@@ -43,20 +43,20 @@ class Portrait:
     mode: str
     mask_modes: tuple[str, ...]
     lesion_share: float
-    marked: bool
+    burned_in: bool
     histogram: Float[np.ndarray, " 16"]
 
 
-def portray(record: Record) -> Portrait:
-    """Look at one picture and its annotation."""
+def summarize_image(record: Record) -> ImageSummary:
+    """Measure one image and its annotation."""
     gray = read_gray(record.image)
     counts = np.bincount(gray.ravel() // 16, minlength=16)
-    return Portrait(
+    return ImageSummary(
         *gray.shape,
         mode=_mode(record.image),
         mask_modes=tuple(_mode(path) for path in record.masks),
         lesion_share=float(read_mask(record, *gray.shape).mean()),
-        marked=is_marked(gray),
+        burned_in=has_burned_in(gray),
         histogram=counts / gray.size,
     )
 
@@ -64,7 +64,7 @@ def portray(record: Record) -> Portrait:
 def random_split_leak(
     labels: Int[np.ndarray, " n"], groups: Int[np.ndarray, " n"], num_splits: int = 200
 ) -> tuple[float, float]:
-    """Share of test pictures that have a near-duplicate in training, in stratified random 80/20 splits.
+    """Share of test images that have a near-duplicate in training, in stratified random 80/20 splits.
 
     Returns:
         Mean and standard deviation over splits.
@@ -75,9 +75,9 @@ def random_split_leak(
 
 
 def metadata_baseline(
-    portraits: Sequence[Portrait], labels: Int[np.ndarray, " n"], groups: Int[np.ndarray, " n"]
+    summaries: Sequence[ImageSummary], labels: Int[np.ndarray, " n"], groups: Int[np.ndarray, " n"]
 ) -> dict[str, dict[str, float]]:
-    """How well size, gray histogram and marks alone tell the class: what a network gets for nothing.
+    """Predict the class from image size, gray histogram and burned-in annotations alone.
 
     Returns:
         ``random`` and ``grouped`` five-fold cross-validation: `accuracy` and `balanced_accuracy` of a
@@ -86,14 +86,14 @@ def metadata_baseline(
     smallest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
     if smallest < 5 or len(np.unique(labels)) < 2:
         return {}
-    rows = [[p.height, p.width, p.height / p.width, p.marked, *p.histogram] for p in portraits]
+    rows = [[s.height, s.width, s.height / s.width, s.burned_in, *s.histogram] for s in summaries]
     features = np.array(rows, np.float64)
-    ways: dict[str, BaseCrossValidator] = {
+    splitters: dict[str, BaseCrossValidator] = {
         "random": StratifiedKFold(5, shuffle=True, random_state=0),
         "grouped": StratifiedGroupKFold(5, shuffle=True, random_state=0),
     }
     results = {}
-    for name, folds in ways.items():
+    for name, folds in splitters.items():
         forest = RandomForestClassifier(300, min_samples_leaf=2, random_state=0, n_jobs=-1)
         splits = list(folds.split(features, labels, groups if name == "grouped" else None))
         preds = cross_val_predict(forest, features, labels, cv=splits)
@@ -105,29 +105,28 @@ def metadata_baseline(
 
 
 def repeated_masks(records: Sequence[Record], groups: Int[np.ndarray, " n"]) -> list[tuple[int, int, float]]:
-    """Agreement of annotations that were drawn twice on the same frame.
+    """Agreement of two annotations of the same frame.
+
+    One near-duplicate is laid on the other by its features, and the annotations are compared where the two
+    overlap. Left out are pairs that cannot be aligned, and those without a lesion in the overlap.
 
     Args:
-        records: Of the data set.
-        groups: Near-duplicate group of each.
+        records: The images of the data set.
+        groups: Near-duplicate group of each image.
 
     Returns:
-        Positions of two copies and the Dice of their annotations where the copies overlap, after one was
-        laid on the other by its features; pairs that cannot be laid on each other, or lack an annotated
-        lesion in the overlap, are left out.
+        Positions of two near-duplicates, and the Dice of their annotations.
     """
     found = []
     for members in clusters(groups):
         lesions = [i for i in members if records[i].masks]
-        pictures = {i: read_gray(records[i].image) for i in lesions}
-        described = {i: describe_image(picture) for i, picture in pictures.items()}
+        images = {i: read_gray(records[i].image) for i in lesions}
+        described = {i: describe_image(image) for i, image in images.items()}
         for i, j in combinations(lesions, 2):
             transform = align(described[i], described[j])
             if transform is None:
                 continue
-            one, other = (
-                _small_mask(records[k], pictures[k].shape, described[k].small.shape) for k in (i, j)
-            )
+            one, other = (_small_mask(records[k], images[k].shape, described[k].small.shape) for k in (i, j))
             size = one.shape[::-1]
             moved = cv2.warpAffine(other, transform, size, flags=cv2.INTER_NEAREST) > 0
             inside = cv2.warpAffine(np.ones_like(other), transform, size, flags=cv2.INTER_NEAREST) > 0

@@ -1,4 +1,4 @@
-"""Checkpoints: the card that says what one was made of, and networks rebuilt from it."""
+"""Checkpoints: the metadata that says what one was made of, and networks rebuilt from it."""
 
 import io
 import pickle
@@ -6,31 +6,29 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import hydra
 import lightning
 import torch
-from jaxtyping import Float
 from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from torch import Tensor, nn
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from busi.core import InputError, write_whole
 from busi.data import Cohort
-from busi.models import FIELDS, MaskRule, Normalized
+from busi.models import Classifier, Normalized, Postprocess, Segmenter, build_network
 
-Card = dict[str, Any]
+Metadata = dict[str, Any]
 """Plain values only, so that a checkpoint loads as data.
 
 ``stage``, ``config`` (YAML), ``data`` and ``split`` (fingerprints), ``fold``, ``train`` and ``val``
-(pixel hashes of the pictures that were trained and validated on), ``parent`` (card of the
-segmentation checkpoint, or None), ``mask_rule`` (of a finished segmentation run).
+(pixel hashes of the images that were trained and validated on), ``upstream`` (metadata of the
+segmentation checkpoint that a classifier carries, or None), ``postprocess`` (of a segmentation model).
 """
 
-NETWORK_PACKAGES = ("busi", "segmentation_models_pytorch", "timm", "torch")
 
-
-def make_card(cfg: DictConfig, cohort: Cohort, parent: Card | None) -> Card:
+def make_metadata(
+    cfg: DictConfig, cohort: Cohort, upstream: Metadata | None, postprocess: Postprocess | None
+) -> Metadata:
     """Say what a run's checkpoint is made of."""
     hashes = {
         split: [cohort.contents[i].pixel_hash for i in cohort.indices(split)] for split in ("train", "val")
@@ -42,39 +40,36 @@ def make_card(cfg: DictConfig, cohort: Cohort, parent: Card | None) -> Card:
         "split": cohort.split_fingerprint,
         "fold": cfg.data.fold,
         **hashes,
-        "parent": parent,
+        "upstream": upstream,
+        "postprocess": postprocess and asdict(postprocess),
     }
 
 
-def mask_rule_of(card: Card) -> MaskRule:
-    """What makes a mask of a segmentation model's map; until its run is finished, what its config fixes."""
-    if rule := card.get("mask_rule"):
-        return MaskRule(**rule)
-    config: DictConfig = OmegaConf.create(card["config"])  # type: ignore[assignment]
-    fixed = {name: config.mask_rule[name] for name in FIELDS if name in config.get("mask_rule", {})}
-    return MaskRule(**{"threshold": config.module.threshold} | fixed)
+def postprocess_of(metadata: Metadata) -> Postprocess:
+    """What makes a mask of a segmentation model's map."""
+    return Postprocess(**metadata["postprocess"])
 
 
-def write_mask_rule(path: Path, rule: MaskRule) -> None:
-    """Add to the card of a checkpoint what makes a mask of its maps."""
+def write_postprocess(path: Path, postprocess: Postprocess) -> None:
+    """Store in a checkpoint what makes a mask of its maps."""
     content = torch.load(path, map_location="cpu", weights_only=True)
-    if content["busi"].get("mask_rule") != asdict(rule):
-        content["busi"]["mask_rule"] = asdict(rule)
+    if content["busi"]["postprocess"] != asdict(postprocess):
+        content["busi"]["postprocess"] = asdict(postprocess)
         WholeCheckpointIO().save_checkpoint(content, path)
 
 
-class CardCallback(lightning.Callback):
-    """Writes the card into every checkpoint."""
+class MetadataCallback(lightning.Callback):
+    """Writes the metadata into every checkpoint."""
 
-    def __init__(self, card: Card) -> None:
-        self.card = card
+    def __init__(self, metadata: Metadata) -> None:
+        self.metadata = metadata
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the card."""
+        """Add the metadata."""
         del trainer, pl_module
-        checkpoint["busi"] = self.card
+        checkpoint["busi"] = self.metadata
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -104,14 +99,14 @@ class Checkpoint:
 
     Attributes:
         path: The file.
-        card: What it was made of.
+        metadata: What it was made of.
         weights: State of the whole Lightning module.
         epoch: After which it was written, counted from 0.
-        step: Optimiser steps until then.
+        step: Optimizer steps until then.
     """
 
     path: Path
-    card: Card
+    metadata: Metadata
     weights: dict[str, Tensor]
     epoch: int
     step: int
@@ -119,7 +114,7 @@ class Checkpoint:
     @property
     def config(self) -> DictConfig:
         """The composed config of the run that wrote it."""
-        return OmegaConf.create(self.card["config"])  # type: ignore[return-value]
+        return OmegaConf.create(self.metadata["config"])  # type: ignore[return-value]
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """State of one part of the module, e.g. ``network.``."""
@@ -145,18 +140,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, content["busi"], content["state_dict"], content["epoch"], content["global_step"])
 
 
-def build_network(model: DictConfig) -> Normalized:
-    """Build a network with random weights from the config group ``model``.
-
-    Only networks can be built, so that a config inside a checkpoint cannot call anything else.
-
-    Raises:
-        InputError: If a target is no network of a known package.
-    """
-    _check_targets(model.network)
-    return Normalized(hydra.utils.instantiate(model.network), model.get("mirror", False))
-
-
 def load_network(checkpoint: Checkpoint) -> Normalized:
     """Rebuild a trained network from its checkpoint alone, in evaluation mode."""
     network = build_network(checkpoint.config.model)
@@ -164,57 +147,21 @@ def load_network(checkpoint: Checkpoint) -> Normalized:
     return network.eval()
 
 
-class Classifier(nn.Module):
-    """A trained classifier: picture and guide (b, 1, s, s) -> logits (b, 3) under the prior of its data."""
-
-    correction: Tensor
-
-    def __init__(self, network: nn.Module, correction: Tensor) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer("correction", correction)
-
-    def forward(
-        self, image: Float[Tensor, "b 1 s s"], guide: Float[Tensor, "b 1 s s"]
-    ) -> Float[Tensor, "b 3"]:
-        """Logits."""
-        logits: Tensor = self.network(image, guide) + self.correction
-        return logits
-
-
 def load_classifier(checkpoint: Checkpoint) -> Classifier:
     """Rebuild a trained classifier from its checkpoint alone, in evaluation mode."""
     return Classifier(load_network(checkpoint), checkpoint.weights["logit_correction"]).eval()
 
 
-def load_segmenter(checkpoint: Checkpoint) -> tuple[Normalized, DictConfig] | None:
-    """Rebuild the segmentation network that a classifier carries along; None if it has none.
+def load_segmenter(checkpoint: Checkpoint) -> Segmenter | None:
+    """Rebuild the segmentation model of a checkpoint, in evaluation mode.
 
-    Returns:
-        The network in evaluation mode, and the config of the run that trained it.
+    That of a classification run is the one that it carries along: None if it has none.
     """
-    if (parent := checkpoint.card["parent"]) is None:
+    if checkpoint.metadata["stage"] == "seg":
+        return Segmenter(load_network(checkpoint), checkpoint.config.image_size)
+    if (upstream := checkpoint.metadata["upstream"]) is None:
         return None
-    config: DictConfig = OmegaConf.create(parent["config"])
+    config: DictConfig = OmegaConf.create(upstream["config"])
     network = build_network(config.model)
     network.load_state_dict(checkpoint.part("segmenter."))
-    return network.eval(), config
-
-
-def _check_targets(node: Any) -> None:
-    if isinstance(node, ListConfig):
-        for value in node:
-            _check_targets(value)
-    elif isinstance(node, DictConfig):
-        if (name := node.get("_target_")) is not None:
-            target = hydra.utils.get_object(name)
-            if not (
-                isinstance(target, type)
-                and issubclass(target, nn.Module)
-                and target.__module__.split(".")[0] in NETWORK_PACKAGES
-            ):
-                raise InputError(
-                    f"model.network._target_={name} is no network of {', '.join(NETWORK_PACKAGES)}"
-                )
-        for value in node.values():
-            _check_targets(value)
+    return Segmenter(network.eval(), config.image_size)

@@ -14,11 +14,13 @@ PLACES = (
     "run_dir",
     "output_dir",
     "cache_dir",
-    "sweep",
+    "sweep_name",
     "data.root",
     "data.cache_dir",
     "data.cache_gb",
     "data.num_workers",
+    "guide.output_dir",
+    "guide.run_dir",
 )
 # What does not shape the weights: places, how things are shown, and what fingerprints say already.
 NOT_SETTINGS = (
@@ -27,7 +29,7 @@ NOT_SETTINGS = (
     "test",
     "logger",
     "callbacks.learning_rate",
-    "callbacks.pictures",
+    "callbacks.figures",
     "callbacks.progress",
     "callbacks.prune",
     "trainer.enable_progress_bar",
@@ -35,13 +37,23 @@ NOT_SETTINGS = (
     "trainer.log_every_n_steps",
     "seg_ckpt",
     "guide_runs",
+    "guide.seg_ckpt",
+    "guide.guide_runs",
     "reuse",
-    "prepare",
     "score",
     "data.read",
     "data.download",
 )
 
+# What repeats other values, which are compared themselves.
+REPEATED = (
+    "score",
+    "guide._target_",
+    "guide.seg_ckpt",
+    "guide.allow_other_data",
+    "guide.debug",
+    "guide.guide_runs",
+)
 # What differs between the runs of one recipe in cross-validation and cross-fitting.
 FOLD_SETTINGS = ("data.fold", "data.leave_out", "callbacks.checkpoint.monitor")
 # What differs between runs that chance alone sets apart.
@@ -76,7 +88,7 @@ def flatten(cfg: DictConfig, leave_out: Sequence[str]) -> dict[str, object]:
 
 
 def find_differences(
-    there: DictConfig, other: DictConfig, leave_out: Sequence[str] = (*PLACES, "resume", "test")
+    there: DictConfig, other: DictConfig, leave_out: Sequence[str] = (*PLACES, *REPEATED, "resume", "test")
 ) -> dict[str, tuple[object, object]]:
     """Which values two configs do not share: name -> value there, value in the other.
 

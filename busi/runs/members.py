@@ -1,4 +1,4 @@
-"""Which runs make one ensemble: grouped by fold, checked, and matched with the models that guide them."""
+"""Which runs make one ensemble: grouped by fold, checked, and matched with the models of their guides."""
 
 import hashlib
 import json
@@ -9,43 +9,41 @@ from omegaconf import OmegaConf
 
 from busi.core import InputError
 from busi.runs.checkpoints import read_checkpoint
-from busi.runs.predictions import ARMS
 from busi.runs.run import Run
+from busi.runs.variants import drop_inner_runs, rank_variant
 
-SAME_FACTS = ("data", "split", "debug")
-SAME_SETTINGS = ("image_size", "mask_rule", "module.threshold", "data.balance", "data.need_masks")
-"""What members must share; only logits are averaged."""
+SAME_PROVENANCE = ("data", "split", "debug")
+SAME_SETTINGS = ("image_size", "postprocess", "module.threshold", "data.balance", "data.need_masks")
+"""Entries of the provenance and of the config that all members must share."""
 
-Place = tuple[int, int]
-"""Position in `ARMS`, and test fold."""
+Place = tuple[str, int]
+"""Variant, and test fold."""
 
 
 def group_runs(runs: Sequence[Run]) -> dict[Place, list[Run]]:
-    """Members by place, segmentation first, in an order that does not depend on that of the runs.
+    """Sort runs into the members of each ensemble, segmentation first; their order as given does not matter.
 
     Raises:
-        InputError: If there is nothing to average, or members do not belong together.
+        InputError: If no run is left, or members do not belong together.
     """
-    given = {run.folder.resolve(): run for run in runs if run.provenance.get("leave_out") is None}
-    if not given:
-        raise InputError("only runs with data.leave_out were given: they guide others, and judge nothing")
+    given = {run.folder.resolve(): run for run in drop_inner_runs(runs)}
     ordered = sorted(given.values(), key=_order)
     groups = {place: list(members) for place, members in groupby(ordered, _place)}
     for members in groups.values():
         check_members(members)
-    for (arm, fold), members in groups.items():
-        first = next(others for place, others in groups.items() if place[0] == arm)
+    for (variant, fold), members in groups.items():
+        first = next(others for place, others in groups.items() if place[0] == variant)
         if _recipes(members) != _recipes(first):
             raise InputError(
-                f"{ARMS[arm]}: folds {first[0].provenance['fold']} and {fold} have different members (seeds "
-                f"{_seeds(first)} and {_seeds(members)}). Give the same of every fold"
+                f"{variant}: folds {first[0].provenance['fold']} and {fold} have different members "
+                f"(seeds {_seeds(first)} and {_seeds(members)}). Give the same of every fold"
             )
     return groups
 
 
 def check_members(members: Sequence[Run]) -> None:
     """Raise `InputError` unless runs of one stage, guide and fold can be an ensemble."""
-    first, place = members[0], f"{members[0].arm}, fold {members[0].provenance['fold']}"
+    first, place = members[0], f"{members[0].variant}, fold {members[0].provenance['fold']}"
     if len(members) < 2:
         raise InputError(f"{place}: there is only {first.folder}. Give at least two, e.g. of other seeds")
     made_of: dict[str, Run] = {}
@@ -54,10 +52,10 @@ def check_members(members: Sequence[Run]) -> None:
             raise InputError(f"{run.folder} is an ensemble already: give the runs that it was made of")
         if not run.finished:
             raise InputError(f"{run.folder} is not finished: {run.how_to_finish}")
-        twin = made_of.setdefault(f"{run.provenance['settings']} {run.provenance['parents']}", run)
+        twin = made_of.setdefault(f"{run.provenance['settings']} {run.provenance['upstream']}", run)
         if twin is not run:
             raise InputError(f"{place}: {twin.folder} and {run.folder} are the same training. Leave one out")
-        different = [name for name in SAME_FACTS if run.provenance[name] != first.provenance[name]]
+        different = [name for name in SAME_PROVENANCE if run.provenance[name] != first.provenance[name]]
         different += [
             name
             for name in SAME_SETTINGS
@@ -71,34 +69,39 @@ def check_members(members: Sequence[Run]) -> None:
 
 
 def find_segmenters(place: Place, groups: Mapping[Place, Sequence[Run]]) -> Place | None:
-    """Whose ensemble guides that of some classifiers: the one of the segmentation models that they carry.
+    """Find the segmentation ensemble that makes the guides of an ensemble of classifiers.
 
-    None where they carry none, or share one, and for segmentation itself.
+    It is the ensemble of the segmentation models that the classifiers carry inside.
+
+    Returns:
+        Its place; None if the classifiers carry no model or all the same one, and for segmentation itself.
 
     Raises:
-        InputError: If they carry several, and the runs of just these were not given.
+        InputError: If they carry different models, and the runs of exactly these were not given.
     """
-    arm, segmentation = ARMS[place[0]], ARMS.index("segmentation")
-    inside = {_digest(run, "segmenter.") for run in groups[place] if place[0] != segmentation}
+    variant, fold = place
+    inside = {_digest(run, "segmenter.") for run in groups[place] if variant != "segmentation"}
     if len(inside) < 2:
         return None
-    given = {_digest(run, "network."): run for run in groups.get((segmentation, place[1]), [])}
+    given = {_digest(run, "network."): run for run in groups.get(("segmentation", fold), [])}
     if given.keys() == inside:
-        return segmentation, place[1]
-    extra = [str(given[digest].folder) for digest in given.keys() - inside]
+        return "segmentation", fold
+    extra = ", ".join(str(given[digest].folder) for digest in given.keys() - inside)
+    how = f"Leave out those that no classifier carries: {extra}" if extra else "Give the runs of all of them"
     raise InputError(
-        f"{arm}, fold {place[1]}: these classifiers carry {len(inside)} segmentation models, which need an "
-        "ensemble too. "
-        + (f"Leave out what is none of them: {', '.join(extra)}" if extra else "Give the runs of all of them")
+        f"{variant}, fold {fold}: these classifiers carry {len(inside)} segmentation models, which need "
+        f"an ensemble too. {how}"
     )
 
 
-def _order(run: Run) -> tuple[Place, int, str, str]:
-    return _place(run), run.config.seed, run.provenance["recipe"], json.dumps(run.provenance["parents"])
+def _order(run: Run) -> tuple[tuple[int, str], int, int, str, str]:
+    variant, fold = _place(run)
+    made_from = run.provenance["recipe"], json.dumps(run.provenance["upstream"])
+    return rank_variant(variant), fold, run.config.seed, *made_from
 
 
 def _place(run: Run) -> Place:
-    return ARMS.index(run.arm), int(run.provenance["fold"])
+    return run.variant, int(run.provenance["fold"])
 
 
 def _recipes(members: Sequence[Run]) -> list[str]:
@@ -110,7 +113,7 @@ def _seeds(members: Sequence[Run]) -> str:
 
 
 def _digest(run: Run, prefix: str) -> str:
-    """Of the weights of one part of a run's best checkpoint."""
+    """Digest of the weights of one part of a run's best checkpoint."""
     digest = hashlib.sha256()
     for name, x in sorted(read_checkpoint(run.best_checkpoint).part(prefix).items()):
         digest.update(name.encode() + x.contiguous().numpy().tobytes())

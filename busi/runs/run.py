@@ -11,12 +11,17 @@ from yaml import YAMLError
 
 from busi.core import InputError, write_json, write_table, write_whole
 from busi.data import Cohort
-from busi.models import MaskRule
+from busi.models import Postprocess
 from busi.runs.fingerprints import FOLD_SETTINGS, folds_that_train, settings_fingerprint
 from busi.runs.provenance import describe_environment, git_commit, now
 
-UPPER_BOUND = {"annotated": " (upper bound: the mask gives the label away)"}
+UPPER_BOUND = {"ground_truth": " (upper bound: the mask gives the label away)"}
 """What is said after the name of a guide, wherever it appears."""
+
+
+def name_guide(name: str) -> str:
+    """The name of a guide, with a warning where it gives the label away."""
+    return f"{name}{UPPER_BOUND.get(name, '')}"
 
 
 @dataclass(frozen=True)
@@ -48,18 +53,18 @@ class Run:
 
     @property
     def monitored(self) -> tuple[str, float | None]:
-        """The monitored metric of a finished run, and its value; None where nothing was judged by it."""
+        """The monitored metric of a finished run, and its value; None where nothing was scored by it."""
         return self.provenance["monitor"], self.provenance["monitored"]
 
     @property
-    def arm(self) -> str:
+    def variant(self) -> str:
         """What guided the classifier; ``segmentation`` for a run of stage one."""
-        return str(self.config.guide) if self.provenance["stage"] == "cls" else "segmentation"
+        return str(self.config.guide.name) if self.provenance["stage"] == "cls" else "segmentation"
 
     @property
     def members(self) -> list[str]:
         """The run folders of which this is an ensemble; none of one that was trained."""
-        return list(self.provenance.get("parents", {}).get("members", []))
+        return list(self.provenance.get("upstream", {}).get("members", []))
 
     @property
     def how_to_finish(self) -> str:
@@ -76,15 +81,13 @@ class Run:
             raise InputError(f"{self.folder} has no readable config.yaml: start the run again") from error
 
     @property
-    def mask_rule(self) -> MaskRule:
+    def postprocess(self) -> Postprocess:
         """What makes masks of the maps of a segmentation run."""
-        path = self.folder / "mask_rule.json"
-        if not path.exists():  # as before rules were kept
-            return MaskRule(self.config.module.threshold)
+        path = self.folder / "postprocess.json"
         try:
-            return MaskRule(**json.loads(path.read_text()))
+            return Postprocess(**json.loads(path.read_text()))
         except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{path} is damaged: train this run again") from error
+            raise InputError(f"{path} is missing or damaged: train this run again") from error
 
     def finish(self, metrics: dict[str, float | None], **facts: object) -> "Run":
         """Write the metrics and, last of all files, that the run is finished."""
@@ -95,15 +98,15 @@ class Run:
 
 
 def start_run(
-    folder: Path, cfg: DictConfig, cohort: Cohort, parents: dict[str, Any], command: str = "busi.train"
+    folder: Path, cfg: DictConfig, cohort: Cohort, upstream: dict[str, Any], command: str = "busi.train"
 ) -> Run:
     """Claim a folder and write what is known before training; `busi.core.files.hold` keeps others out of it.
 
     Args:
         folder: The run folder.
         cfg: Resolved.
-        cohort: Its pictures.
-        parents: What it was made from, by the names of options.
+        cohort: Its images.
+        upstream: What it was made from: the checkpoint ``segmentation``, or the ``members`` of an ensemble.
         command: The module that makes it.
 
     Raises:
@@ -117,10 +120,10 @@ def start_run(
         "fold": cfg.data.fold,
         "leave_out": cfg.data.leave_out,
         "trained_on": folds_that_train(cfg),
-        "guide": f"{cfg.guide}{UPPER_BOUND.get(cfg.guide, '')}" if "guide" in cfg else None,
+        "guide": name_guide(cfg.guide.name) if "guide" in cfg else None,
         "settings": settings_fingerprint(cfg),
         "recipe": settings_fingerprint(cfg, FOLD_SETTINGS),
-        "parents": parents,
+        "upstream": upstream,
         **describe_environment(command),
         "started": now(),
         "finished": None,
@@ -182,7 +185,7 @@ def find_runs(output_dir: Path, stage: str) -> list[Run]:
     return sorted(found, key=lambda run: str(run.provenance["finished"]), reverse=True)
 
 
-def find_same(cfg: DictConfig, cohort: Cohort, parents: dict[str, Any]) -> Run | None:
+def find_same(cfg: DictConfig, cohort: Cohort, upstream: dict[str, Any]) -> Run | None:
     """The newest finished run of the same content, whatever its name: None if there is none.
 
     A run with ``data.leave_out`` chooses nothing, so it is what it was trained on, whichever fold was
@@ -194,7 +197,7 @@ def find_same(cfg: DictConfig, cohort: Cohort, parents: dict[str, Any]) -> Run |
         "split": cohort.split_fingerprint,
         "recipe": settings_fingerprint(cfg, FOLD_SETTINGS),
         "trained_on": folds_that_train(cfg),
-        "parents": parents,
+        "upstream": upstream,
     }
     if cfg.data.leave_out is None:
         wanted |= {"fold": cfg.data.fold, "settings": settings_fingerprint(cfg)}

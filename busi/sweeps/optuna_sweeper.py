@@ -1,4 +1,4 @@
-"""A Hydra sweeper that searches with Optuna: ``python -m busi.train -m sweep=optuna_seg``.
+"""A Hydra sweeper that searches with Optuna: ``python -m busi.train -m search=optuna_seg``.
 
 Optuna's plugin for Hydra 1.3 needs a version of Optuna from 2021, and its successor another Hydra; neither
 goes on with a study, prunes, or keeps the folders of several workers apart.
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -23,27 +22,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from busi.core import InputError, hold, write_json
+from busi.sweeps.jobs import PRUNED
+from busi.sweeps.search_space import Space, check_search, split_overrides
 from busi.sweeps.study import TRIAL, claim, draw_study, open_study
-from busi.sweeps.summary import PRUNED
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.distributions import BaseDistribution
 
 log = logging.getLogger(__name__)
 
 NAME = "hydra_plugins.busi.OptunaSweeper"
 """As the config calls the sweeper: Hydra takes plugins from a package of this name alone."""
-JUDGE = (
-    "stage",
-    "data",
-    "data.fold",
-    "data.num_folds",
-    "data.split_seed",
-    "data.leave_out",
-    "data.conflicts",
-)
-"""What decides which pictures judge a trial, with `monitor` and `test`."""
 
 
 class OptunaSweeper(Sweeper):
@@ -109,7 +98,7 @@ class OptunaSweeper(Sweeper):
         given = [f"{name!s}={text}" for name, text in self.params.items()]
         parser = OverridesParser.create(self.hydra_context.config_loader)
         space, fixed = split_overrides(parser.parse_overrides([*given, *arguments]))
-        check(cfg, space)
+        check_search(cfg, space)
         self.try_to_compose(space, fixed)
         folder = Path(self.config.hydra.sweep.dir).resolve()
         storage = self.storage or f"sqlite:///{folder}/study.db"
@@ -117,26 +106,35 @@ class OptunaSweeper(Sweeper):
             storage = str(Path(storage).expanduser().resolve())
         with hold(folder, wait=True):  # tables are made once
             study = open_study(storage, self.study, cfg, space, instantiate(self.sampler))
-        exhausted = False
-        while not exhausted:
-            with contextlib.ExitStack() as claims:
-                with hold(folder, wait=True):
-                    trials = self.take_trials(study, space, folder, claims)
-                if not trials:
-                    break
-                jobs = []
-                for number, params in trials.items():
-                    place = {"storage": storage, "study": self.study, "trial": number}
-                    write_json(folder / str(number) / TRIAL, place)
-                    values = [f"{name}={value}" for name, value in params.items()]
-                    jobs.append([*fixed, *values, f"hydra.sweep.subdir={number}"])
-                results = self.launcher.launch(jobs, initial_job_idx=min(trials))
-                for number, result in zip(trials, results, strict=True):
-                    exhausted |= tell(study, number, folder / str(number), result)
+        while self.run_trials(study, storage, space, fixed, folder):
+            pass
         conclude(study, folder)
 
-    def try_to_compose(self, space: dict[str, "BaseDistribution"], fixed: Sequence[str]) -> None:
-        """Compose every choice once, before anything is written: a typing error would fail in all trials."""
+    def run_trials(
+        self, study: "optuna.Study", storage: str, space: Space, fixed: Sequence[str], folder: Path
+    ) -> bool:
+        """Run as many trials as the launcher gets at once; False if nothing is left to try."""
+        with contextlib.ExitStack() as claims:
+            with hold(folder, wait=True):
+                trials = self.take_trials(study, space, folder, claims)
+            if not trials:
+                return False
+            jobs = []
+            for number, params in trials.items():
+                place = {"storage": storage, "study": self.study, "trial": number}
+                write_json(folder / str(number) / TRIAL, place)
+                values = [f"{name}={value}" for name, value in params.items()]
+                jobs.append([*fixed, *values, f"hydra.sweep.subdir={number}"])
+            results = self.launcher.launch(jobs, initial_job_idx=min(trials))
+            told = zip(trials, results, strict=True)
+            exhausted = [tell(study, number, folder / str(number), result) for number, result in told]
+        return not any(exhausted)
+
+    def try_to_compose(self, space: Space, fixed: Sequence[str]) -> None:
+        """Compose every choice once, before anything is written: a typing error would fail in all trials.
+
+        A range is set to 1, which shows whether its setting exists.
+        """
         choices = {name: getattr(values, "choices", (1,)) for name, values in space.items()}
         first = {name: options[0] for name, options in choices.items()}
         trials = [first | {name: option} for name, options in choices.items() for option in options[1:]]
@@ -144,11 +142,7 @@ class OptunaSweeper(Sweeper):
         self.validate_batch_is_legal(jobs)
 
     def take_trials(
-        self,
-        study: "optuna.Study",
-        space: dict[str, "BaseDistribution"],
-        folder: Path,
-        claims: contextlib.ExitStack,
+        self, study: "optuna.Study", space: Space, folder: Path, claims: contextlib.ExitStack
     ) -> dict[int, dict[str, Any]]:
         """What to run next, number -> parameters: trials that a dead worker left, then new ones."""
         from optuna.trial import TrialState
@@ -173,55 +167,6 @@ class OptunaSweeper(Sweeper):
             claim(folder / str(new.number), claims)
             taken[new.number] = new.params
         return taken
-
-
-def split_overrides(
-    overrides: Sequence[Override],
-) -> tuple[dict[str, "BaseDistribution"], list[str]]:
-    """Split overrides into what is searched, and what every trial shares; later ones go before earlier ones.
-
-    ``NAME=VALUE`` takes a parameter out of the search, and ``~NAME`` leaves it at its default.
-
-    Raises:
-        InputError: If nothing is searched.
-    """
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    space: dict[str, BaseDistribution] = {}
-    fixed: dict[str, str] = {}
-    for override in overrides:
-        key = override.get_key_element()
-        known = space.pop(override.key_or_group, None)
-        if override.is_interval_sweep():
-            value: Any = override.value()
-            assert isinstance(value, IntervalSweep)
-            whole = isinstance(value.start, int) and isinstance(value.end, int)
-            kind = IntDistribution if whole else FloatDistribution
-            space[key] = kind(value.start, value.end, log="log" in value.tags)  # type: ignore[arg-type]
-        elif override.is_sweep_override():
-            space[key] = CategoricalDistribution(list(override.sweep_string_iterator()))
-        elif not (known and override.is_delete()):
-            fixed[key] = str(override.input_line)
-    if not space:
-        raise InputError(
-            "nothing is searched: give a range, e.g. 'optimizer.lr=tag(log,interval(1e-4,1e-2))', or a "
-            "choice, e.g. augmentation=light,strong"
-        )
-    return space, [text for key, text in fixed.items() if key not in space]
-
-
-def check(cfg: DictConfig, space: dict[str, Any]) -> None:
-    """Raise `InputError` if trials would be judged by different pictures, or by those of the test fold."""
-    if judged := [name for name in space if name.lstrip("+") in (*JUDGE, "monitor", "monitor_mode", "test")]:
-        raise InputError(
-            f"{', '.join(judged)} cannot be searched: all trials are judged by the same validation fold"
-        )
-    if cfg.test:
-        raise InputError(
-            "a search leaves the test fold alone: leave out test=true, and score the chosen trial"
-        )
-    if cfg.data.leave_out is not None:
-        raise InputError("data.leave_out makes guides, and judges nothing: leave it out of a search")
 
 
 def tell(study: "optuna.Study", number: int, folder: Path, result: JobReturn) -> bool:

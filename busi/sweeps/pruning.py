@@ -8,8 +8,8 @@ from typing import Any
 import lightning
 import optuna
 
+from busi.sweeps.jobs import Pruned, record_pruned
 from busi.sweeps.study import TRIAL, open_storage
-from busi.sweeps.summary import Pruned, record_pruned
 
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from busi.core import InputError, hold, write_whole
+from busi.sweeps.search_space import Space
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.distributions import BaseDistribution
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +47,7 @@ def open_storage(text: str) -> "optuna.storages.BaseStorage":
         raise InputError(f"cannot open hydra.sweeper.storage={text} ({reason})") from error
 
 
-def open_study(
-    storage: str, name: str, cfg: DictConfig, space: dict[str, "BaseDistribution"], sampler: Any
-) -> "optuna.Study":
+def open_study(storage: str, name: str, cfg: DictConfig, space: Space, sampler: Any) -> "optuna.Study":
     """Begin a study, or go on with the one of this name.
 
     Args:

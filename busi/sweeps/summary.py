@@ -1,42 +1,30 @@
 """Sweeps: what became of each job, as one table that is ranked by the validation fold."""
 
 import atexit
-import contextlib
-import json
 import os
 import re
 import signal
 import sys
-import warnings
-from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 from typing import Any
 
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from busi.core import InputError, check_writable, write_json, write_table, write_whole
+from busi.core import InputError, check_writable, write_table, write_whole
+from busi.sweeps.jobs import read_job
 
-Job = dict[str, Any]
-FAILURE = "failed.json"
-REUSE = "reused.json"
-PRUNED = "pruned.json"
-
-
-class Pruned(Exception):
-    """A trial of a search was ended early, because others were better."""
-
-
-# The files in conf/hydra/launcher/ go by the names of the plugins' own options: they set other defaults.
-warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
+EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit_local": "submitit", "submitit_slurm": "submitit"}
+"""Launcher -> the extra of busi that installs it."""
 
 
 class SummaryCallback(Callback):
     """Writes ``summary.csv`` and ``summary.md`` into the folder of a sweep, and prints the table at its end.
 
-    Hydra calls it; the table is written whatever became of the jobs, after each of them. Launchers take it
+    Hydra calls it; the table is written whatever became of the jobs, after each of them. Launchers send it
     along to the processes of their jobs, which so learn what was typed.
     """
 
@@ -50,7 +38,7 @@ class SummaryCallback(Callback):
             SystemExit: If the launcher is not installed, or the folder cannot be written (Hydra turns any
                 other error into a warning).
         """
-        check_launcher(config.hydra.launcher._target_)
+        check_launcher(config.hydra.runtime.choices["hydra/launcher"], config.hydra.launcher._target_)
         check_folder(Path(config.hydra.sweep.dir))
         atexit.register(print_summary, Path(config.hydra.sweep.dir))
 
@@ -83,50 +71,18 @@ def requeue_on_signals() -> None:
         signal.signal(number, signal.getsignal(JobEnvironment._usr_sig()))
 
 
-def check_launcher(target: str) -> None:
+def check_launcher(name: str, target: str) -> None:
     """End with one line if the launcher of a sweep is not installed, or has no Slurm to talk to.
 
     Args:
-        target: Its class, e.g. ``hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher``.
+        name: As given by ``hydra/launcher=NAME``.
+        target: Its class. Hydra has imported the classes of all plugins that are installed.
     """
-    package = ".".join(target.split(".")[:2])
-    try:
-        found = find_spec(package)
-    except ModuleNotFoundError:
-        found = None
-    if found is None:
-        extra = package.split(".")[-1].removeprefix("hydra_").removesuffix("_launcher")
+    if name in EXTRAS and target not in Plugins.instance().class_name_to_class:
+        extra = EXTRAS[name]
         raise SystemExit(f"error: this launcher needs the extra {extra}: pip install '.[{extra}]'")
-    if target.endswith(".SlurmLauncher") and which("sbatch") is None:
+    if name == "submitit_slurm" and which("sbatch") is None:
         raise SystemExit("error: there is no sbatch here: start the sweep on a machine that submits to Slurm")
-
-
-def record_failure(folder: Path, message: str) -> None:
-    """Leave word in a job's folder that it failed, and why."""
-    with contextlib.suppress(OSError):  # the disk may be full
-        write_json(folder / FAILURE, {"error": message})
-
-
-def forget_failure(folder: Path) -> None:
-    """Take the word back, before the job is tried again."""
-    (folder / FAILURE).unlink(missing_ok=True)
-
-
-def record_reuse(folder: Path, run: Path) -> None:
-    """Leave word in a job's folder that an earlier run of the same content stands for it."""
-    write_json(folder / REUSE, {"run": str(run)})
-
-
-def record_pruned(folder: Path, epoch: int, monitor: str, value: float) -> None:
-    """Leave word in a job's folder that a search ended it early.
-
-    Args:
-        folder: Of the job.
-        epoch: The last one, counted from 0.
-        monitor: Name of the monitored metric.
-        value: Its value then.
-    """
-    write_json(folder / PRUNED, {"epoch": epoch, "metrics": {monitor: value}})
 
 
 def print_summary(folder: Path) -> None:
@@ -172,62 +128,12 @@ def write_summary(folder: Path) -> Path | None:
     return write_whole(folder / "summary.md", lambda part: part.write_text(text, encoding="utf-8"))
 
 
-def read_job(hydra_folder: Path) -> Job:
-    """What became of one job: finished, reused, failed, pruned, or stopped.
-
-    Args:
-        hydra_folder: ``.hydra`` in the folder of the job.
-    """
-    folder = hydra_folder.parent
-    path = hydra_folder / "overrides.yaml"
-    # Another process may have begun the job this moment.
-    overrides = [str(text) for text in OmegaConf.load(path)] if path.is_file() else []
-    job: Job = {
-        "job": folder.name,
-        "status": "stopped",
-        "overrides": {name.lstrip("+~"): value for name, _, value in (o.partition("=") for o in overrides)},
-        "monitor": None,
-        "score": None,
-        "metrics": {},
-        "epoch": None,
-        "seconds": None,
-        "error": None,
-    }
-    if (folder / FAILURE).is_file():
-        return job | {"status": "failed", "error": _read(folder / FAILURE)["error"]}
-    reused = _read(folder / REUSE).get("run")
-    folder = Path(reused) if reused else folder
-    provenance = _read(folder / "provenance.json")
-    if not provenance.get("finished"):
-        pruned = _read(folder / PRUNED)
-        return job | ({"status": "pruned", **pruned} if pruned else {})
-    monitor, value = provenance["monitor"], provenance["monitored"]
-    mode = OmegaConf.load(folder / "config.yaml").monitor_mode
-    metrics = {name: x for name, x in _read(folder / "metrics.json").items() if name.startswith("val/")}
-    return job | {
-        "status": "reused" if reused else "finished",
-        "monitor": monitor,
-        "score": value if value is None or mode == "max" else -value,
-        "metrics": {monitor: value, **metrics},
-        "epoch": provenance["epoch"],
-        "seconds": provenance["seconds"],
-    }
-
-
 def check_folder(folder: Path) -> None:
     """End with one line if a folder cannot be written."""
     try:
         check_writable(folder)
     except InputError as error:
         raise SystemExit(f"error: {error}") from None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError):
-        return {}
-    return content
 
 
 def _job_number(path: Path) -> tuple[bool, int, str]:

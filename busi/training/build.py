@@ -1,7 +1,7 @@
-"""What a config builds before anything is written: data, network, module, trainer."""
+"""What a config builds before anything is written: data, module, trainer."""
 
-from dataclasses import dataclass
-from pathlib import Path
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 import lightning
@@ -10,73 +10,110 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from timm.layers.norm_act import convert_sync_batchnorm
 
+from busi.core import InputError, construct, remember
 from busi.data import BUSIDataModule
-from busi.models import load_encoder_weights
+from busi.guides import Guide
+from busi.models import Normalized, Postprocess, build_network, load_encoder_weights
 from busi.modules import StageModule
-from busi.runs import CardCallback, Checkpoint, WholeCheckpointIO, build_network, make_card
+from busi.runs import Checkpoint, MetadataCallback, WholeCheckpointIO, load_network, make_metadata
 from busi.training.callbacks import SeedEpochs, StopOnSignal
-from busi.training.distributed import environment, part
+from busi.training.distributed import environment, teardown
+
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What a run is made from.
-
-    Attributes:
-        data: Whole, decoded and cached.
-        extras: What else the module needs.
-        parent: The checkpoint that it builds on, if any.
-        guided_by: Id -> run folder behind its guide, where these differ.
-    """
-
-    data: BUSIDataModule
-    extras: dict[str, Any]
-    parent: Checkpoint | None
-    guided_by: dict[str, Path]
-
-
-def prepare(cfg: DictConfig) -> Parts:
-    """Read the data of a config, and find the runs that it builds on."""
+def prepare(cfg: DictConfig) -> tuple[BUSIDataModule, Guide]:
+    """Read the data of a config, find the runs that it builds on, and make its guides."""
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
-    data: BUSIDataModule = instantiate(cfg.data)
-    started = environment()
-    data.rank, data.world_size = started.global_rank(), started.world_size()
-    extras: dict[str, Any] = instantiate(cfg.prepare)(cfg, data) if "prepare" in cfg else {}
-    return Parts(data, extras, extras.pop("parent", None), extras.pop("guided_by", {}))
+    guide: Guide = instantiate(cfg.guide) if "guide" in cfg else Guide()
+    data: BUSIDataModule = construct(cfg.data, guide=guide)
+    guide.find(data)
+    if guide.upstream is not None:
+        check_upstream(cfg, guide.upstream)
+    data.setup()
+    return data, guide
 
 
-def build(cfg: DictConfig, parts: Parts, last: Checkpoint | None) -> tuple[StageModule, lightning.Trainer]:
+def check_upstream(cfg: DictConfig, upstream: Checkpoint) -> None:
+    """Raise `InputError` if a classifier cannot start from the encoder of its segmentation model.
+
+    Warns if the sizes of both are such that nothing can be predicted with them.
+    """
+    theirs = upstream.config
+    if cfg.encoder_weights == "segmenter" and cfg.encoder not in theirs.encoder.split(" and "):
+        raise InputError(
+            f"encoder_weights=segmenter: {upstream.path} has encoder={theirs.encoder}. Give the same here, "
+            "or encoder_weights=packaged, imagenet or none"
+        )
+    if cfg.image_size % theirs.image_size:
+        log.warning(
+            "image_size=%d is no multiple of the %d px of the segmentation model: the run will be scored, "
+            "but busi.predict, busi.export and busi.demo will refuse it",
+            cfg.image_size,
+            theirs.image_size,
+        )
+
+
+def build_module(
+    cfg: DictConfig,
+    segmenter: Normalized | None = None,
+    balance: Mapping[str, Any] | None = None,
+    pretrained: bool = False,
+) -> StageModule:
+    """Build the module of a config with the weights that its seed draws.
+
+    Args:
+        cfg: Of a run.
+        segmenter: The segmentation network that a classifier carries along, if any.
+        balance: What a classifier must know of its data; see `BUSIDataModule.class_balance`.
+        pretrained: Begin with the encoder weights that the config asks for.
+    """
+    # Making guides draws random numbers, and reading them from the cache does not.
+    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
+    network = build_network(cfg.model)
+    if pretrained:
+        load_encoder_weights(network, cfg.encoder, cfg.encoder_weights, segmenter)
+    if environment().world_size() > 1 and cfg.trainer.accelerator != "cpu" and torch.cuda.is_available():
+        # Not Lightning's sync_batchnorm: it drops the activations that timm's layers contain.
+        network = convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+    parts: dict[str, Any] = {
+        name: remember(instantiate(cfg[name]), cfg[name]) for name in ("loss", "optimizer", "scheduler")
+    }
+    if segmenter is not None:
+        parts["segmenter"] = segmenter
+    module: StageModule = construct(cfg.module, network=network, **parts, **(balance or {}))
+    return module
+
+
+def build(
+    cfg: DictConfig, data: BUSIDataModule, guide: Guide, last: Checkpoint | None
+) -> tuple[StageModule, lightning.Trainer]:
     """Build the module and its trainer.
 
     Args:
         cfg: Resolved.
-        parts: Made from the same config.
+        data: See `prepare`.
+        guide: See `prepare`.
         last: The checkpoint to go on from, if any.
     """
-    data, started = parts.data, environment()
-    # Again: making guides draws random numbers, and reading them from the cache does not.
-    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
-    network = build_network(cfg.model)
-    if last is None:
-        load_encoder_weights(network, cfg.encoder, cfg.encoder_weights, parts.extras.get("segmenter"))
-    else:
-        data.first_epoch = last.epoch + 1
-    if started.world_size() > 1 and cfg.trainer.accelerator != "cpu" and torch.cuda.is_available():
-        # Not Lightning's sync_batchnorm: it drops the activations that timm's layers contain.
-        network = convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-    module: StageModule = instantiate(cfg.module, network=network, **parts.extras)
-    module.configure_optimizers()
+    upstream = guide.upstream
+    segmenter = load_network(upstream) if upstream else None
+    balance = data.class_balance() if "guide" in cfg else None
+    module = build_module(cfg, segmenter, balance, pretrained=last is None)
+    module.check_data(data)
+    module.configure_optimizers()  # wrong settings fail here, before the folder is begun
     data.prepare_data()
-    card = CardCallback(make_card(cfg, data.cohort, parts.parent.card if parts.parent else None))
-    callbacks = [card, SeedEpochs(cfg.seed), StopOnSignal()]
+    # Until the run is finished, and the validation fold may have tuned it.
+    postprocess: Postprocess | None = instantiate(cfg.postprocess)([]) if "postprocess" in cfg else None
+    metadata = make_metadata(cfg, data.cohort, upstream.metadata if upstream else None, postprocess)
+    callbacks = [MetadataCallback(metadata), SeedEpochs(cfg.seed), StopOnSignal()]
     callbacks += [instantiate(node) for node in cfg.callbacks.values()]
-    loggers = [instantiate(node) for node in cfg.logger.values()]
     # The data module shards by itself, without the repeats of Lightning's sampler.
     trainer: lightning.Trainer = instantiate(
         cfg.trainer,
         callbacks=callbacks,
-        logger=loggers,
-        plugins=[started, WholeCheckpointIO()],
+        logger=[instantiate(node) for node in cfg.logger.values()],
+        plugins=[environment(), WholeCheckpointIO()],
         use_distributed_sampler=False,
     )
     return module, trainer
@@ -85,6 +122,6 @@ def build(cfg: DictConfig, parts: Parts, last: Checkpoint | None) -> tuple[Stage
 def train(
     module: StageModule, trainer: lightning.Trainer, data: BUSIDataModule, last: Checkpoint | None
 ) -> None:
-    """Train on all ranks, which part afterwards."""
+    """Train on all ranks, and end the connection between them."""
     trainer.fit(module, datamodule=data, ckpt_path=last.path if last else None, weights_only=True)
-    part()
+    teardown()

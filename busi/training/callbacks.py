@@ -1,4 +1,4 @@
-"""What happens beside training: random numbers of each epoch, pictures of a few validation samples."""
+"""What happens beside training: random numbers of each epoch, images of a few validation samples."""
 
 import signal
 import threading
@@ -13,7 +13,7 @@ from busi.core import CLASSES, Batch
 from busi.data import BUSIDataModule, collate
 from busi.figures import Overlay, draw_overlays, save_figure
 from busi.modules import StageModule
-from busi.training.loggers import PROGRESS, log_pictures
+from busi.training.loggers import PROGRESS, log_figures
 
 
 class SeedEpochs(lightning.Callback):
@@ -79,19 +79,19 @@ class StopOnSignal(lightning.Callback):
             signal.signal(number, handler)
 
 
-class ValidationPictures(lightning.Callback):
-    """Draws the same few validation pictures every few epochs, as ``val_progress.png`` and for the loggers.
+class ValidationFigures(lightning.Callback):
+    """Draws the same few validation images every few epochs, as ``val_progress.png`` and for the loggers.
 
     With averaged weights (``callbacks=[default,ema]``) it shows what those predict, if it comes first.
 
     Args:
-        folder: Where the picture goes; each drawing replaces the one before.
-        num_pictures: How many, spread over the classes.
+        folder: Where the image goes; each drawing replaces the one before.
+        num_images: How many, spread over the classes.
         every_n_epochs: And after the last epoch.
     """
 
-    def __init__(self, folder: str, num_pictures: int, every_n_epochs: int) -> None:
-        self.folder, self.num_pictures, self.every_n_epochs = Path(folder), num_pictures, every_n_epochs
+    def __init__(self, folder: str, num_images: int, every_n_epochs: int) -> None:
+        self.folder, self.num_images, self.every_n_epochs = Path(folder), num_images, every_n_epochs
 
     def on_validation_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -103,23 +103,23 @@ class ValidationPictures(lightning.Callback):
             return
         data: BUSIDataModule = trainer.datamodule  # type: ignore[attr-defined]
         module: StageModule = pl_module  # type: ignore[assignment]
-        overlays = predict_overlays(module, choose_batch(data, self.num_pictures))
-        title = f"Validation pictures after epoch {num_done}"
+        overlays = predict_overlays(module, choose_batch(data, self.num_images))
+        title = f"Validation images after epoch {num_done}"
         path = save_figure(draw_overlays(overlays, title), self.folder / f"{PROGRESS}.png")
-        log_pictures(trainer.loggers, [path], trainer.global_step)
+        log_figures(trainer.loggers, [path], trainer.global_step)
 
 
-def choose_batch(data: BUSIDataModule, num_pictures: int) -> Batch:
-    """The same clean validation pictures every time, spread over the classes, malignant first."""
+def choose_batch(data: BUSIDataModule, num_images: int) -> Batch:
+    """The same clean validation images every time, spread over the classes, malignant first."""
     indices = data.cohort.indices("val")
     ranked = indices[np.argsort(-data.cohort.labels()[indices], kind="stable")]
-    places = np.linspace(0, len(ranked) - 1, min(num_pictures, len(ranked))).round().astype(int)
+    places = np.linspace(0, len(ranked) - 1, min(num_images, len(ranked))).round().astype(int)
     dataset = data.dataset(ranked[places])
     return collate([dataset[i] for i in range(len(dataset))])
 
 
 def predict_overlays(module: StageModule, batch: Batch) -> list[Overlay]:
-    """Pictures at network size: masks of a segmentation model, guides and classes of a classifier."""
+    """Images at network size: masks of a segmentation model, guides and classes of a classifier."""
     moved: Batch = module.transfer_batch_to_device(batch, module.device, 0)
     output = module.predict_step(moved).cpu()
     if output.ndim == 4:

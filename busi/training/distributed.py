@@ -1,6 +1,6 @@
 """One run on several devices: who starts its processes, and how they learn what rank 0 decided.
 
-Rank 0 alone decides, writes and scores. The other processes wait for its order, train along, and leave.
+Rank 0 alone decides, writes and scores. The others, its workers, wait for a job, train along, and end.
 Where nobody started them (torchrun, srun), `launch` starts all of them beside the process of the job, which
 stays as it was: nothing of one job of a sweep reaches the next.
 """
@@ -28,24 +28,24 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch.distributed.distributed_c10d import Store
-from torch.distributed.rendezvous import rendezvous
+from torch.distributed.rendezvous import rendezvous as connect
 
 from busi.core import InputError
 from busi.sweeps import Pruned
 
-Order = dict[str, Any]
+Job = dict[str, Any]
 """What to train: ``config`` (YAML), ``folder``, ``resume``."""
 
-PUNCTUALITY = timedelta(minutes=10)
+RENDEZVOUS_TIMEOUT = timedelta(minutes=10)
 """For how long the ranks wait for each other at the start."""
 
-PATIENCE = timedelta(hours=12)
-"""For how long the other ranks wait for an order, while rank 0 may be preparing data."""
+JOB_TIMEOUT = timedelta(hours=12)
+"""For how long the other ranks wait for a job, while rank 0 may be preparing data."""
 
-GRACE = 60
+GRACE_SECONDS = 60
 """Seconds that processes have to end by themselves, before they are killed."""
 
-ORDER = "busi/order"
+JOB = "busi/job"
 
 
 def count_processes(trainer: DictConfig) -> int:
@@ -97,13 +97,13 @@ def environment() -> ClusterEnvironment:
     return LightningEnvironment()
 
 
-def is_follower() -> bool:
+def is_worker() -> bool:
     """Whether this process only trains along, for another one decides."""
     return environment().global_rank() > 0
 
 
 @cache
-def meet() -> Store | None:
+def rendezvous() -> Store | None:
     """Meet the other processes of a run, at a store that lives in rank 0; None where there are none.
 
     When rank 0 dies, whoever waits there gets an error.
@@ -113,39 +113,41 @@ def meet() -> Store | None:
         return None
     place = f"tcp://{started.main_address}:{started.main_port}"
     store: Store
-    store, _, _ = next(rendezvous(place, started.global_rank(), started.world_size(), timeout=PUNCTUALITY))
-    store.set_timeout(PATIENCE)
+    store, _, _ = next(
+        connect(place, started.global_rank(), started.world_size(), timeout=RENDEZVOUS_TIMEOUT)
+    )
+    store.set_timeout(JOB_TIMEOUT)
     return store
 
 
-def give_order(cfg: DictConfig, folder: Path, resume: bool) -> None:
+def publish_job(cfg: DictConfig, folder: Path, resume: bool) -> None:
     """Let the other ranks, if there are any, train this too.
 
     Raises:
-        InputError: If they had an order before, and have left.
+        InputError: If they had a job before, and have left.
     """
-    if (store := meet()) is None:
+    if (store := rendezvous()) is None:
         return
-    if store.check([ORDER]):
+    if store.check([JOB]):
         raise InputError("torchrun starts the processes of one run: a sweep starts those of its jobs itself")
-    store.set(ORDER, json.dumps({"config": OmegaConf.to_yaml(cfg), "folder": str(folder), "resume": resume}))
+    store.set(JOB, json.dumps({"config": OmegaConf.to_yaml(cfg), "folder": str(folder), "resume": resume}))
 
 
-def await_order() -> Order | None:
+def wait_for_job() -> Job | None:
     """What rank 0 decided to train; None if it needs nobody."""
-    store = meet()
+    store = rendezvous()
     assert store is not None
-    order: Order | None = json.loads(store.get(ORDER))
-    return order
+    job: Job | None = json.loads(store.get(JOB))
+    return job
 
 
-def dismiss() -> None:
-    """Let ranks that still wait for an order leave."""
-    if not is_follower() and (store := meet()) is not None and not store.check([ORDER]):
-        store.set(ORDER, "null")
+def release_ranks() -> None:
+    """Let ranks that still wait for a job leave."""
+    if not is_worker() and (store := rendezvous()) is not None and not store.check([JOB]):
+        store.set(JOB, "null")
 
 
-def part() -> None:
+def teardown() -> None:
     """End the connection between the ranks, on all of them at once: scoring is the matter of rank 0."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
@@ -162,14 +164,14 @@ def launch(cfg: DictConfig, folder: Path, resume: bool) -> Path:
     world_size = count_processes(cfg.trainer)
     with tempfile.TemporaryDirectory(prefix="busi-ranks-") as name:
         place = Path(name)
-        order = {
+        job = {
             "config": OmegaConf.to_yaml(cfg),
             "folder": str(folder),
             "resume": resume,
             "argv": sys.argv,
             "logs": [x.baseFilename for x in logging.root.handlers if isinstance(x, logging.FileHandler)],
         }
-        (place / "order.json").write_text(json.dumps(order))
+        (place / "job.json").write_text(json.dumps(job))
         failed = run_all(
             [sys.executable, "-m", "busi.training.rank", name],
             [
@@ -184,14 +186,14 @@ def launch(cfg: DictConfig, folder: Path, resume: bool) -> Path:
                 for rank in range(world_size)
             ],
         )
-        answer = json.loads(path.read_text()) if (path := place / "answer.json").exists() else {}
-    if "error" in answer:
-        raise InputError(answer["error"])
-    if "pruned" in answer:
-        raise Pruned(answer["pruned"])
-    if failed or "run" not in answer:
+        result = json.loads(path.read_text()) if (path := place / "result.json").exists() else {}
+    if "error" in result:
+        raise InputError(result["error"])
+    if "pruned" in result:
+        raise Pruned(result["pruned"])
+    if failed or "run" not in result:
         raise RuntimeError(f"a process of {folder} failed with status {failed}: its message stands above")
-    return Path(answer["run"])
+    return Path(result["run"])
 
 
 def run_all(command: list[str], environments: list[Mapping[str, str]]) -> int | None:
@@ -224,7 +226,7 @@ def run_all(command: list[str], environments: list[Mapping[str, str]]) -> int | 
         for process in processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-        end = time.monotonic() + GRACE
+        end = time.monotonic() + GRACE_SECONDS
         for process in processes:
             try:
                 process.wait(max(0.1, end - time.monotonic()))
@@ -235,7 +237,7 @@ def run_all(command: list[str], environments: list[Mapping[str, str]]) -> int | 
             process.stdin.close()
 
 
-def outlive_nobody() -> None:
+def exit_with_parent() -> None:
     """Stop as by Ctrl-C when the process that started this one is gone."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

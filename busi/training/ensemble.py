@@ -10,40 +10,42 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import lightning
 from hydra.utils import instantiate
-from omegaconf import DictConfig
-from torch import Tensor
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
 
-from busi.core import InputError, hold, writing_to
+from busi.core import InputError, construct, hold, writing_to
 from busi.data import BUSIDataModule
-from busi.guides import guide_judged
+from busi.guides import StoredGuide
 from busi.inference import default_device
+from busi.models import build_network
 from busi.runs import (
-    ARMS,
     Checkpoint,
+    Metadata,
     Place,
     Run,
     WholeCheckpointIO,
-    build_network,
-    find,
     find_segmenters,
     group_runs,
     load_classifier,
     load_network,
-    make_card,
+    make_metadata,
     open_run,
+    open_runs,
     read_checkpoint,
     start_run,
 )
+from busi.training.build import build_module
 from busi.training.fitting import log_intervals
-from busi.training.scoring import Metrics, judged_splits, score_classification, score_segmentation
+from busi.training.scoring import Metrics, scored_splits
 
 log = logging.getLogger(__name__)
 
 
 def ensemble_folders(folders: Sequence[Path], output: Path, root: Path | None = None) -> list[Run]:
     """Make ensembles of the runs in run folders, or below folders of them; see `make_ensembles`."""
-    found = [(folder, run) for folder in folders for run in find(folder)]
+    found = [(folder, run) for folder in folders for run in open_runs(folder)]
     # Ensembles that lie among the runs of a folder may be what an earlier call made there.
     runs = [run for folder, run in found if run.folder == folder or not run.members]
     with writing_to(output):
@@ -70,11 +72,11 @@ def make_ensembles(runs: Sequence[Run], output: Path, root: Path | None = None) 
     guided_by = {place: find_segmenters(place, groups) for place in groups}
     made: dict[Place, Run] = {}
     for place, members in groups.items():
-        arm, fold = ARMS[place[0]], place[1]
-        log.info("%s, fold %d: ensemble of %d runs", arm, fold, len(members))
+        variant, fold = place
+        log.info("%s, fold %d: ensemble of %d runs", variant, fold, len(members))
         guide = guided_by[place]
         segmenter = made[guide] if guide else None
-        made[place] = make_ensemble(members, output / arm / str(fold), segmenter, root)
+        made[place] = make_ensemble(members, output / variant / str(fold), segmenter, root)
     return list(made.values())
 
 
@@ -98,16 +100,16 @@ def make_ensemble(
 
 def _make_ensemble(members: Sequence[Run], folder: Path, segmenter: Run | None, root: Path | None) -> Run:
     began = time.monotonic()
-    parents: dict[str, Any] = {
+    made_of: dict[str, Any] = {
         "members": [str(run.folder.resolve()) for run in members],
         # Another one says that a member was trained again, or has scored its test fold since.
         "members_finished": [run.provenance["finished"] for run in members],
     }
     if (folder / "provenance.json").exists():
         there = open_run(folder)
-        if there.members != parents["members"]:
+        if there.members != made_of["members"]:
             raise InputError(f"{folder} holds another run: give a new folder with --output")
-        if there.finished and there.provenance["parents"].items() >= parents.items():
+        if there.finished and there.provenance["upstream"].items() >= made_of.items():
             log.info("Finished already: %s", folder)
             return there
         (folder / "provenance.json").unlink()  # stopped, or of what its members were then
@@ -123,23 +125,26 @@ def _make_ensemble(members: Sequence[Run], folder: Path, segmenter: Run | None, 
     if (data.cohort.data_fingerprint, data.cohort.split_fingerprint) != (first["data"], first["split"]):
         raise InputError(f"{data.root} holds other data than {members[0].folder} was trained on")
     weights = ensemble_weights(cfg, checkpoints)
-    parent = checkpoints[0].card["parent"]
+    upstream = checkpoints[0].metadata["upstream"]
     if segmenter:
         guide = read_checkpoint(segmenter.best_checkpoint)
-        parent, state = guide.card, guide.part("network.")
-        parents["seg_ckpt"] = str(guide.path.resolve())
-    elif parent:
+        upstream, state = guide.metadata, guide.part("network.")
+        made_of["segmentation"] = str(guide.path.resolve())
+    elif upstream:
         state = checkpoints[0].part("segmenter.")
-        parents["seg_ckpt"] = first["parents"]["seg_ckpt"]
-    if parent:
-        cfg.seg_ckpt = parents["seg_ckpt"]
+        made_of["segmentation"] = first["upstream"]["segmentation"]
+    if upstream:
+        cfg.seg_ckpt = cfg.guide.seg_ckpt = made_of["segmentation"]
         weights |= {f"segmenter.{name}": x for name, x in state.items()}
-    card = make_card(cfg, data.cohort, parent)
+    postprocess = instantiate(cfg.postprocess)([]) if "postprocess" in cfg else None
+    metadata = make_metadata(cfg, data.cohort, upstream, postprocess)
     for one in checkpoints:
-        if any(set(one.card[split]) != set(card[split]) for split in ("train", "val")):
-            raise InputError(f"{one.path} was trained or chosen on other pictures than the first member")
-    run = start_run(folder, cfg, data.cohort, parents, "busi.ensemble")
-    content = {"busi": card, "state_dict": weights, "epoch": 0, "global_step": 0}
+        if any(set(one.metadata[split]) != set(metadata[split]) for split in ("train", "val")):
+            raise InputError(f"{one.path} was trained or chosen on other images than the first member")
+    run = start_run(folder, cfg, data.cohort, made_of, "busi.ensemble")
+    content = {"busi": metadata, "state_dict": weights, "epoch": 0, "global_step": 0}
+    content |= {"pytorch-lightning_version": lightning.__version__}
+    content |= {"hyper_parameters": arguments_of(cfg, weights, upstream)}
     WholeCheckpointIO().save_checkpoint(content, run.best_checkpoint)
     metrics = measure(run, cfg, data)
     facts = {"epoch": None, "monitor": cfg.monitor, "monitored": None, "tested": cfg.test}
@@ -153,19 +158,15 @@ def _make_ensemble(members: Sequence[Run], folder: Path, segmenter: Run | None, 
 def ensemble_config(members: Sequence[DictConfig], folder: Path) -> DictConfig:
     """The config of an ensemble: that of its first member, with the networks of all."""
     networks = [
-        {
-            "_target_": "busi.models.encoders.Normalized",
-            "network": one.model.network,
-            "mirror": one.model.get("mirror", False),
-        }
+        {"_target_": "busi.models.Normalized", "network": one.model.network, "tta": one.model.tta}
         for one in members
     ]
     cfg = members[0].copy()
     cfg.run_dir = cfg.trainer.default_root_dir = str(folder)
     cfg.model = {
         "stage": cfg.stage,
-        "network": {"_target_": "busi.models.ensemble.Ensemble", "members": networks},
-        "mirror": False,
+        "network": {"_target_": "busi.models.Ensemble", "members": networks},
+        "tta": "none",
     }
     cfg.encoder = " and ".join(dict.fromkeys(one.encoder for one in members))
     cfg.callbacks, cfg.logger = {}, {}  # nothing is trained
@@ -175,7 +176,7 @@ def ensemble_config(members: Sequence[DictConfig], folder: Path) -> DictConfig:
 def ensemble_weights(cfg: DictConfig, checkpoints: Sequence[Checkpoint]) -> dict[str, Tensor]:
     """State of a module whose network is the ensemble of those of checkpoints."""
     network = build_network(cfg.model)
-    # Each member scales its pictures by itself.
+    # Each member scales its images by itself.
     state = {"mean": network.mean.fill_(0), "std": network.std.fill_(1)}
     for k, one in enumerate(checkpoints):
         state |= {f"network.members.{k}.{name}": x for name, x in one.part("network.").items()}
@@ -185,10 +186,24 @@ def ensemble_weights(cfg: DictConfig, checkpoints: Sequence[Checkpoint]) -> dict
     return {f"network.{name}": x for name, x in state.items()} | shared
 
 
+def arguments_of(cfg: DictConfig, weights: dict[str, Tensor], upstream: Metadata | None) -> dict[str, Any]:
+    """What Lightning's ``load_from_checkpoint`` must know of an ensemble: the arguments of its module."""
+    shared = ("class_weights", "logit_correction")
+    balance: dict[str, Any] = {name: weights[name].tolist() for name in shared if name in weights}
+    segmenter = build_network(OmegaConf.create(upstream["config"]).model) if upstream else None
+    return build_module(cfg, segmenter, balance).arguments
+
+
 def measure(run: Run, cfg: DictConfig, data: BUSIDataModule) -> Metrics:
     """Predict and measure with what the checkpoint of a run holds."""
-    checkpoint = read_checkpoint(run.best_checkpoint)
+    checkpoint, device = read_checkpoint(run.best_checkpoint), default_device()
+    score = instantiate(cfg.score)
     if cfg.stage == "seg":
-        return score_segmentation(cfg, load_network(checkpoint).to(default_device()), data, run.folder)
-    guide_judged(data, checkpoint, judged_splits(cfg))
-    return score_classification(cfg, load_classifier(checkpoint).to(default_device()), data, run.folder)
+        network: nn.Module = load_network(checkpoint)
+    else:
+        network = load_classifier(checkpoint)
+        guide = StoredGuide(checkpoint, scored_splits(cfg.test))
+        data = construct(cfg.data, guide=guide, cohort=data.cohort)
+        data.setup()
+    metrics: Metrics = score(network.to(device), data, run.folder, test=cfg.test)
+    return metrics

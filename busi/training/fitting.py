@@ -10,6 +10,7 @@ from typing import Any
 import lightning
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from busi.core import InputError, hold, read_table, write_table
 from busi.guides import guide_rows
@@ -26,9 +27,9 @@ from busi.runs import (
 )
 from busi.sweeps import Pruned
 from busi.training.build import build, prepare, train
-from busi.training.distributed import await_order, count_processes, give_order, launch, needs_launch
+from busi.training.distributed import count_processes, launch, needs_launch, publish_job, wait_for_job
 from busi.training.loggers import keep_log, log_result, open_loggers
-from busi.training.scoring import Metrics, make_rule
+from busi.training.scoring import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -64,13 +65,13 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
     if needs_launch(cfg.trainer):
         return open_run(launch(cfg, folder, resume))
     # What can be wrong with the input is found here, before anything is written.
-    parts = prepare(cfg)
-    parents = {"seg_ckpt": str(parts.parent.path.resolve())} if parts.parent else {}
-    if cfg.reuse and not resume and (same := find_same(cfg, parts.data.cohort, parents)):
+    data, guide = prepare(cfg)
+    upstream = {"segmentation": str(guide.upstream.path.resolve())} if guide.upstream else {}
+    if cfg.reuse and not resume and (same := find_same(cfg, data.cohort, upstream)):
         return go_on(same, test=cfg.test)
     last = find_last(folder) if resume else None
-    module, trainer = build(cfg, parts, last)
-    loggers, data = trainer.loggers, parts.data
+    module, trainer = build(cfg, data, guide, last)
+    loggers = trainer.loggers
     plain: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
 
     with hold(folder), open_loggers(loggers, plain, module.val_metrics):
@@ -79,15 +80,15 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
             remove_parts(run.last_checkpoint.parent)
             keep_log(loggers, last.step if last else 0)
         else:
-            run = start_run(folder, cfg, data.cohort, parents)
-        if parts.guided_by:
-            write_table(folder / "guides.csv", guide_rows(parts.guided_by, folder))
-        give_order(cfg, folder, resume)
+            run = start_run(folder, cfg, data.cohort, upstream)
+        if guide.guided_by:
+            write_table(folder / "guides.csv", guide_rows(guide.guided_by, folder))
+        publish_job(cfg, folder, resume)
         train(module, trainer, data, last)
         best = read_checkpoint(run.best_checkpoint)
         module.load_state_dict(best.weights)
         device = trainer.strategy.root_device
-        metrics: Metrics = instantiate(cfg.score)(cfg, module.to(device), data, folder)
+        metrics: Metrics = instantiate(cfg.score)(module.to(device), data, folder, test=cfg.test)
         facts = {
             "epoch": best.epoch,
             "monitor": cfg.monitor,
@@ -102,15 +103,15 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
     return run
 
 
-def follow() -> None:
+def run_as_worker() -> None:
     """Train along with rank 0, which decides, writes and scores."""
-    if (order := await_order()) is None:
+    if (job := wait_for_job()) is None:
         return
-    cfg: DictConfig = OmegaConf.create(order["config"])  # type: ignore[assignment]
-    last = find_last(Path(order["folder"])) if order["resume"] else None
-    parts = prepare(cfg)
+    cfg: DictConfig = OmegaConf.create(job["config"])  # type: ignore[assignment]
+    last = find_last(Path(job["folder"])) if job["resume"] else None
+    data, guide = prepare(cfg)
     with contextlib.suppress(Pruned):  # rank 0 says so
-        train(*build(cfg, parts, last), parts.data, last)
+        train(*build(cfg, data, guide, last), data, last)
 
 
 def go_on(run: Run, test: bool) -> Run:
@@ -125,8 +126,11 @@ def go_on(run: Run, test: bool) -> Run:
         return run
     if run.members:
         raise InputError(f"{run.folder} is an ensemble and cannot go on: make it again with busi.ensemble")
-    same = OmegaConf.merge(run.config, run.provenance["parents"], {"test": test, "reuse": False})
-    return fit(same, run.folder, resume=True)  # type: ignore[arg-type]
+    same = run.config
+    same.test, same.reuse = test, False
+    if segmentation := run.provenance["upstream"].get("segmentation"):
+        same.seg_ckpt = same.guide.seg_ckpt = segmentation
+    return fit(same, run.folder, resume=True)
 
 
 def find_last(folder: Path) -> Checkpoint | None:
@@ -135,14 +139,14 @@ def find_last(folder: Path) -> Checkpoint | None:
     Raises:
         InputError: If it is damaged, or was written while the folder lay elsewhere.
     """
-    path = folder / "checkpoints" / "last.ckpt"
+    path = Run(folder, {}).last_checkpoint
     if not path.exists():
         return None
     try:
         last = read_checkpoint(path)
     except InputError as error:
         raise InputError(f"{error}, or delete it: then the run begins again") from None
-    written_in = OmegaConf.create(last.card["config"]).run_dir
+    written_in = last.config.run_dir
     if Path(written_in) != folder:
         raise InputError(f"{folder} was at {written_in} when it was stopped: move it back to go on with it")
     log.info("Going on after epoch %d", last.epoch + 1)
@@ -152,7 +156,7 @@ def find_last(folder: Path) -> Checkpoint | None:
 def find_monitored(cfg: DictConfig, trainer: lightning.Trainer, run: Run) -> float | None:
     """The monitored value of the epoch that was saved: the best, or the last where that was asked for.
 
-    None for a run that guides others: nothing may be judged by the pictures that it guides.
+    None for a run that guides others: nothing may be scored by the images that it guides.
     """
     if cfg.data.leave_out is not None:
         return None
@@ -168,7 +172,7 @@ def log_summary(run: Run, metrics: Metrics) -> None:
     """Log the test metrics with their intervals, or what was monitored, and where everything is."""
     name, best = run.monitored
     if best is None:
-        log.info("Last epoch; nothing was chosen by the validation fold, and nothing judged")
+        log.info("Last epoch; nothing was chosen by the validation fold, and nothing scored")
     elif not run.provenance["tested"]:
         epoch = "best" if run.config.callbacks.checkpoint.monitor else "last"
         log.info("%-26s %7.3f   %s epoch; the test fold is left alone", name, best, epoch)
@@ -189,7 +193,7 @@ def log_intervals(metrics: Metrics) -> None:
 def resolve(cfg: DictConfig, folder: Path) -> DictConfig:
     """Fill in the run folder, the number of devices and whether to test; replace interpolations by values.
 
-    With ``data.leave_out`` the last epoch is saved instead of the best: the pictures that the model will
+    With ``data.leave_out`` the last epoch is saved instead of the best: the images that the model will
     guide must not have chosen it, and for another fold those are the ones that validate here.
     """
     merged = OmegaConf.merge(cfg, {"run_dir": str(folder), "test": wants_test(cfg)})
@@ -213,13 +217,11 @@ def check(cfg: DictConfig) -> None:
             "`python -m busi.train --help` lists the models, `stage=seg` and `stage=cls` choose fitting ones"
         )
     check_encoder(cfg.encoder)
-    if cfg.stage == "seg":
-        make_rule(cfg, [])
     if "checkpoint" not in cfg.callbacks:
         raise InputError("nothing saves the best epoch: give the default too, e.g. callbacks=[default,ema]")
     if cfg.data.leave_out is not None:
         choosing = [f"callbacks.{name}" for name, node in cfg.callbacks.items() if node.get("monitor")]
-        if cfg.scheduler._target_.endswith("ReduceLROnPlateau"):
+        if instantiate(cfg.scheduler).func is ReduceLROnPlateau:
             choosing.append("scheduler=plateau")
         if cfg.stage != "seg":
             raise InputError("data.leave_out makes guides: it is for stage=seg")
@@ -229,7 +231,7 @@ def check(cfg: DictConfig) -> None:
                 "follow the validation fold"
             )
         if cfg.test:
-            raise InputError("data.leave_out makes guides, and judges nothing: leave out test=true")
+            raise InputError("data.leave_out makes guides, and is not scored: leave out test=true")
     if cfg.data.batch_size % (world_size := count_processes(cfg.trainer)):
         raise InputError(
             f"data.batch_size={cfg.data.batch_size} cannot be shared evenly by the {world_size} processes of "

@@ -1,6 +1,5 @@
 """What W&B and TensorBoard get of a run beyond its curves."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +10,12 @@ import wandb
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from torchmetrics import MetricCollection
 
-from busi.core import InputError
+from busi.core import InputError, read_table
 from busi.runs import Run
 from busi.sweeps import Pruned
 
 PROGRESS = "val_progress"
-"""Name of the picture that is drawn during training."""
+"""Name of the image that is drawn during training."""
 
 
 def wandb_logger(
@@ -68,7 +67,7 @@ def open_loggers(
     Args:
         loggers: Of the trainer.
         config: Plain values.
-        metrics: Validation metrics, whose best values W&B summarises.
+        metrics: Validation metrics, whose best values W&B summarizes.
 
     Raises:
         InputError: If W&B needs a login or cannot be reached.
@@ -107,22 +106,21 @@ def keep_log(loggers: Sequence[Logger], step: int) -> None:
 
     Args:
         loggers: Of the trainer, not used yet.
-        step: Optimiser steps that the checkpoint has seen; later rows will be logged again.
+        step: Optimizer steps that the checkpoint has seen; later rows will be logged again.
     """
     for logger in loggers:
         path = Path(logger.log_dir or "") / "metrics.csv"
         if isinstance(logger, CSVLogger) and path.is_file():
-            with path.open(newline="") as file:
-                rows = [{k: x for k, x in row.items() if x} for row in csv.DictReader(file)]
+            rows = [{k: x for k, x in row.items() if x} for row in read_table(path)]
             path.unlink()
             logger.experiment.metrics = [row for row in rows if int(row["step"]) < step]
             logger.experiment.save()
 
 
-def log_pictures(loggers: Sequence[Logger], paths: Sequence[Path], step: int) -> None:
-    """Show picture files in W&B and TensorBoard, named ``pictures/<file>``."""
+def log_figures(loggers: Sequence[Logger], paths: Sequence[Path], step: int) -> None:
+    """Show image files in W&B and TensorBoard, named ``figures/<file>``."""
     for path in paths:
-        name = f"pictures/{path.stem}"
+        name = f"figures/{path.stem}"
         for logger in loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image(name, [str(path)])
@@ -131,17 +129,17 @@ def log_pictures(loggers: Sequence[Logger], paths: Sequence[Path], step: int) ->
 
 
 def log_result(loggers: Sequence[Logger], run: Run, metrics: dict[str, float | None], step: int) -> None:
-    """Give W&B and TensorBoard what a finished run says of itself: metrics, pictures, provenance.
+    """Give W&B and TensorBoard what a finished run says of itself: metrics, images, provenance.
 
     W&B's ``monitored`` is the validation value of the epoch that was saved, under a name that does not depend
     on the stage.
     """
     numbers = {name: x for name, x in metrics.items() if x is not None}
-    drawn = (run.folder / "pictures").glob("*.png")
-    log_pictures(loggers, sorted(path for path in drawn if path.stem != PROGRESS), step)
+    drawn = (run.folder / "figures").glob("*.png")
+    log_figures(loggers, sorted(path for path in drawn if path.stem != PROGRESS), step)
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            # The curves' best values are summarised already, under some of the same names.
+            # The curves' best values are summarized already, under some of the same names.
             curves = dict(logger.experiment.summary)
             more = {name: x for name, x in numbers.items() if name not in curves}
             logger.experiment.summary.update({"monitored": run.monitored[1], **more})

@@ -12,46 +12,46 @@ from omegaconf.errors import OmegaConfBaseException
 
 from busi.core import InputError, need_room, write_json
 from busi.sweeps import Pruned
-from busi.training.distributed import dismiss, is_follower, meet, outlive_nobody
-from busi.training.fitting import fit, follow
+from busi.training.distributed import exit_with_parent, is_worker, release_ranks, rendezvous
+from busi.training.fitting import fit, run_as_worker
 
 
 def main(place: Path) -> None:
     """Train; as rank 0 also decide, and leave word of what became of it.
 
     Args:
-        place: Folder with ``order.json``; gets ``answer.json``.
+        place: Folder with ``job.json``; gets ``result.json``.
     """
-    outlive_nobody()
+    exit_with_parent()
     logging.getLogger("lightning").setLevel(logging.WARNING)
-    if is_follower():
+    if is_worker():
         logging.basicConfig(level=logging.WARNING)
-        follow()
+        run_as_worker()
         return
-    order = json.loads((place / "order.json").read_text())
-    sys.argv = order["argv"]
+    job = json.loads((place / "job.json").read_text())
+    sys.argv = job["argv"]
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(message)s",
         datefmt="%H:%M:%S",
-        handlers=[logging.StreamHandler(sys.stdout), *map(logging.FileHandler, order["logs"])],
+        handlers=[logging.StreamHandler(sys.stdout), *map(logging.FileHandler, job["logs"])],
     )
-    cfg: DictConfig = OmegaConf.create(order["config"])
-    meet()
+    cfg: DictConfig = OmegaConf.create(job["config"])
+    rendezvous()
     try:
-        with need_room(Path(order["folder"])):
-            run = fit(cfg, Path(order["folder"]), order["resume"])
-        write_json(place / "answer.json", {"run": str(run.folder)})
+        with need_room(Path(job["folder"])):
+            run = fit(cfg, Path(job["folder"]), job["resume"])
+        write_json(place / "result.json", {"run": str(run.folder)})
     except Pruned as pruned:
-        write_json(place / "answer.json", {"pruned": str(pruned)})
+        write_json(place / "result.json", {"pruned": str(pruned)})
     except (InputError, InstantiationException, OmegaConfBaseException) as error:
         if "HYDRA_FULL_ERROR" in os.environ:
             raise
         cause = error.__cause__ if isinstance(error.__cause__, InputError) else error
-        write_json(place / "answer.json", {"error": " ".join(str(cause).split())})
+        write_json(place / "result.json", {"error": " ".join(str(cause).split())})
         sys.exit(1)
     finally:
-        dismiss()
+        release_ranks()
 
 
 if __name__ == "__main__":

@@ -11,24 +11,24 @@ from PIL import Image
 
 from busi.core.types import CLASSES
 
-Picture = UInt8[np.ndarray, "h w"]
+GrayImage = UInt8[np.ndarray, "h w"]
 PER_CLASS = 12
 
 
-def draw(seed: int, height: int = 72, width: int = 80) -> Picture:
-    """A picture with structure of its own, so that two seeds are no near-duplicates."""
+def draw(seed: int, height: int = 72, width: int = 80) -> GrayImage:
+    """An image with structure of its own, so that two seeds are no near-duplicates."""
     noise = np.random.default_rng(seed).normal(size=(height, width))
     smooth = cv2.GaussianBlur(noise, (0, 0), 2)
-    picture: Picture = (255 * (smooth - smooth.min()) / np.ptp(smooth)).astype(np.uint8)
-    return picture
+    image: GrayImage = (255 * (smooth - smooth.min()) / np.ptp(smooth)).astype(np.uint8)
+    return image
 
 
-def save(path: Path, picture: Picture, mode: str = "L") -> Path:
-    Image.fromarray(picture).convert(mode).save(path)
+def save(path: Path, image: GrayImage, mode: str = "L") -> Path:
+    Image.fromarray(image).convert(mode).save(path)
     return path
 
 
-def lesion(height: int = 72, width: int = 80) -> Picture:
+def lesion(height: int = 72, width: int = 80) -> GrayImage:
     mask = np.zeros((height, width), np.uint8)
     mask[20:50, 20:60] = 255
     return mask
@@ -36,7 +36,7 @@ def lesion(height: int = 72, width: int = 80) -> Picture:
 
 @pytest.fixture
 def write_busi(tmp_path: Path) -> Callable[[], Path]:
-    """Write a folder in the BUSI layout: twelve pictures of each class."""
+    """Write a folder in the BUSI layout: twelve images of each class."""
 
     def write() -> Path:
         root = tmp_path / "busi"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from busi.data.augmentation import Augmentation, Callipers, DepthGain, Speckle
+from busi.data.augmentation import Augmentation, Calipers, DepthGain, Speckle
 
 GRAY = np.full((64, 64), 100, np.uint8)
 
@@ -16,7 +16,7 @@ def augment(transform: A.BasicTransform, seed: int, gray: np.ndarray = GRAY) -> 
     return np.asarray(done[0])
 
 
-@pytest.mark.parametrize("transform", [DepthGain(p=1.0), Speckle(p=1.0), Callipers(p=1.0)])
+@pytest.mark.parametrize("transform", [DepthGain(p=1.0), Speckle(p=1.0), Calipers(p=1.0)])
 def test_seed_alone_decides(transform: A.BasicTransform) -> None:
     first, again, other = (augment(transform, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
@@ -39,11 +39,11 @@ def test_speckle_keeps_black_and_the_mean() -> None:
     assert np.mean(means) == pytest.approx(100, rel=0.05)
 
 
-def test_callipers_are_a_few_bright_crosses() -> None:
+def test_calipers_are_a_few_bright_crosses() -> None:
     for seed in range(20):
-        changed = augment(Callipers(p=1.0), seed)
+        changed = augment(Calipers(p=1.0), seed)
         drawn = changed != GRAY
         assert 0 < drawn.mean() < 0.1
         assert changed[drawn].min() >= 190
         widths = [box[1].stop - box[1].start for box in ndimage.find_objects(ndimage.label(drawn)[0])]
-        assert max(widths) >= 2  # an arm of a cross; dots are single
+        assert max(widths) >= 2  # an arm of a cross; dots are single pixels

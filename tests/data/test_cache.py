@@ -1,4 +1,4 @@
-"""Arrays are made once, whole, mapped, and those that nobody used for long go."""
+"""Arrays are written once, whole and mapped, and the least recently used ones go."""
 
 import os
 import pickle
@@ -23,7 +23,7 @@ def fill(value: int, calls: list[int]):  # type: ignore[no-untyped-def]
 
 def test_array_is_written_once_and_cannot_be_changed(tmp_path: Path) -> None:
     calls: list[int] = []
-    path = tmp_path / "squares" / "a.npy"
+    path = tmp_path / "letterboxed" / "a.npy"
     for _ in range(2):
         array = load_array(path, (3, 4, 4), fill(7, calls))
         assert (array == 7).all()
@@ -36,7 +36,7 @@ def test_array_is_written_once_and_cannot_be_changed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [0, 40, 100])
 def test_cut_off_file_is_made_again(tmp_path: Path, size: int, caplog: pytest.LogCaptureFixture) -> None:
     calls: list[int] = []
-    path = tmp_path / "squares" / "a.npy"
+    path = tmp_path / "letterboxed" / "a.npy"
     load_array(path, (3, 4, 4), fill(7, calls))
     os.truncate(path, size)
     assert (load_array(path, (3, 4, 4), fill(7, calls)) == 7).all()
@@ -50,12 +50,12 @@ def test_failing_writer_leaves_nothing(tmp_path: Path) -> None:
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        load_array(tmp_path / "squares" / "a.npy", (3, 4, 4), fail)
-    assert not list((tmp_path / "squares").iterdir())
+        load_array(tmp_path / "letterboxed" / "a.npy", (3, 4, 4), fail)
+    assert not list((tmp_path / "letterboxed").iterdir())
 
 
 def test_writers_at_once_leave_one_whole_file(tmp_path: Path) -> None:
-    path = tmp_path / "squares" / "a.npy"
+    path = tmp_path / "letterboxed" / "a.npy"
 
     def slow(array: np.ndarray) -> None:
         for row in array:
@@ -68,8 +68,8 @@ def test_writers_at_once_leave_one_whole_file(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["a.npy"]
 
 
-def test_trimming_deletes_what_was_not_used_for_longest_and_spares_what_is_in_use(tmp_path: Path) -> None:
-    paths = [tmp_path / folder / f"{folder}{i}.npy" for folder in ("squares", "guides") for i in range(2)]
+def test_trimming_deletes_the_least_recently_used_and_spares_what_is_in_use(tmp_path: Path) -> None:
+    paths = [tmp_path / folder / f"{folder}{i}.npy" for folder in ("letterboxed", "guides") for i in range(2)]
     arrays = [load_array(path, (1000, 32, 32), fill(1, [])) for path in paths]
     for age, path in zip((4, 2, 3, 0), paths, strict=True):
         stat = path.stat()
@@ -96,7 +96,7 @@ def test_trimming_deletes_what_a_killed_writer_left(tmp_path: Path) -> None:
 
 
 def test_opening_an_array_counts_as_use(tmp_path: Path) -> None:
-    path = tmp_path / "squares" / "a.npy"
+    path = tmp_path / "letterboxed" / "a.npy"
     load_array(path, (1000, 32, 32), fill(1, []))
     os.utime(path, (0, 0))
     load_array(path, (1000, 32, 32), fill(1, []))
@@ -108,11 +108,11 @@ def test_loader_process_gets_the_path_of_mapped_arrays_not_their_content(tmp_pat
     def count_up(array: np.ndarray) -> None:
         array.reshape(-1)[:] = np.arange(array.size) % 251
 
-    squares = load_array(tmp_path / "squares" / "a.npy", (50, 2, 64, 64), count_up)
+    letterboxed = load_array(tmp_path / "letterboxed" / "a.npy", (50, 2, 64, 64), count_up)
     labels = np.zeros(50, np.int64)
-    dataset = BUSIDataset(squares, None, np.arange(50), [str(i) for i in range(50)], labels, labels)
+    dataset = BUSIDataset(letterboxed, None, np.arange(50), [str(i) for i in range(50)], labels, labels)
     sent = pickle.dumps(dataset)
-    assert len(sent) < squares.nbytes / 50
+    assert len(sent) < letterboxed.nbytes / 50
     received = pickle.loads(sent)
-    assert isinstance(received.squares, np.memmap)
+    assert isinstance(received.letterboxed, np.memmap)
     assert (received[7]["image"] == dataset[7]["image"]).all()

@@ -11,7 +11,8 @@ from PIL import Image
 from busi.core.types import InputError
 from busi.data.cohort import Cohort, build_cohort
 from busi.data.contents import read_contents
-from busi.data.records import Reading, read_busi, read_csv
+from busi.data.manifest import read_csv
+from busi.data.records import Reading, read_busi
 from tests.data.conftest import PER_CLASS, draw, lesion, save
 
 Build = Callable[..., Cohort]
@@ -41,26 +42,24 @@ def reasons(cohort: Cohort) -> dict[str, str]:
     return {str(row["id"]): str(row["reason"]) for row in cohort.rows() if row["reason"]}
 
 
-def copy_into(root: Path, name: str) -> None:
-    """Put a copy of ``benign (1)`` into another class, a label conflict."""
-    save(root / "malignant" / f"{name}.png", draw(101))
-    save(root / "malignant" / f"{name}_mask.png", lesion())
+def add_conflict(root: Path) -> None:
+    """Put ``benign (1)`` into another class too, as ``twin``: a label conflict."""
+    save(root / "malignant" / "twin.png", draw(101))
+    save(root / "malignant" / "twin_mask.png", lesion())
 
 
 def test_label_conflict_is_dropped_kept_or_an_error(root: Path, build: Build) -> None:
-    copy_into(root, "copy")
-    assert reasons(build(read_busi(root))) == {"benign (1)": "conflict", "copy": "conflict"}
+    add_conflict(root)
+    assert reasons(build(read_busi(root))) == {"benign (1)": "conflict", "twin": "conflict"}
     assert reasons(build(read_busi(root), conflicts="keep")) == {}
-    with pytest.raises(
-        InputError, match=r"2 pictures in 1 clusters .*benign \(1\), copy.*data.conflicts=drop"
-    ):
+    with pytest.raises(InputError, match=r"2 images in 1 clusters .*benign \(1\), twin.*data.conflicts=drop"):
         build(read_busi(root), conflicts="error")
 
 
-def test_excluding_the_wrong_copy_resolves_a_conflict(root: Path, build: Build, tmp_path: Path) -> None:
-    copy_into(root, "copy")
-    (tmp_path / "out.csv").write_text("id,why\ncopy,mislabelled\n")
-    assert reasons(build(read_busi(root), exclude=tmp_path / "out.csv")) == {"copy": "excluded"}
+def test_excluding_the_mislabeled_image_resolves_a_conflict(root: Path, build: Build, tmp_path: Path) -> None:
+    add_conflict(root)
+    (tmp_path / "out.csv").write_text("id,why\ntwin,mislabeled\n")
+    assert reasons(build(read_busi(root), exclude=tmp_path / "out.csv")) == {"twin": "excluded"}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +67,7 @@ def test_excluding_the_wrong_copy_resolves_a_conflict(root: Path, build: Build, 
     [
         (None, "does not exist: give a CSV file with the column id"),
         ("name\nx\n", "has no column id"),
-        ("id\nbenign (1)\nx\n", "names 1 unknown pictures: x"),
+        ("id\nbenign (1)\nx\n", "names 1 unknown images: x"),
     ],
 )
 def test_unusable_list_of_exclusions_is_an_error(
@@ -89,7 +88,7 @@ def break_files(root: Path) -> None:
     save(root / "malignant" / "malignant (3)_mask.png", lesion() * np.uint8(0))
     path = root / "malignant" / "malignant (4).png"
     path.write_bytes(path.read_bytes()[:300])
-    (root / "normal" / "normal (1).png").write_text("no picture")
+    (root / "normal" / "normal (1).png").write_text("no image")
     for number in range(20, 30):
         save(root / "benign" / f"benign ({number}).png", draw(500 + number))
         save(root / "benign" / f"benign ({number})_mask.png", lesion())
@@ -101,7 +100,7 @@ def test_bad_files_are_one_error_that_counts_and_lists_ten(root: Path, build: Bu
         build(read_busi(root))
     text = str(caught.value)
     for words in (
-        "12 x mask of another size than its picture: benign (1)_mask.png",
+        "12 x mask of another size than its image: benign (1)_mask.png",
         "benign (10)_mask.png and 2 more",
         "1 x lesion without a mask: malignant (1).png",
         "1 x mask with more than two values: malignant (2)_mask.png",
@@ -136,10 +135,10 @@ def test_contents_are_remembered_until_a_byte_changes(root: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("split_seed", range(3))
-def test_copies_never_cross_a_fold(root: Path, build: Build, split_seed: int) -> None:
+def test_near_duplicates_never_cross_a_fold(root: Path, build: Build, split_seed: int) -> None:
     for number in range(1, 7):
-        picture = draw(100 + number)
-        save(root / "benign" / f"again ({number}).png", np.clip(picture * 0.9 + 9, 0, 255).astype(np.uint8))
+        image = draw(100 + number)
+        save(root / "benign" / f"again ({number}).png", np.clip(image * 0.9 + 9, 0, 255).astype(np.uint8))
         save(root / "benign" / f"again ({number})_mask.png", lesion())
     cohort = build(read_busi(root), split_seed=split_seed)
     folds = {record.id: fold for record, fold in zip(cohort.records, cohort.folds.tolist(), strict=True)}
@@ -164,7 +163,7 @@ def test_fingerprints_are_of_the_data_and_not_of_its_place(
 
 
 def test_stages_share_the_split_even_where_one_needs_masks(root: Path, build: Build, tmp_path: Path) -> None:
-    rows = ["image,mask,label,group"]
+    rows = ["image,mask,label,patient"]
     for record in read_busi(root)[0]:
         mask = record.masks[0] if record.masks and not record.id.endswith("(5)") else ""
         rows.append(f"{record.image},{mask},{('normal', 'benign', 'malignant')[record.label]},")
@@ -176,12 +175,13 @@ def test_stages_share_the_split_even_where_one_needs_masks(root: Path, build: Bu
     assert reasons(cls) == {}
 
 
-def test_patients_of_a_manifest_stay_together(root: Path, build: Build, tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", ["patient", "group"])
+def test_patients_of_a_manifest_stay_together(root: Path, build: Build, tmp_path: Path, column: str) -> None:
     lines = [
         f"{record.image},{('normal', 'benign', 'malignant')[record.label]},p{i % 7 + 7 * record.label}"
         for i, record in enumerate(read_busi(root)[0])
     ]
-    (tmp_path / "m.csv").write_text("\n".join(["image,label,group", *lines]))
+    (tmp_path / "m.csv").write_text("\n".join([f"image,label,{column}", *lines]))
     cohort = build(read_csv(tmp_path / "m.csv"))
     folds: dict[str | None, set[int]] = {}
     for record, fold in zip(cohort.records, cohort.folds.tolist(), strict=True):
@@ -203,11 +203,11 @@ def test_missing_file_of_a_manifest_is_a_problem(tmp_path: Path, build: Build) -
     (tmp_path / "m.csv").write_text("image,label\ngone.png,benign\n")
     with pytest.raises(InputError, match="1 x unreadable or truncated file: gone.png"):
         build(read_csv(tmp_path / "m.csv"))
-    with pytest.raises(InputError, match="no usable picture is left"):
+    with pytest.raises(InputError, match="no usable image is left"):
         build(read_csv(tmp_path / "m.csv"), on_bad="skip")
 
 
-def test_rows_say_where_every_picture_went(root: Path, build: Build, tmp_path: Path) -> None:
+def test_rows_say_where_every_image_went(root: Path, build: Build, tmp_path: Path) -> None:
     cohort = build(read_busi(root), fold=3)
     rows = cohort.rows()
     assert list(rows[0]) == ["id", "label", "group", "fold", "split", "reason"]
@@ -222,7 +222,7 @@ def test_rows_say_where_every_picture_went(root: Path, build: Build, tmp_path: P
         csv.DictWriter(file, list(rows[0])).writerows(rows)
 
 
-def test_colour_twin_of_a_picture_is_the_same_picture(root: Path, build: Build) -> None:
+def test_color_twin_of_an_image_is_the_same_image(root: Path, build: Build) -> None:
     before = build(read_busi(root))
     for path in root.rglob("*.png"):
         if "_mask" not in path.name:

@@ -9,11 +9,11 @@ from omegaconf import DictConfig
 
 from busi.core.files import conf_dir
 from busi.core.types import InputError
-from busi.data.cache import load_squares
+from busi.data.cache import load_letterboxed
 from busi.data.datamodule import BUSIDataModule
 from busi.data.dataset import EpochSampler
 from busi.data.geometry import letterbox, letterbox_mask
-from busi.data.records import read_gray, read_mask
+from busi.data.images import read_gray, read_mask
 
 Make = Callable[..., BUSIDataModule]
 AUGMENTATIONS = sorted(path.stem for path in (conf_dir() / "augmentation").glob("*.yaml"))
@@ -79,20 +79,20 @@ def test_squares_are_the_letterboxed_files(make: Make) -> None:
     data = make()
     for i in (0, 17, 30):
         record = data.cohort.records[i]
-        picture = read_gray(record.image)
-        mask = read_mask(record, *picture.shape)
-        assert np.array_equal(data.squares[i, 0], letterbox(picture, 32))
-        assert np.array_equal(data.squares[i, 1], letterbox_mask(mask, 32))
+        image = read_gray(record.image)
+        mask = read_mask(record, *image.shape)
+        assert np.array_equal(data.letterboxed[i, 0], letterbox(image, 32))
+        assert np.array_equal(data.letterboxed[i, 1], letterbox_mask(mask, 32))
 
 
 def test_squares_are_made_once_and_mapped(make: Make, tmp_path: Path) -> None:
     data = make(f"cache_dir={tmp_path}/cache")
-    first = data.squares
+    first = data.letterboxed
     assert isinstance(first, np.memmap)
-    (path,) = (tmp_path / "cache" / "squares").iterdir()
+    (path,) = (tmp_path / "cache" / "letterboxed").iterdir()
     stamp = path.stat().st_mtime_ns
     contents = data.cohort.contents
-    again = load_squares(
+    again = load_letterboxed(
         data.cohort.records,
         [content.pixel_hash for content in contents],
         [content.mask_hash for content in contents],
@@ -141,9 +141,9 @@ def test_balanced_sampler_draws_classes_equally() -> None:
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_picture_mask_and_guide_are_warped_alike(make: Make, name: str) -> None:
+def test_image_mask_and_guide_are_warped_alike(make: Make, name: str) -> None:
     data = make(f"augmentation={name}", "image_size=64")
-    data.guides = data.squares[:, 1] * np.uint8(255)
+    data.guides = data.letterboxed[:, 1] * np.uint8(255)
     dataset = data.dataset(data.cohort.indices("train"), augment=True)
     for position in range(len(dataset)):
         sample = dataset[(position, 7 * position)]
@@ -153,7 +153,7 @@ def test_picture_mask_and_guide_are_warped_alike(make: Make, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_no_option_turns_a_picture_upside_down(make: Make, name: str) -> None:
+def test_no_option_turns_a_image_upside_down(make: Make, name: str) -> None:
     """The upper half of the mask stays the upper half, whatever is drawn."""
     data = make(f"augmentation={name}", "image_size=64")
     sample = np.zeros((3, 64, 64), np.uint8)
@@ -163,10 +163,10 @@ def test_no_option_turns_a_picture_upside_down(make: Make, name: str) -> None:
         assert mask[:32].sum() > mask[32:].sum()
 
 
-def test_pictures_are_clean_without_a_seed(make: Make) -> None:
+def test_images_are_clean_without_a_seed(make: Make) -> None:
     data = make("augmentation=strong")
     dataset = data.dataset(np.array([5]), augment=True)
-    assert torch.equal(dataset[0]["image"][0], torch.from_numpy(data.squares[5, 0].copy()).float() / 255)
+    assert torch.equal(dataset[0]["image"][0], torch.from_numpy(data.letterboxed[5, 0].copy()).float() / 255)
 
 
 def test_incomplete_batch_is_left_out_of_training_alone(make: Make) -> None:

@@ -1,4 +1,4 @@
-"""DICOM files: made ones whose pixels are known, and those that pydicom ships."""
+"""DICOM files: written ones whose pixels are known, and those that pydicom ships."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage
 from busi.core.types import InputError
 from busi.data.dicom import read_dicom
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60), np.uint8)
 
 
 def write(path: Path, pixels: UInt8[np.ndarray, "..."], kind: str = "MONOCHROME2", **tags: object) -> Path:
@@ -24,14 +24,14 @@ def write(path: Path, pixels: UInt8[np.ndarray, "..."], kind: str = "MONOCHROME2
     meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID = generate_uid(), ExplicitVRLittleEndian
     dataset = FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128)
     dataset.PatientName, dataset.SOPInstanceUID = "Doe^Jane", meta.MediaStorageSOPInstanceUID
-    colour = kind not in ("MONOCHROME1", "MONOCHROME2")
-    dataset.Rows, dataset.Columns = pixels.shape[-3:-1] if colour else pixels.shape[-2:]
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = (3 if colour else 1), kind
+    color = kind not in ("MONOCHROME1", "MONOCHROME2")
+    dataset.Rows, dataset.Columns = pixels.shape[-3:-1] if color else pixels.shape[-2:]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = (3 if color else 1), kind
     dataset.BitsAllocated = dataset.BitsStored = 8 * pixels.itemsize
     dataset.HighBit, dataset.PixelRepresentation = dataset.BitsStored - 1, 0
-    if colour:
+    if color:
         dataset.PlanarConfiguration = 0
-    if pixels.ndim == (4 if colour else 3):
+    if pixels.ndim == (4 if color else 3):
         dataset.NumberOfFrames = len(pixels)
     for name, value in tags.items():
         setattr(dataset, name, value)
@@ -53,15 +53,15 @@ def region(left: int, top: int, right: int, bottom: int, **tags: object) -> Data
 
 
 def test_eight_bit_gray_stays_as_it_is_and_monochrome1_is_inverted(tmp_path: Path) -> None:
-    (frame,) = read_dicom(write(tmp_path / "a", PICTURE))
-    assert np.array_equal(frame.gray, PICTURE)
+    (frame,) = read_dicom(write(tmp_path / "a", IMAGE))
+    assert np.array_equal(frame.gray, IMAGE)
     assert frame.spacing is None
-    (inverted,) = read_dicom(write(tmp_path / "b", PICTURE, "MONOCHROME1"))
-    assert np.array_equal(inverted.gray, 255 - PICTURE)
+    (inverted,) = read_dicom(write(tmp_path / "b", IMAGE, "MONOCHROME1"))
+    assert np.array_equal(inverted.gray, 255 - IMAGE)
 
 
 def test_more_bits_are_scaled_by_what_is_stored(tmp_path: Path) -> None:
-    wide = PICTURE.astype(np.uint16) * 16
+    wide = IMAGE.astype(np.uint16) * 16
     (frame,) = read_dicom(write(tmp_path / "a", wide, BitsStored=12, HighBit=11))
     assert np.abs(frame.gray - wide.astype(float) * 255 / 4095).max() <= 0.5 + 1e-9
     (window,) = read_dicom(
@@ -72,17 +72,17 @@ def test_more_bits_are_scaled_by_what_is_stored(tmp_path: Path) -> None:
 
 
 def test_frames_come_one_at_a_time_in_order(tmp_path: Path) -> None:
-    frames = np.stack([PICTURE, PICTURE[::-1], PICTURE[:, ::-1]])
+    frames = np.stack([IMAGE, IMAGE[::-1], IMAGE[:, ::-1]])
     found = [frame.gray for frame in read_dicom(write(tmp_path / "a", frames))]
     assert np.array_equal(found, frames)
 
 
-def test_colour_becomes_luma(tmp_path: Path) -> None:
-    colour = np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8)
-    expected = np.asarray(Image.fromarray(colour).convert("L"))
-    (frame,) = read_dicom(write(tmp_path / "rgb", colour, "RGB"))
+def test_color_becomes_luma(tmp_path: Path) -> None:
+    color = np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8)
+    expected = np.asarray(Image.fromarray(color).convert("L"))
+    (frame,) = read_dicom(write(tmp_path / "rgb", color, "RGB"))
     assert np.array_equal(frame.gray, expected)
-    ybr = np.asarray(Image.fromarray(colour).convert("YCbCr"))
+    ybr = np.asarray(Image.fromarray(color).convert("YCbCr"))
     (frame,) = read_dicom(write(tmp_path / "ybr", ybr, "YBR_FULL"))
     assert np.abs(frame.gray.astype(int) - expected).max() <= 2
 
@@ -91,19 +91,19 @@ def test_the_largest_region_of_tissue_is_cut_out_with_its_spacing(tmp_path: Path
     regions = [
         region(0, 0, 9, 9),
         region(10, 5, 49, 34),
-        region(0, 0, 59, 39, RegionDataType=2),  # a colour bar
-        region(0, 0, 200, 39),  # reaches out of the picture
+        region(0, 0, 59, 39, RegionDataType=2),  # a color bar
+        region(0, 0, 200, 39),  # reaches out of the image
     ]
-    path = write(tmp_path / "a", PICTURE, SequenceOfUltrasoundRegions=regions, PixelSpacing=[9, 9])
+    path = write(tmp_path / "a", IMAGE, SequenceOfUltrasoundRegions=regions, PixelSpacing=[9, 9])
     (frame,) = read_dicom(path)
-    assert np.array_equal(frame.gray, PICTURE[5:35, 10:50])
+    assert np.array_equal(frame.gray, IMAGE[5:35, 10:50])
     assert frame.spacing == pytest.approx((0.2, 0.1))
 
 
 def test_spacing_of_the_file_counts_without_a_region(tmp_path: Path) -> None:
-    (frame,) = read_dicom(write(tmp_path / "a", PICTURE, PixelSpacing=[0.3, 0.4]))
+    (frame,) = read_dicom(write(tmp_path / "a", IMAGE, PixelSpacing=[0.3, 0.4]))
     assert frame.spacing == pytest.approx((0.3, 0.4))
-    (frame,) = read_dicom(write(tmp_path / "b", PICTURE, PixelSpacing=[0, 0]))
+    (frame,) = read_dicom(write(tmp_path / "b", IMAGE, PixelSpacing=[0, 0]))
     assert frame.spacing is None
 
 
@@ -134,20 +134,20 @@ def test_files_of_other_makers_are_decoded(name: str, number: int) -> None:
     [
         ("text", "damaged DICOM .InvalidDicomError"),
         ("truncated", "damaged DICOM .ValueError"),
-        ("no pixels", "has no picture: it is a DICOM file without pixels"),
+        ("no pixels", "has no image: it is a DICOM file without pixels"),
         ("huge", "60000 x 60000 pixels: give at most 50 megapixels"),
         ("missing", "cannot read"),
     ],
 )
-def test_what_is_no_picture_is_one_error(tmp_path: Path, content: str, words: str) -> None:
+def test_what_is_no_image_is_one_error(tmp_path: Path, content: str, words: str) -> None:
     path = tmp_path / "a.dcm"
     if content == "text":
-        path.write_text("not a picture")
+        path.write_text("not an image")
     elif content == "truncated":
-        path.write_bytes(write(tmp_path / "b", PICTURE).read_bytes()[:-500])
+        path.write_bytes(write(tmp_path / "b", IMAGE).read_bytes()[:-500])
     elif content == "no pixels":
         path = Path(str(get_testdata_file("rtplan.dcm")))
     elif content == "huge":
-        write(path, PICTURE, Rows=60000, Columns=60000)
+        write(path, IMAGE, Rows=60000, Columns=60000)
     with pytest.raises(InputError, match=words):
         list(read_dicom(path))

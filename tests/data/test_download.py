@@ -51,11 +51,11 @@ def test_other_pixels_are_refused() -> None:
 
 
 def test_other_data_sets_cannot_be_downloaded(compose: Callable[..., DictConfig]) -> None:
-    with pytest.raises(Exception, match="data.download=true gets BUSI, not data=phantom"):
-        instantiate(compose("data=phantom", "data.download=true").data)
+    with pytest.raises(Exception, match="data.download=true gets BUSI, not data=synthetic"):
+        instantiate(compose("data=synthetic", "data.download=true").data)
 
 
-def test_made_data_in_its_place_is_recognised(
+def test_other_data_in_its_place_is_recognized(
     compose: Callable[..., DictConfig], tmp_path: Path, root: Path
 ) -> None:
     stored(tmp_path, root)

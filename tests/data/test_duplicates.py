@@ -1,4 +1,4 @@
-"""Near-duplicates: made exports are found, made strangers are not, and the frozen table is what it was."""
+"""Near-duplicates: exports of one frame are found, other images are not, and the frozen table stands."""
 
 import csv
 import os
@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from jaxtyping import UInt8
 
-from busi.data.duplicates import cluster, find_duplicates, published_groups
-from busi.data.records import pixel_hash, read_gray
+from busi.data.duplicates import find_duplicates
+from busi.data.groups import cluster, published_groups
+from busi.data.images import pixel_hash, read_gray
 
-Picture = UInt8[np.ndarray, "_ _"]
-Change = Callable[[Picture], Picture]
+GrayImage = UInt8[np.ndarray, "_ _"]
+Change = Callable[[GrayImage], GrayImage]
 
 CONFLICTS = (  # the clusters of BUSI whose members carry different labels
     {"benign (42)", "benign (131)", "malignant (51)"},
@@ -30,7 +31,7 @@ CONFLICTS = (  # the clusters of BUSI whose members carry different labels
 )
 
 
-def scan(seed: int, height: int = 420, width: int = 500) -> Picture:
+def scan(seed: int, height: int = 420, width: int = 500) -> GrayImage:
     """Speckle with tissue, a dark blob and the depth shading that all scans share."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -44,25 +45,25 @@ def scan(seed: int, height: int = 420, width: int = 500) -> Picture:
     return np.asarray(echo.clip(0, 255), np.uint8)
 
 
-def mark(picture: Picture) -> Picture:
-    """Burn in a label, a ruler, a logo and a pair of callipers, the same in every picture."""
-    marked = picture.copy()
-    height, width = picture.shape
-    cv2.putText(marked, "RT BREAST 10:00", (width // 3, height - 30), cv2.FONT_HERSHEY_SIMPLEX, 0.7, 255, 2)
-    cv2.putText(marked, "LOGIQ E9", (5, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.6, 230, 2)
+def burn_in(image: GrayImage) -> GrayImage:
+    """Burn in a label, a ruler, a logo and a pair of calipers, the same in every image."""
+    drawn = image.copy()
+    height, width = image.shape
+    cv2.putText(drawn, "RT BREAST 10:00", (width // 3, height - 30), cv2.FONT_HERSHEY_SIMPLEX, 0.7, 255, 2)
+    cv2.putText(drawn, "LOGIQ E9", (5, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.6, 230, 2)
     for y in range(20, height, 20):
-        cv2.line(marked, (width - (16 if y % 100 == 0 else 8), y), (width - 1, y), 220, 1)
+        cv2.line(drawn, (width - (16 if y % 100 == 0 else 8), y), (width - 1, y), 220, 1)
     for point in ((width // 3, height // 2), (2 * width // 3, height // 2)):
-        cv2.drawMarker(marked, point, 255, cv2.MARKER_CROSS, 16, 1)
-    return marked
+        cv2.drawMarker(drawn, point, 255, cv2.MARKER_CROSS, 16, 1)
+    return drawn
 
 
-def resized(picture: Picture, factor: float) -> Picture:
-    return np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
+def resized(image: GrayImage, factor: float) -> GrayImage:
+    return np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def gained(picture: Picture) -> Picture:
-    return (255 * (picture / 255.0) ** 0.7 * 0.9).astype(np.uint8)
+def gained(image: GrayImage) -> GrayImage:
+    return (255 * (image / 255.0) ** 0.7 * 0.9).astype(np.uint8)
 
 
 def all_pairs(groups: Iterable[int]) -> set[tuple[int, int]]:
@@ -73,50 +74,50 @@ def all_pairs(groups: Iterable[int]) -> set[tuple[int, int]]:
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param(lambda picture: picture, id="same"),
-        pytest.param(lambda picture: picture[40:390, 60:470], id="crop"),
-        pytest.param(lambda picture: picture[60:360, 110:410], id="tight crop"),
-        pytest.param(lambda picture: resized(picture, 0.6), id="smaller"),
-        pytest.param(lambda picture: resized(picture, 1.5), id="larger"),
+        pytest.param(lambda image: image, id="same"),
+        pytest.param(lambda image: image[40:390, 60:470], id="crop"),
+        pytest.param(lambda image: image[60:360, 110:410], id="tight crop"),
+        pytest.param(lambda image: resized(image, 0.6), id="smaller"),
+        pytest.param(lambda image: resized(image, 1.5), id="larger"),
         pytest.param(gained, id="gain"),
-        pytest.param(mark, id="marks"),
-        pytest.param(lambda picture: mark(gained(resized(picture, 0.8)[20:, 25:])), id="everything"),
+        pytest.param(burn_in, id="burned in"),
+        pytest.param(lambda image: burn_in(gained(resized(image, 0.8)[20:, 25:])), id="everything"),
     ],
 )
 def test_exports_of_one_frame_are_found_among_others(change: Change) -> None:
-    pictures = [scan(0), *(scan(seed) for seed in range(2, 10)), change(scan(0))]
-    assert find_duplicates(pictures) == [(0, 9)]
+    images = [scan(0), *(scan(seed) for seed in range(2, 10)), change(scan(0))]
+    assert find_duplicates(images) == [(0, 9)]
 
 
 @pytest.mark.parametrize(
     "change", [np.fliplr, np.flipud, np.rot90], ids=["mirrored", "upside down", "turned"]
 )
-def test_mirrored_and_turned_pictures_are_other_pictures(change: Change) -> None:
+def test_mirrored_and_turned_images_are_other_images(change: Change) -> None:
     assert find_duplicates([scan(0), np.ascontiguousarray(change(scan(0)))]) == []
 
 
-def test_equal_marks_and_shading_do_not_make_two_pictures_one() -> None:
-    assert find_duplicates([mark(scan(seed)) for seed in range(12)]) == []
+def test_equal_text_and_shading_do_not_make_two_images_one() -> None:
+    assert find_duplicates([burn_in(scan(seed)) for seed in range(12)]) == []
 
 
-def test_many_copies_come_out_as_one_group() -> None:
-    pictures = [np.ascontiguousarray(scan(0)[top:, top:]) for top in range(0, 60, 5)] + [scan(1), scan(2)]
-    groups = cluster(len(pictures), find_duplicates(pictures))
+def test_many_exports_come_out_as_one_group() -> None:
+    images = [np.ascontiguousarray(scan(0)[top:, top:]) for top in range(0, 60, 5)] + [scan(1), scan(2)]
+    groups = cluster(len(images), find_duplicates(images))
     assert groups.tolist() == [0] * 12 + [1, 2]
 
 
 def test_order_does_not_matter() -> None:
-    pictures = [scan(seed) for seed in range(5)] + [mark(scan(1)), scan(3)[30:, 30:], scan(3)[:, :450]]
-    expected = set(find_duplicates(pictures))
+    images = [scan(seed) for seed in range(5)] + [burn_in(scan(1)), scan(3)[30:, 30:], scan(3)[:, :450]]
+    expected = set(find_duplicates(images))
     assert {(1, 5), (3, 6), (3, 7)} <= expected
     for seed in range(3):
-        order = np.random.default_rng(seed).permutation(len(pictures))
-        pairs = find_duplicates([pictures[i] for i in order])
+        order = np.random.default_rng(seed).permutation(len(images))
+        pairs = find_duplicates([images[i] for i in order])
         assert pairs == sorted(pairs)
         assert {(min(order[i], order[j]), max(order[i], order[j])) for i, j in pairs} == expected
 
 
-def test_constant_and_tiny_pictures() -> None:
+def test_constant_and_tiny_images() -> None:
     tiny = scan(0)[100:132, 100:132]
     constant = [np.full((64, 64), 7, np.uint8), np.full((64, 64), 7, np.uint8), np.zeros((1, 1), np.uint8)]
     other = np.random.default_rng(0).integers(0, 255, (32, 32), np.uint8)
@@ -125,19 +126,19 @@ def test_constant_and_tiny_pictures() -> None:
 
 
 @pytest.mark.parametrize("num_images", [0, 1, 2])
-def test_few_pictures(num_images: int) -> None:
+def test_few_images(num_images: int) -> None:
     assert find_duplicates([scan(seed) for seed in range(num_images)]) == []
 
 
-def test_smooth_pictures_are_compared_too() -> None:
+def test_smooth_images_are_compared_too() -> None:
     y, x = np.mgrid[:80, :100]
     wave = (128 + 90 * np.sin(x / 9.0) * np.cos(y / 7.0)).astype(np.uint8)
     slope = (2 * x).astype(np.uint8)
     assert find_duplicates([wave, slope, wave.copy()]) == [(0, 2)]
 
 
-class Lazy(Sequence[Picture]):
-    """Makes a picture when asked for it."""
+class Lazy(Sequence[GrayImage]):
+    """Draws an image when asked for it."""
 
     def __init__(self) -> None:
         self.asked: list[int] = []
@@ -150,7 +151,7 @@ class Lazy(Sequence[Picture]):
         return scan(index % 3)
 
 
-def test_pictures_may_be_lazy_and_progress_sees_each() -> None:
+def test_images_may_be_lazy_and_progress_sees_each() -> None:
     seen: list[int] = []
 
     def progress(indices: Iterable[int]) -> Iterable[int]:
@@ -188,7 +189,7 @@ def test_cluster_agrees_with_a_loop_and_numbers_by_first_appearance() -> None:
 
 
 @pytest.mark.parametrize("pair", [(0, 3), (-1, 0)])
-def test_cluster_refuses_pictures_that_do_not_exist(pair: tuple[int, int]) -> None:
+def test_cluster_refuses_images_that_do_not_exist(pair: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="outside"):
         cluster(3, [pair])
 
@@ -223,7 +224,7 @@ def test_frozen_table_is_what_the_method_finds() -> None:
         pytest.skip("BUSI_ROOT is not set: the BUSI files are needed")
     rows = frozen_rows()
     root = Path(os.environ["BUSI_ROOT"])
-    pictures = [read_gray(root / row["id"].split()[0] / f"{row['id']}.png") for row in rows]
-    assert [pixel_hash(picture) for picture in pictures] == [row["pixel_hash"] for row in rows]
-    groups = cluster(len(pictures), find_duplicates(pictures))
+    images = [read_gray(root / row["id"].split()[0] / f"{row['id']}.png") for row in rows]
+    assert [pixel_hash(image) for image in images] == [row["pixel_hash"] for row in rows]
+    groups = cluster(len(images), find_duplicates(images))
     assert groups.tolist() == [int(row["group"]) for row in rows]

@@ -11,31 +11,31 @@ from PIL import Image
 
 from busi.core.types import InputError
 from busi.data.files import find_sources, read_frames, unique_names
-from busi.data.records import read_gray
+from busi.data.images import read_gray
 from tests.data.test_dicom import write
 
-PICTURE = np.random.default_rng(1).integers(0, 256, (30, 41), np.uint8)
+IMAGE = np.random.default_rng(1).integers(0, 256, (30, 41), np.uint8)
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "jpg"])
 def test_a_file_is_read_as_training_reads_it(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
-    Image.fromarray(PICTURE).convert("RGB").save(path)
+    Image.fromarray(IMAGE).convert("RGB").save(path)
     (frame,) = read_frames(path)
     assert np.array_equal(frame.gray, read_gray(path))
     assert frame.spacing is None
 
 
 def test_the_content_decides_not_the_name(tmp_path: Path) -> None:
-    Image.fromarray(PICTURE).save(tmp_path / "a.jpg", format="PNG")
+    Image.fromarray(IMAGE).save(tmp_path / "a.jpg", format="PNG")
     (frame,) = read_frames(tmp_path / "a.jpg")
-    assert np.array_equal(frame.gray, PICTURE)
-    (frame,) = read_frames(write(tmp_path / "b.png", PICTURE))
-    assert np.array_equal(frame.gray, PICTURE)
+    assert np.array_equal(frame.gray, IMAGE)
+    (frame,) = read_frames(write(tmp_path / "b.png", IMAGE))
+    assert np.array_equal(frame.gray, IMAGE)
 
 
-def test_every_page_of_a_tiff_is_a_picture(tmp_path: Path) -> None:
-    pages = [PICTURE, PICTURE[::-1]]
+def test_every_page_of_a_tiff_is_an_image(tmp_path: Path) -> None:
+    pages = [IMAGE, IMAGE[::-1]]
     first, *rest = map(Image.fromarray, pages)
     first.save(tmp_path / "a.tif", save_all=True, append_images=rest)
     frames = list(read_frames(tmp_path / "a.tif"))
@@ -56,15 +56,15 @@ def make_bomb(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "no picture"),
-        (b"no picture at all", "no picture"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no picture"),
+        (b"", "no image"),
+        (b"no image at all", "no image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image"),
         (make_bomb(10_000, 6_000), "10000 x 6000 pixels: give at most 50 megapixels"),
         (make_bomb(30_000, 30_000), "far over 50 megapixels"),
         (b"\0" * 128 + b"DICM" + b"\1\2\3", "DICOM file without pixels"),
     ],
 )
-def test_what_is_no_picture_says_so(tmp_path: Path, content: bytes, words: str) -> None:
+def test_what_is_no_image_says_so(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(InputError, match=words):
         list(read_frames(tmp_path / "a.png"))
@@ -73,7 +73,7 @@ def test_what_is_no_picture_says_so(tmp_path: Path, content: bytes, words: str) 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP"])
 def test_no_cut_and_no_flipped_byte_raises_anything_else(tmp_path: Path, kind: str) -> None:
     stream = io.BytesIO()
-    Image.fromarray(PICTURE).save(stream, format=kind)
+    Image.fromarray(IMAGE).save(stream, format=kind)
     whole, rng = stream.getvalue(), np.random.default_rng(0)
     for _ in range(150):
         content = bytearray(whole[: rng.integers(0, len(whole) + 1)])
@@ -95,15 +95,15 @@ def test_folders_patterns_and_files_are_found_once_without_annotations(tmp_path:
         (folder / name).write_bytes(b"x")
     (folder / "out").mkdir()
     (folder / "out" / "old.png").write_bytes(b"x")
-    write(folder / "scan", PICTURE)
+    write(folder / "scan", IMAGE)
     inputs = [str(folder), str(folder / "b (2).png"), str(folder / "*.png")]
     found = [source.id for source in find_sources(inputs, leave_out=folder / "out")]
-    # c_mask.png has no picture beside it, so that it is one.
+    # c_mask.png has no image beside it, so that it is one.
     assert found == ["b (2)", "b (10)", "deep/c_mask", "scan"]
 
 
 def test_inputs_that_mean_nothing_say_so(tmp_path: Path) -> None:
-    for text, words in ((tmp_path / "gone", "does not exist"), (tmp_path, "has no pictures")):
+    for text, words in ((tmp_path / "gone", "does not exist"), (tmp_path, "has no images")):
         with pytest.raises(InputError, match=words):
             find_sources([str(text)], leave_out=tmp_path / "out")
 

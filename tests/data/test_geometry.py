@@ -8,7 +8,7 @@ SIZES = [(1, 1), (1, 500), (3, 3), (700, 200), (200, 700), (471, 562), (256, 256
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_picture_lies_centred_in_its_square_with_its_aspect(height: int, width: int) -> None:
+def test_image_lies_centered_in_its_square_with_its_aspect(height: int, width: int) -> None:
     size = 96
     top, left, inner_height, inner_width = fit_box(height, width, size)
     square = letterbox(np.full((height, width), 200, np.uint8), size)
@@ -26,15 +26,15 @@ def test_picture_lies_centred_in_its_square_with_its_aspect(height: int, width: 
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_smooth_map_survives_the_way_there_and_back(height: int, width: int) -> None:
     rows, columns = np.mgrid[:height, :width]
-    picture = (127 + 100 * np.sin(rows / 60) * np.cos(columns / 60)).astype(np.uint8)
-    back = unletterbox(letterbox(picture, 256).astype(np.float32), height, width)
-    assert back.shape == picture.shape
-    assert np.abs(back - picture).max() < 4
+    image = (127 + 100 * np.sin(rows / 60) * np.cos(columns / 60)).astype(np.uint8)
+    back = unletterbox(letterbox(image, 256).astype(np.float32), height, width)
+    assert back.shape == image.shape
+    assert np.abs(back - image).max() < 4
 
 
 def test_shrinking_is_that_of_opencv_by_area() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (512, 512), np.uint8)
-    smooth = cv2.GaussianBlur(picture, (0, 0), 4)
+    image = np.random.default_rng(0).integers(0, 256, (512, 512), np.uint8)
+    smooth = cv2.GaussianBlur(image, (0, 0), 4)
     reference = cv2.resize(smooth, (128, 128), interpolation=cv2.INTER_AREA)
     assert np.abs(letterbox(smooth, 128).astype(int) - reference).max() <= 3
 

@@ -8,7 +8,7 @@ from busi.data.splits import assign_folds, fingerprint, name_splits
 Ints = Int[np.ndarray, " n"]
 
 
-def made(seed: int, size: int = 300) -> tuple[list[str], Ints, Ints]:
+def random_records(seed: int, size: int = 300) -> tuple[list[str], Ints, Ints]:
     rng = np.random.default_rng(seed)
     groups = rng.integers(0, size * 3 // 4, size)
     return [f"p{i:03d}" for i in range(size)], rng.choice(3, size, p=[0.2, 0.5, 0.3]), groups
@@ -16,7 +16,7 @@ def made(seed: int, size: int = 300) -> tuple[list[str], Ints, Ints]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_groups_stay_together_and_classes_are_spread(seed: int) -> None:
-    ids, labels, groups = made(seed)
+    ids, labels, groups = random_records(seed)
     folds = assign_folds(ids, labels, groups, 5, seed)
     assert all(len(set(folds[groups == group])) == 1 for group in groups)
     assert set(folds) == set(range(5))
@@ -26,8 +26,8 @@ def test_groups_stay_together_and_classes_are_spread(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_order_of_pictures_and_numbers_of_groups_do_not_matter(seed: int) -> None:
-    ids, labels, groups = made(seed)
+def test_order_of_images_and_numbers_of_groups_do_not_matter(seed: int) -> None:
+    ids, labels, groups = random_records(seed)
     folds = assign_folds(ids, labels, groups, 5, 0)
     rng = np.random.default_rng(seed)
     order, names = rng.permutation(len(ids)), rng.permutation(groups.max() + 1)
@@ -36,7 +36,7 @@ def test_order_of_pictures_and_numbers_of_groups_do_not_matter(seed: int) -> Non
 
 
 def test_seed_changes_the_assignment() -> None:
-    ids, labels, groups = made(0)
+    ids, labels, groups = random_records(0)
     first, again, other = (assign_folds(ids, labels, groups, 5, seed) for seed in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -44,7 +44,7 @@ def test_seed_changes_the_assignment() -> None:
 
 def test_class_smaller_than_the_number_of_folds_is_an_error() -> None:
     labels, groups = np.array([0] * 10 + [1] * 10), np.array([0, 1, 2] * 3 + [0] + list(range(10, 20)))
-    with pytest.raises(InputError, match="class 0 has 3 groups of pictures, fewer than the 5 folds"):
+    with pytest.raises(InputError, match="class 0 has 3 groups of images, fewer than the 5 folds"):
         assign_folds([str(i) for i in range(20)], labels, groups, 5, 0)
 
 

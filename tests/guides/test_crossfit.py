@@ -19,11 +19,11 @@ from omegaconf import DictConfig
 from busi.core.types import InputError
 from busi.data.datamodule import BUSIDataModule
 from busi.data.geometry import letterbox, quantize
-from busi.data.records import read_gray
-from busi.guides.crossfit import check_guides, find_inner_runs, read_guide_runs
-from busi.guides.prepare import fill_crossfit
-from busi.inference.maps import predict_squares
-from busi.runs.checkpoints import load_network, read_checkpoint
+from busi.data.images import read_gray
+from busi.guides.crossfit import check_guides, find_inner_runs, group_by_run, read_guide_runs
+from busi.guides.prepare import load_guides
+from busi.inference.maps import predict_maps, segment
+from busi.runs.checkpoints import load_segmenter, read_checkpoint
 from busi.runs.run import Run, open_run
 from busi.training.fitting import fit
 from tests.conftest import SMALL
@@ -63,7 +63,7 @@ def crossfit(configs: Compose, runs: dict[str, Run]) -> Run:
     return fit(configs("stage=cls", "guide=crossfit"), Path(configs().output_dir) / "cls" / "0")
 
 
-def test_no_picture_is_guided_by_a_model_that_trained_on_it(crossfit: Run) -> None:
+def test_no_image_is_guided_by_a_model_that_trained_on_it(crossfit: Run) -> None:
     rows = table(crossfit.folder / "guides.csv")
     used = {row["id"] for row in table(crossfit.folder / "split.csv") if row["split"] != "dropped"}
     assert {row["id"] for row in rows} == used
@@ -85,25 +85,25 @@ def test_validation_and_test_are_guided_by_the_model_that_trained_on_all_trainin
     outer = runs["0"].folder.resolve()
     assert {splits[name] for name, folder in by.items() if folder == outer} == {"val", "test"}
     assert len(set(by.values())) == 4
-    assert crossfit.provenance["parents"] == {"seg_ckpt": str(runs["0"].best_checkpoint.resolve())}
+    assert crossfit.provenance["upstream"] == {"segmentation": str(runs["0"].best_checkpoint.resolve())}
 
 
 def test_guides_are_what_those_runs_predict(configs: Compose, crossfit: Run, runs: dict[str, Run]) -> None:
-    """The guides of fold 3 are those of the run without it, near the maps that it stored."""
+    """The guides of fold 3 are those of the run without it, near its maps of the images themselves."""
     data: BUSIDataModule = hydra.utils.instantiate(configs("stage=cls").data)
     guided_by = {row["id"]: crossfit.folder / row["run"] for row in table(crossfit.folder / "guides.csv")}
-    fill_crossfit(data, guided_by)
-    guides = data.guides
-    assert guides is not None
+    guides = load_guides(data, group_by_run(guided_by, data.cohort))
     records, folds = data.cohort.records, data.cohort.folds
     mine = np.array([i for i, r in enumerate(records) if folds[i] == 3 and r.id in guided_by])
     assert len(mine) > 5
     run = runs["0 without 3"]
-    network = load_network(read_checkpoint(run.best_checkpoint))
-    anew = quantize(predict_squares(network, data.squares[mine, 0], data.image_size).numpy())
+    segmenter = load_segmenter(read_checkpoint(run.best_checkpoint))
+    assert segmenter is not None
+    anew = quantize(segment(segmenter, data.letterboxed[mine, 0])[:, 0].numpy())
     assert np.abs(guides[mine].astype(int) - anew).max() <= 1
-    maps = [read_gray(run.folder / "maps" / f"{records[i].id}.png") for i in mine]
-    there_and_back = np.stack([letterbox(stored, data.image_size) for stored in maps])
+    originals = (read_gray(records[i].image) for i in mine)
+    maps = [quantize(probs) for probs in predict_maps(segmenter, originals, batch_size=4)]
+    there_and_back = np.stack([letterbox(made, data.image_size) for made in maps])
     inside = np.stack([letterbox(np.full_like(stored, 255), data.image_size) > 0 for stored in maps])
     assert np.abs(there_and_back.astype(int) - guides[mine])[inside].mean() < 3
     assert not guides[[i for i, record in enumerate(records) if record.id not in guided_by]].any()
@@ -186,12 +186,13 @@ def test_runs_of_another_recipe_are_not_taken(configs: Compose, runs: dict[str, 
 def test_runs_of_another_seed_guide_until_there_are_some_of_the_same(
     configs: Compose, runs: dict[str, Run], tmp_path: Path
 ) -> None:
-    """Either way, what guides a picture has never trained on it; and a seed more costs a run, not four."""
+    """Either way, what guides an image has never trained on it; and a seed more costs a run, not four."""
     outer = fit(configs("stage=seg", "seed=7"), tmp_path / "outer")
     cfg = configs("stage=cls", "guide=crossfit", f"seg_ckpt={outer.folder}", "seed=7")
 
     def found() -> dict[int, Path]:
-        return {fold: run.folder for fold, run in find_inner_runs(cfg, outer, [2, 3, 4]).items()}
+        inner = find_inner_runs(Path(cfg.guide_runs), outer, [2, 3, 4])
+        return {fold: run.folder for fold, run in inner.items()}
 
     others = {fold: runs[f"0 without {fold}"].folder for fold in (2, 3, 4)}
     assert found() == others
@@ -199,7 +200,8 @@ def test_runs_of_another_seed_guide_until_there_are_some_of_the_same(
     fit(configs("stage=seg", "seed=7", "data.leave_out=3"), folder)
     try:
         assert found() == others | {3: folder}
-        before = find_inner_runs(cfg, outer, [2, 3, 4], {path.resolve() for path in others.values()})
+        kept = {path.resolve() for path in others.values()}
+        before = find_inner_runs(Path(cfg.guide_runs), outer, [2, 3, 4], kept)
         assert {fold: run.folder for fold, run in before.items()} == others
     finally:
         shutil.rmtree(folder)

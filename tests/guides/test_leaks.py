@@ -1,4 +1,4 @@
-"""The guard on made cohorts: which pictures of which folds a segmentation checkpoint has seen."""
+"""The guard on made cohorts: which images of which folds a segmentation checkpoint has seen."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ COMMAND = "python -m busi.train stage=seg data.fold=0"
 
 
 def cohort(fold: int, groups: list[int] | None = None) -> Cohort:
-    """Ten pictures in five folds, each a group of its own unless said otherwise."""
+    """Ten images in five folds, each a group of its own unless said otherwise."""
     size = len(FOLDS)
     return Cohort(
         records=[Record(f"benign ({i})", Path(f"{i}.png"), (), 1) for i in range(size)],
@@ -31,10 +31,10 @@ def cohort(fold: int, groups: list[int] | None = None) -> Cohort:
     )
 
 
-def checkpoint(trained: list[int], validated: list[int], **card: object) -> Checkpoint:
+def checkpoint(trained: list[int], validated: list[int], **metadata: object) -> Checkpoint:
     hashes = {"train": [f"{i:032x}" for i in trained], "val": [f"{i:032x}" for i in validated]}
     return Checkpoint(
-        Path("seg.ckpt"), {"stage": "seg", "data": cohort(0).data_fingerprint, **hashes, **card}, {}, 0, 0
+        Path("seg.ckpt"), {"stage": "seg", "data": cohort(0).data_fingerprint, **hashes, **metadata}, {}, 0, 0
     )
 
 
@@ -56,22 +56,22 @@ def test_every_other_fold_is_stopped(fold: int) -> None:
         check_leaks(of_fold(fold), cohort(0), COMMAND)
 
 
-def test_test_picture_in_validation_of_the_segmentation_is_a_leak() -> None:
-    with pytest.raises(InputError, match=r"1 pictures .* in its validation \(e.g. benign \(1\)\)"):
+def test_test_image_in_validation_of_the_segmentation_is_a_leak() -> None:
+    with pytest.raises(InputError, match=r"1 images .* in its validation \(e.g. benign \(1\)\)"):
         check_leaks(checkpoint([4, 5], [1, 2]), cohort(0), COMMAND)
 
 
-def test_near_duplicate_of_a_test_picture_in_training_is_a_leak() -> None:
-    """Picture 4 trained the segmentation; picture 0 of the test fold is a copy of it with other pixels."""
+def test_near_duplicate_of_a_test_image_in_training_is_a_leak() -> None:
+    """Image 4 trained the segmentation; image 0 of the test fold is a copy of it with other pixels."""
     groups = [9, 1, 2, 3, 9, 5, 6, 7, 8, 0]
-    with pytest.raises(InputError, match=r"1 pictures .* in its training \(e.g. benign \(0\)\)"):
+    with pytest.raises(InputError, match=r"1 images .* in its training \(e.g. benign \(0\)\)"):
         check_leaks(checkpoint([4, 5], [2]), cohort(0, groups), COMMAND)
 
 
 def test_copy_that_was_dropped_from_the_folds_still_counts() -> None:
     one = cohort(0, [9, 1, 2, 3, 9, 5, 6, 7, 8, 0])
     one.splits[4] = "dropped"
-    assert find_seen(checkpoint([4], []).card, "train", one, ("test",)) == ["benign (0)"]
+    assert find_seen(checkpoint([4], []).metadata, "train", one, ("test",)) == ["benign (0)"]
 
 
 def test_group_numbers_of_the_checkpoint_do_not_matter() -> None:

@@ -1,4 +1,4 @@
-"""Guides are predicted once for a checkpoint and its pictures, and mapped from the cache afterwards."""
+"""Guides are predicted once for a checkpoint and its images, and mapped from the cache afterwards."""
 
 import shutil
 from pathlib import Path

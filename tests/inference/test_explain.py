@@ -1,4 +1,4 @@
-"""What a classifier looks at."""
+"""Where a classifier looks, and what it predicts without a guide."""
 
 from pathlib import Path
 
@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 from busi import Predictor
+from busi.inference.bundle import Model
 from busi.inference.explain import Explainer, find_last_maps
-from busi.inference.pipeline import Pipeline, as_network, load_pipeline
+from busi.inference.loading import as_network, load_two_stage
 from busi.models.ensemble import Ensemble
-from tests.inference.test_predictor import make_picture
+from busi.models.two_stage import Segmenter, TwoStage
+from tests.inference.test_predictor import make_image
 
 
 class Spot(nn.Module):
@@ -27,7 +29,7 @@ class Spot(nn.Module):
 
 
 class Right(nn.Module):
-    """A segmenter that finds a lesion in the right half of every picture."""
+    """A segmenter that finds a lesion in the right half of every image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,13 +40,13 @@ class Right(nn.Module):
         return torch.where(columns, 20.0, -20.0) * self.weight + 0 * image
 
 
-def test_evidence_lies_where_the_feature_map_says() -> None:
-    explainer = Explainer(Pipeline(Right(), Spot(), 1.0, 32).eval(), 32)
+def test_heatmap_shows_the_feature_map() -> None:
+    explainer = Explainer(TwoStage(Segmenter(Right(), 32), Spot(), 1.0).eval(), 32)
     gray = np.zeros((32, 32), np.uint8)
     gray[4:12, 6:20] = 200
-    assert np.allclose(explainer.locate(gray, 1), gray / 200, atol=1e-6)
-    assert not explainer.locate(gray, 2).any()
-    right = explainer.locate(gray, 0)
+    assert np.allclose(explainer.compute_heatmap(gray, 1), gray / 200, atol=1e-6)
+    assert not explainer.compute_heatmap(gray, 2).any()
+    right = explainer.compute_heatmap(gray, 0)
     assert np.allclose(right[:, 16:], 1)
     assert np.allclose(right[:, :16], 0, atol=1e-6)
 
@@ -56,37 +58,35 @@ def test_last_map_is_the_one_before_pooling() -> None:
     assert find_last_maps(network, torch.zeros(1, 1, 8, 8)) == [network[1]]
 
 
-def test_evidence_of_an_ensemble_is_the_mean_of_its_members() -> None:
-    """One member calls class 1 by the picture, one by the guide."""
-    picture, guide = Spot(), Spot()
+def test_heatmap_of_an_ensemble_is_the_mean_of_its_members() -> None:
+    """One member finds class 1 by the image, one by the guide."""
+    image, guide = Spot(), Spot()
     guide.map.weight.data = guide.map.weight.data[[1, 0, 2]]
     gray = np.zeros((32, 32), np.uint8)
     gray[4:12, 6:20] = 200
     one, other, both = (
-        Explainer(Pipeline(Right(), network, 1.0, 32).eval(), 32).locate(gray, 1)
-        for network in (picture, guide, Ensemble([picture, guide]))
+        Explainer(TwoStage(Segmenter(Right(), 32), network, 1.0).eval(), 32).compute_heatmap(gray, 1)
+        for network in (image, guide, Ensemble([image, guide]))
     )
-    expected = gray / 255 + other  # the picture's own scale, before each map is brought to 1
+    expected = gray / 255 + other  # the image's own scale, before each map is brought to 1
     assert np.allclose(one, gray / 200, atol=1e-6)
     assert np.allclose(both, expected / expected.max(), atol=1e-6)
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 70), (1, 1), (500, 300)])
-def test_a_trained_run_is_explained_at_the_size_of_the_picture(
-    trained: Path, height: int, width: int
-) -> None:
-    pipeline, facts = load_pipeline(trained)
-    explainer, gray = Explainer(pipeline, facts.image_size), make_picture(height, width)
-    heat = explainer.locate(gray, 1)
+def test_a_trained_run_is_explained_at_the_size_of_the_image(trained: Path, height: int, width: int) -> None:
+    two_stage, info = load_two_stage(trained)
+    explainer, gray = Explainer(two_stage, info.image_size), make_image(height, width)
+    heat = explainer.compute_heatmap(gray, 1)
     assert heat.shape == (height, width)
     assert 0 <= heat.min() <= heat.max() <= 1
-    blank = explainer.ask_without_guide(gray)
-    assert blank.sum() == pytest.approx(1, abs=1e-6)
+    without = explainer.predict_with_empty_guide(gray)
+    assert without.sum() == pytest.approx(1, abs=1e-6)
     with torch.no_grad():
-        for bias in pipeline.segmenter.parameters():
+        for bias in two_stage.segmenter.parameters():
             bias.zero_()
         # The last layer's bias is the only thing left: no pixel is lesion.
-        list(pipeline.segmenter.parameters())[-1].fill_(-50)
-    assert list(Predictor.of(as_network(pipeline), facts)(gray).probs.values()) == pytest.approx(
-        blank, abs=1e-6
+        list(two_stage.segmenter.parameters())[-1].fill_(-50)
+    assert list(Predictor(Model(as_network(two_stage), info))(gray).probs.values()) == pytest.approx(
+        without, abs=1e-6
     )

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 import busi
 from busi.inference.bundle import open_graph
-from busi.inference.export import pictures_of
+from busi.inference.export import split_records
 from busi.inference.onnx import write_graph, write_int8
-from busi.inference.pipeline import Pipeline
+from busi.models.two_stage import Segmenter, TwoStage
 from busi.models.two_views import TwoViews
 from busi.runs.run import open_run
 
@@ -22,7 +22,7 @@ def test_graph_names_no_folder_of_the_machine_that_made_it(bundle: Path) -> None
 
 
 class Same(nn.Module):
-    """In place of a segmentation network: the picture itself is the lesion probability."""
+    """In place of a segmentation network: the image itself is the lesion probability."""
 
     def forward(self, image: Tensor) -> Tensor:
         return image.logit(1e-6)
@@ -33,28 +33,28 @@ class Sums(nn.Module):
 
     def forward(self, image: Tensor, guide: Tensor) -> Tensor:
         del image
-        squares = guide[:, 0]
-        sums = [guide.sum((1, 2, 3)), guide.sum((-1, 1))[:, 130], squares.sum((1, 2), True)[:, 0, 0]]
+        letterboxed = guide[:, 0]
+        sums = [guide.sum((1, 2, 3)), guide.sum((-1, 1))[:, 130], letterboxed.sum((1, 2), True)[:, 0, 0]]
         return torch.stack(sums, dim=1).log()
 
 
-def test_sums_over_a_picture_keep_its_small_pixels(tmp_path: Path) -> None:
+def test_sums_over_an_image_keep_its_small_pixels(tmp_path: Path) -> None:
     """A guide of one step on most pixels and of all steps on some."""
-    squares = np.ones((3, 320, 320), np.uint8)
-    squares[:, 100:180, 100:180] = 255
-    write_graph(Pipeline(Same(), Sums(), 1.0, 320).eval(), 320, tmp_path / "sums.onnx")
-    _, class_probs = open_graph(tmp_path / "sums.onnx")(squares)
-    guide = squares / 255
+    letterboxed = np.ones((3, 320, 320), np.uint8)
+    letterboxed[:, 100:180, 100:180] = 255
+    write_graph(TwoStage(Segmenter(Same(), 320), Sums(), 1.0).eval(), 320, tmp_path / "sums.onnx")
+    _, class_probs = open_graph(tmp_path / "sums.onnx")(letterboxed)
+    guide = letterboxed / 255
     sums = np.stack([guide.sum(axis=(1, 2)), guide[:, 130].sum(axis=1), guide.sum(axis=(1, 2))], axis=1)
     np.testing.assert_allclose(class_probs, sums / sums.sum(axis=1, keepdims=True), rtol=1e-5)
 
 
-def test_a_classifier_of_two_views_can_be_quantised(trained: Path, tmp_path: Path) -> None:
+def test_a_classifier_of_two_views_can_be_quantized(trained: Path, tmp_path: Path) -> None:
     graph = tmp_path / "views.onnx"
-    write_graph(Pipeline(Same(), TwoViews("resnet10t", 32), 1.0, 64).eval(), 64, graph)
-    squares = np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8)
-    expected, size = open_graph(graph)(squares), graph.stat().st_size
-    write_int8(graph, pictures_of(open_run(trained), None)["train"], 64)
+    write_graph(TwoStage(Segmenter(Same(), 64), TwoViews("resnet10t", 32), 1.0).eval(), 64, graph)
+    letterboxed = np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8)
+    expected, size = open_graph(graph)(letterboxed), graph.stat().st_size
+    write_int8(graph, split_records(open_run(trained), None)["train"], 64)
     assert graph.stat().st_size < size / 2
-    for found, before in zip(open_graph(graph)(squares), expected, strict=True):
+    for found, before in zip(open_graph(graph)(letterboxed), expected, strict=True):
         np.testing.assert_allclose(found, before, atol=0.1)

@@ -1,4 +1,4 @@
-"""One picture, however it is asked about; and what is measured of a mask."""
+"""One image, predicted in every way that there is; and what is measured of a mask."""
 
 import os
 import pickle
@@ -12,21 +12,21 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from busi.core.tables import read_table
 from jaxtyping import Bool, UInt8
 from omegaconf import DictConfig
 from PIL import Image
 from scipy.special import softmax
 
 from busi import Prediction, Predictor
+from busi.core.tables import read_table
 from busi.core.types import CLASSES, InputError
 from busi.data.dicom import Frame, Spacing
 from busi.data.files import find_sources
 from busi.data.geometry import quantize
 from busi.inference.folder import predict_sources
-from busi.inference.maps import round_guide
-from busi.metrics.calibration import decide
-from busi.models.postprocess import MaskRule
+from busi.metrics.calibration import calibrate
+from busi.models.postprocess import Postprocess
+from busi.models.two_stage import to_guide
 from busi.runs.predictions import find_records
 from busi.runs.run import open_run
 from busi.training.fitting import fit
@@ -34,7 +34,7 @@ from busi.training.fitting import fit
 SIZES = [(1, 1), (2, 300), (37, 61), (300, 200), (3000, 4000)]
 
 
-def make_picture(height: int, width: int) -> UInt8[np.ndarray, "{height} {width}"]:
+def make_image(height: int, width: int) -> UInt8[np.ndarray, "{height} {width}"]:
     small = np.random.default_rng(height).integers(0, 256, (9, 9), np.uint8)
     return np.array(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -43,15 +43,15 @@ def make_picture(height: int, width: int) -> UInt8[np.ndarray, "{height} {width}
 def test_run_checkpoint_bundle_and_command_say_the_same(
     trained: Path, bundle: Path, tmp_path: Path, height: int, width: int
 ) -> None:
-    picture = make_picture(height, width)
-    Image.fromarray(picture).save(tmp_path / "a.png")
-    first = Predictor(trained)(picture)
+    image = make_image(height, width)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    first = Predictor(trained)(image)
     assert first.mask_probs.shape == (height, width)
     assert sum(first.probs.values()) == pytest.approx(1, abs=1e-6)
     others = [
         Predictor(trained / "checkpoints" / "best.ckpt")(tmp_path / "a.png"),
         Predictor(bundle)(Image.open(tmp_path / "a.png").convert("RGB")),
-        Predictor(str(bundle))(np.repeat(picture[..., None], 3, axis=2)),
+        Predictor(str(bundle))(np.repeat(image[..., None], 3, axis=2)),
     ]
     for other in others:
         assert np.abs(other.mask_probs - first.mask_probs).max() < 1e-3
@@ -60,7 +60,7 @@ def test_run_checkpoint_bundle_and_command_say_the_same(
     sources = find_sources([str(tmp_path / "a.png")], leave_out=tmp_path / "out")
     (row,) = predict_sources(Predictor(trained), sources, tmp_path / "out")
     assert [row[f"prob_{name}"] for name in CLASSES] == pytest.approx(list(first.probs.values()), abs=1e-6)
-    assert row["area_px"] == first.area
+    assert row["pred_area"] == first.pred_area
     mask = np.asarray(Image.open(tmp_path / "out" / "masks" / "a.png"))
     assert np.array_equal(mask, first.mask * np.uint8(255))
     assert Image.open(tmp_path / "out" / "overlays" / "a.png").size == (width, height)
@@ -69,33 +69,33 @@ def test_run_checkpoint_bundle_and_command_say_the_same(
 def test_sets_and_probabilities_are_those_of_the_validation_fold(trained: Path) -> None:
     rows = [row for row in read_table(trained / "predictions.csv") if row["split"] == "val"]
     logits = np.array([[float(row[f"logit_{name}"]) for name in CLASSES] for row in rows])
-    decisions = decide(logits, np.array([CLASSES.index(row["label"]) for row in rows]))
-    (facts,) = Predictor(trained).facts
-    assert facts.temperature == decisions.temperature
-    assert facts.quantiles == decisions.quantiles
+    calibration = calibrate(logits, np.array([CLASSES.index(row["label"]) for row in rows]))
+    (info,) = Predictor(trained).infos
+    assert info.temperature == calibration.temperature
+    assert info.quantiles == calibration.quantiles
     assert Predictor(trained).calibrated
 
 
-def test_held_out_pictures_get_the_logits_of_the_run(trained: Path) -> None:
+def test_held_out_images_get_the_logits_of_the_run(trained: Path) -> None:
     predictor = Predictor(trained)
-    (facts,) = predictor.facts
+    (info,) = predictor.infos
     rows = [row for row in read_table(trained / "predictions.csv") if row["split"] == "test"]
     records = find_records(open_run(trained))
     for row in rows:
         logits = np.array([float(row[f"logit_{name}"]) for name in CLASSES])
         found = predictor(records[row["id"]].image)
-        assert list(found.probs.values()) == pytest.approx(softmax(logits / facts.temperature), abs=1e-5)
+        assert list(found.probs.values()) == pytest.approx(softmax(logits / info.temperature), abs=1e-5)
 
 
 def test_guides_in_use_are_rounded_as_stored_ones_are() -> None:
-    probs = torch.rand(3, 50, 50, generator=torch.Generator().manual_seed(0))
-    assert np.array_equal(round_guide(probs).numpy(), quantize(probs.numpy()).astype(np.float32) / 255)
+    probs = torch.rand(3, 1, 50, 50, generator=torch.Generator().manual_seed(0))
+    assert np.array_equal(to_guide(probs).numpy(), quantize(probs.numpy()).astype(np.float32) / 255)
 
 
-def test_flipping_the_picture_flips_the_mask_of_a_flipping_predictor(trained: Path) -> None:
-    flipping = Predictor(trained, flip=True)
-    picture = make_picture(64, 96)
-    found, mirrored = flipping(picture), flipping(np.ascontiguousarray(picture[:, ::-1]))
+def test_flipping_the_image_flips_the_mask_of_a_flipping_predictor(trained: Path) -> None:
+    flipping = Predictor(trained, tta="flip")
+    image = make_image(64, 96)
+    found, mirrored = flipping(image), flipping(np.ascontiguousarray(image[:, ::-1]))
     assert np.allclose(found.mask_probs, mirrored.mask_probs[:, ::-1], atol=1e-5)
     assert list(found.probs.values()) == pytest.approx(list(mirrored.probs.values()), abs=1e-5)
     assert (found.calibrated, found.conformal_set, found.refer) == (False, None, None)
@@ -108,9 +108,9 @@ def test_several_models_are_averaged_and_not_calibrated(trained: Path, tmp_path:
         if x.is_floating_point():
             checkpoint["state_dict"][name] = x * 0.9
     torch.save(checkpoint, last)
-    picture = make_picture(50, 70)
-    one, other = Predictor(trained)(picture), Predictor(last)(picture)
-    both = Predictor([trained, last])(picture)
+    image = make_image(50, 70)
+    one, other = Predictor(trained)(image), Predictor(last)(image)
+    both = Predictor([trained, last])(image)
     assert one.probs != other.probs
     assert list(both.probs.values()) == pytest.approx(
         [(one.probs[name] + other.probs[name]) / 2 for name in CLASSES], abs=1e-6
@@ -121,7 +121,7 @@ def test_several_models_are_averaged_and_not_calibrated(trained: Path, tmp_path:
 
 
 def test_batches_change_nothing(trained: Path) -> None:
-    frames = [Frame(make_picture(20 + 7 * k, 60), None) for k in range(5)]
+    frames = [Frame(make_image(20 + 7 * k, 60), None) for k in range(5)]
     alone = Predictor(trained, batch_size=1).predict(frames)
     for one, two in zip(alone, Predictor(trained, batch_size=3).predict(frames), strict=True):
         assert np.allclose(one.mask_probs, two.mask_probs, atol=1e-5)
@@ -129,8 +129,8 @@ def test_batches_change_nothing(trained: Path) -> None:
 
 
 def predicted(mask: Bool[np.ndarray, "h w"], **fields: object) -> Prediction:
-    given = {"class_name": "benign", "probs": {}, "calibrated": True, "conformal_set": None}
-    given |= {"mask_rule": MaskRule(), "spacing": None, "milliseconds": 0.0}
+    given = {"pred": "benign", "probs": {}, "calibrated": True, "conformal_set": None}
+    given |= {"postprocess": Postprocess(), "spacing": None, "milliseconds": 0.0}
     given |= {"mask_probs": mask.astype(np.float32)}
     return Prediction(**(given | fields))  # type: ignore[arg-type]
 
@@ -142,9 +142,9 @@ def test_mask_is_measured_as_opencv_measures_it() -> None:
         found = predicted(mask, spacing=Spacing(0.5, 0.2))
         assert found.box == cv2.boundingRect(mask.astype(np.uint8))
         assert found.num_components == cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[0] - 1
-        assert found.area_mm2 == pytest.approx(mask.sum() * 0.1)
+        assert found.pred_area_mm2 == pytest.approx(mask.sum() * 0.1)
     empty = predicted(np.zeros((3, 4), bool))
-    assert (empty.area, empty.box, empty.num_components, empty.area_mm2) == (0, None, 0, None)
+    assert (empty.pred_area, empty.box, empty.num_components, empty.pred_area_mm2) == (0, None, 0, None)
 
 
 def test_a_person_decides_unless_one_class_is_left() -> None:
@@ -191,27 +191,29 @@ def test_a_malicious_checkpoint_is_not_executed(trained: Path, tmp_path: Path) -
 
 
 def test_what_is_no_model_says_so(trained: Path, configs: Callable[..., DictConfig], tmp_path: Path) -> None:
-    blank = fit(configs("stage=cls", "guide=blank"), tmp_path / "blank")
+    empty = fit(configs("stage=cls", "guide=empty"), tmp_path / "empty")
     large = fit(configs("stage=seg", "image_size=64"), tmp_path / "large")
     other = fit(configs("stage=cls", f"seg_ckpt={large.folder}"), tmp_path / "other")
     for source, words in (
         (tmp_path / "gone", "does not exist"),
         (tmp_path, "is not a run folder"),
         (trained.parents[1] / "seg" / "run", "is a segmentation run"),
-        (blank.folder, "guide=blank"),
+        (empty.folder, "guide=empty"),
         (other.folder, "a multiple of it"),
     ):
         with pytest.raises(InputError, match=words):
             Predictor(source)
     with pytest.raises(InputError, match="no model given"):
         Predictor([])
+    with pytest.raises(InputError, match="tta=mirror: give none or flip"):
+        Predictor(trained, tta="mirror")
 
 
 def test_a_bundle_needs_no_pytorch(bundle: Path, tmp_path: Path) -> None:
-    Image.fromarray(make_picture(40, 50)).save(tmp_path / "a.png")
+    Image.fromarray(make_image(40, 50)).save(tmp_path / "a.png")
     code = (
         "import sys; sys.modules['torch'] = None\n"  # importing it now fails
-        f"import busi; print(busi.Predictor({str(bundle)!r})('a.png').class_name)\n"
+        f"import busi; print(busi.Predictor({str(bundle)!r})('a.png').pred)\n"
         f"sys.argv[1:] = ['a.png', '--run', {str(bundle)!r}, '--output', 'out']\n"
         "import busi.predict; busi.predict.main()"
     )

@@ -17,46 +17,46 @@ from busi.core.files import conf_dir
 from busi.core.tables import read_table
 from busi.core.types import CLASSES, NORMAL
 from busi.data.datamodule import BUSIDataModule
-from busi.data.records import read_mask
-from busi.inference.bundle import PRETRAINED, read_facts
+from busi.data.images import read_mask
+from busi.inference.bundle import PRETRAINED, read_model_info
 from busi.metrics.segmentation import dice
-from tests.inference.test_predictor import make_picture
+from tests.inference.test_predictor import make_image
 
 
 def test_it_is_small_calibrated_and_says_what_it_is() -> None:
-    facts, card = read_facts(PRETRAINED), (PRETRAINED / "README.md").read_text()
+    info, model_card = read_model_info(PRETRAINED), (PRETRAINED / "README.md").read_text()
     assert sum(path.stat().st_size for path in PRETRAINED.rglob("*") if path.is_file()) <= 20e6
-    assert facts.quantiles is not None
-    assert (facts.origin["data"], facts.origin["fold"], facts.origin["guide"]) == ("busi", 0, "crossfit")
+    assert info.quantiles is not None
+    assert (info.origin["data"], info.origin["fold"], info.origin["guide"]) == ("busi", 0, "crossfit")
     for words in (
         "no medical device",
         "CC BY 4.0",
         "Apache-2.0",
-        f"| dice | {facts.metrics['test/dice'][0]:.3f} |",
+        f"| dice | {info.metrics['test/dice'][0]:.3f} |",
     ):
-        assert words in card
+        assert words in model_card
 
 
-def test_a_picture_needs_no_run(tmp_path: Path) -> None:
-    Image.fromarray(make_picture(120, 160)).save(tmp_path / "picture.png")
-    command = [sys.executable, "-m", "busi.predict", "picture.png", "--output", "out"]
+def test_an_image_needs_no_run(tmp_path: Path) -> None:
+    Image.fromarray(make_image(120, 160)).save(tmp_path / "image.png")
+    command = [sys.executable, "-m", "busi.predict", "image.png", "--output", "out"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "The model that comes with busi" in done.stderr + done.stdout
     (row,) = read_table(tmp_path / "out" / "predictions.csv")
     assert row["calibrated"] == "1"
-    found = Predictor()(tmp_path / "picture.png")
-    assert row["class"] == found.class_name
+    found = Predictor()(tmp_path / "image.png")
+    assert row["pred"] == found.pred
     assert float(row["prob_malignant"]) == pytest.approx(found.probs["malignant"], abs=1e-6)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif("BUSI_ROOT" not in os.environ, reason="needs the BUSI files")
-def test_it_reaches_on_its_test_fold_what_its_card_says(cache: Path) -> None:
+def test_it_reaches_on_its_test_fold_what_its_model_card_says(cache: Path) -> None:
     with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
         cfg = hydra.compose("train", overrides=[f"cache_dir={cache}", "data.fold=0"])
     data: BUSIDataModule = hydra.utils.instantiate(cfg.data)
-    predictor, facts = Predictor(), read_facts(PRETRAINED)
+    predictor, info = Predictor(), read_model_info(PRETRAINED)
     content = json.loads((PRETRAINED / "model.json").read_text())
     assert content["fingerprints"]["data"] == data.cohort.data_fingerprint
     assert content["fingerprints"]["split"] == data.cohort.split_fingerprint
@@ -65,11 +65,11 @@ def test_it_reaches_on_its_test_fold_what_its_card_says(cache: Path) -> None:
         record = data.cohort.records[i]
         found = predictor(record.image)
         labels.append(record.label)
-        preds.append(CLASSES.index(found.class_name))
+        preds.append(CLASSES.index(found.pred))
         if record.label != NORMAL:
             scores.append(dice(found.mask, read_mask(record, *found.mask.shape).astype(bool)))
-    assert np.mean(scores) == pytest.approx(facts.metrics["test/dice"][0], abs=0.005)
+    assert np.mean(scores) == pytest.approx(info.metrics["test/dice"][0], abs=0.005)
     # One answer of 153 is 0.007; 16-bit weights may change two.
     assert f1_score(labels, preds, average="macro") == pytest.approx(
-        facts.metrics["test/macro_f1"][0], abs=0.02
+        info.metrics["test/macro_f1"][0], abs=0.02
     )

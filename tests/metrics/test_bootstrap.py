@@ -1,4 +1,4 @@
-"""Draws of whole groups, and intervals against simulation."""
+"""Resamples of whole groups, and intervals against simulation."""
 
 import warnings
 from collections.abc import Callable
@@ -7,58 +7,58 @@ import numpy as np
 import pytest
 from jaxtyping import Float
 
-from busi.metrics.bootstrap import Counts, Estimates, Values, average, bootstrap_groups, mean_of, resample
+from busi.metrics.bootstrap import Estimates, Values, Weights, average, bootstrap_groups, mean_of, resample
 
 
-def test_a_draw_is_whole_groups_within_strata() -> None:
+def test_a_resample_is_whole_groups_within_strata() -> None:
     rng = np.random.default_rng(10)
     groups = rng.permutation(np.repeat(np.arange(40), rng.integers(1, 5, size=40)))
     strata = groups % 3
     sizes = np.bincount(groups)
-    drawn = np.zeros(40)
+    frequency = np.zeros(40)
     for times in resample(groups, strata, 500, 0):
         for group in range(40):
             assert len(set(times[groups == group])) == 1
         repeats = np.bincount(groups, times).astype(np.int64) // sizes
         assert [repeats[k::3].sum() for k in range(3)] == [14, 13, 13]
-        drawn += repeats
-    assert drawn / 500 == pytest.approx(np.ones(40), abs=0.2)
+        frequency += repeats
+    assert frequency / 500 == pytest.approx(np.ones(40), abs=0.2)
 
 
-def mean(values: Float[np.ndarray, " n"]) -> Callable[[Counts], Values]:
-    return lambda counts: {"mean": mean_of(values, np.ones(len(values), np.bool_), counts)}
+def mean(values: Float[np.ndarray, " n"]) -> Callable[[Weights], Values]:
+    return lambda weights: {"mean": mean_of(values, np.ones(len(values), np.bool_), weights)}
 
 
-def test_draws_repeat_with_the_seed_and_the_interval_grows_with_the_level() -> None:
+def test_resamples_repeat_with_the_seed_and_the_interval_grows_with_the_level() -> None:
     values, groups = np.random.default_rng(11).normal(size=200), np.arange(200) // 2
-    drawn = bootstrap_groups(groups, mean(values), num_draws=300)
-    first, narrow = drawn["mean"], drawn.at("mean", 0.5)
-    assert first == bootstrap_groups(groups, mean(values), num_draws=300)["mean"]
-    assert first != bootstrap_groups(groups, mean(values), num_draws=300, seed=1)["mean"]
+    estimates = bootstrap_groups(groups, mean(values), num_resamples=300)
+    first, narrow = estimates["mean"], estimates.at("mean", 0.5)
+    assert first == bootstrap_groups(groups, mean(values), num_resamples=300)["mean"]
+    assert first != bootstrap_groups(groups, mean(values), num_resamples=300, seed=1)["mean"]
     assert first.value == pytest.approx(values.mean())
     assert first.low < narrow.low < values.mean() < narrow.high < first.high
 
 
-def test_copies_in_a_group_do_not_narrow_the_interval() -> None:
+def test_repeated_images_in_a_group_do_not_narrow_the_interval() -> None:
     values = np.random.default_rng(12).normal(size=60)
     groups = np.arange(60)
-    once = bootstrap_groups(groups, mean(values), num_draws=300)["mean"]
-    copied = bootstrap_groups(np.tile(groups, 4), mean(np.tile(values, 4)), num_draws=300)["mean"]
-    assert copied == pytest.approx(once)
+    once = bootstrap_groups(groups, mean(values), num_resamples=300)["mean"]
+    repeated = bootstrap_groups(np.tile(groups, 4), mean(np.tile(values, 4)), num_resamples=300)["mean"]
+    assert repeated == pytest.approx(once)
 
 
-def test_equal_samples_are_drawn_alike_so_that_differences_are_paired() -> None:
-    """Noise that two arms share does not widen the interval of their difference."""
+def test_equal_samples_are_resampled_alike_so_that_differences_are_paired() -> None:
+    """Noise that two models share does not widen the interval of their difference."""
     rng = np.random.default_rng(13)
     shared, own = rng.normal(size=60), 0.1 * rng.normal(size=60)
-    one, other = (bootstrap_groups(np.arange(60), mean(x), num_draws=200) for x in (shared, shared + own))
+    one, other = (bootstrap_groups(np.arange(60), mean(x), num_resamples=200) for x in (shared, shared + own))
     assert (one - one)["mean"] == (0.0, 0.0, 0.0)
     apart = (other - one)["mean"]
     assert apart.value == pytest.approx(own.mean())
     assert apart.high - apart.low < 0.2 * (one["mean"].high - one["mean"].low)
 
 
-def test_the_average_is_taken_draw_by_draw() -> None:
+def test_the_average_is_taken_resample_by_resample() -> None:
     one, other = (
         Estimates({"a": np.array(x), "b": np.array([y, 1.0])})
         for x, y in (([1.0, 3.0], 1.0), ([2.0, 6.0], np.nan))
@@ -69,26 +69,26 @@ def test_the_average_is_taken_draw_by_draw() -> None:
 
 
 def test_rarely_defined_metrics_have_no_interval() -> None:
-    def compute(counts: Counts) -> Values:
-        first, nan = counts[:, 0] > 0, np.full(len(counts), np.nan)
+    def compute(weights: Weights) -> Values:
+        first, nan = weights[:, 0] > 0, np.full(len(weights), np.nan)
         return {
             "never": nan,
-            "rarely": np.where(counts[:, 0] > 2, 1.0, nan),
+            "rarely": np.where(weights[:, 0] > 2, 1.0, nan),
             "mostly": np.where(first, 2.0, nan),
         }
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        drawn = bootstrap_groups(np.arange(10), compute, num_draws=100)
-    assert np.isnan([*drawn["never"], *drawn["rarely"]]).all()
-    assert drawn["mostly"] == (2.0, 2.0, 2.0)
+        estimates = bootstrap_groups(np.arange(10), compute, num_resamples=100)
+    assert np.isnan([*estimates["never"], *estimates["rarely"]]).all()
+    assert estimates["mostly"] == (2.0, 2.0, 2.0)
 
 
 def test_a_mean_over_nothing_is_undefined_without_a_warning() -> None:
-    kept, counts = np.array([True, False]), np.array([[0, 3], [2, 0]])
+    kept, weights = np.array([True, False]), np.array([[0, 3], [2, 0]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        np.testing.assert_array_equal(mean_of(np.array([4.0, np.nan]), kept, counts), [np.nan, 4.0])
+        np.testing.assert_array_equal(mean_of(np.array([4.0, np.nan]), kept, weights), [np.nan, 4.0])
 
 
 def test_a_group_in_two_strata_is_refused() -> None:
@@ -103,9 +103,9 @@ def test_interval_covers_the_truth_as_often_as_it_says() -> None:
     for _ in range(400):
         groups = np.repeat(np.arange(120), rng.integers(1, 5, size=120))
         values = rng.normal(size=120)[groups] + 0.5 * rng.normal(size=len(groups))
-        estimate = bootstrap_groups(groups, mean(values), groups % 2, num_draws=400)["mean"]
+        estimate = bootstrap_groups(groups, mean(values), groups % 2, num_resamples=400)["mean"]
         covered += estimate.low <= 0 <= estimate.high
-        estimate = bootstrap_groups(np.arange(len(groups)), mean(values), num_draws=100)["mean"]
+        estimate = bootstrap_groups(np.arange(len(groups)), mean(values), num_resamples=100)["mean"]
         ignoring += estimate.low <= 0 <= estimate.high
     assert 0.92 <= covered / 400 <= 0.97
-    assert ignoring / 400 < 0.88  # what the groups are for
+    assert ignoring / 400 < 0.88  # without the groups intervals are too narrow

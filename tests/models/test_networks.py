@@ -21,7 +21,7 @@ def test_plain_unet_keeps_the_size(size: tuple[int, int]) -> None:
     assert PlainUNet(4)(torch.rand(2, 1, *size)).shape == (2, 1, *size)
 
 
-def test_plain_unet_sees_across_the_picture() -> None:
+def test_plain_unet_sees_across_the_image() -> None:
     """A pixel far away changes the output: the deepest level is connected."""
     torch.manual_seed(0)
     network = PlainUNet(8).eval()
@@ -42,7 +42,7 @@ def test_guide_changes_the_diagnosis(network: torch.nn.Module) -> None:
     assert not torch.equal(blank, guided)
 
 
-def test_late_guide_over_the_whole_picture_pools_it_all() -> None:
+def test_late_guide_over_the_whole_image_pools_it_all() -> None:
     network = LateGuide(ENCODER).eval()
     read: list[torch.Tensor] = []
     network.head.register_forward_hook(lambda _module, inputs, _output: read.append(inputs[0]))
@@ -55,7 +55,7 @@ def test_late_guide_over_the_whole_picture_pools_it_all() -> None:
 
 
 def ellipse(x: float, y: float, width: float, height: float, size: int = 128) -> torch.Tensor:
-    """A guide with half axes and centre in units of the picture's side."""
+    """A guide with half axes and center in units of the image's side."""
     steps = (torch.arange(size) + 0.5) / size
     inside = ((steps - x) / width).square() + ((steps - y) / height).square()[:, None] < 1
     return inside.float()[None, None]
@@ -65,9 +65,9 @@ def test_place_of_a_guide_is_its_weighted_mean_and_covariance() -> None:
     guide = torch.rand(3, 1, 32, 64) * ellipse(0.6, 0.4, 0.2, 0.3, 64)[..., ::2, :]
     rows, columns = np.mgrid[:32, :64]
     places = np.stack([(columns.ravel() + 0.5) / 64, (rows.ravel() + 0.5) / 32])
-    for k, (centre, covariance) in enumerate(zip(*find_place(guide), strict=True)):
+    for k, (center, covariance) in enumerate(zip(*find_place(guide), strict=True)):
         weights = guide[k].ravel().double().numpy() + 1e-4
-        np.testing.assert_allclose(centre.numpy(), np.average(places, axis=1, weights=weights), atol=1e-5)
+        np.testing.assert_allclose(center.numpy(), np.average(places, axis=1, weights=weights), atol=1e-5)
         expected = np.cov(places, aweights=weights, ddof=0)
         np.testing.assert_allclose(covariance.numpy(), expected, atol=1e-5)
 
@@ -80,7 +80,7 @@ def test_closer_view_holds_the_lesion_in_its_middle_half() -> None:
 
 
 @pytest.mark.parametrize("guide", [torch.zeros(1, 1, 64, 64), torch.ones(1, 1, 64, 64)])
-def test_without_a_place_the_closer_view_is_the_whole_picture(guide: torch.Tensor) -> None:
+def test_without_a_place_the_closer_view_is_the_whole_image(guide: torch.Tensor) -> None:
     image = torch.rand(1, 1, 64, 64)
     torch.testing.assert_close(look_closer(image, guide, 64), image, atol=1e-4, rtol=0)
 

@@ -6,12 +6,13 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
-from busi.modules.classification import ClsModule, balanced_weights, prior_correction
+from busi.data.balance import balanced_weights, prior_correction
+from busi.modules.classification import ClsModule
 from busi.modules.losses import CrossEntropyLoss
 
 
 class Pixels(nn.Module):
-    """Logits from the means of picture and guide, with a batch norm that would move in training mode."""
+    """Logits from the means of image and guide, with a batch norm that would move in training mode."""
 
     def __init__(self) -> None:
         super().__init__()

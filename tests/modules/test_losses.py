@@ -8,7 +8,7 @@ from torchvision.ops import sigmoid_focal_loss
 from busi.modules.losses import BCEDiceLoss, CrossEntropyLoss, FocalLoss, FocalTverskyLoss, soft_dice
 
 
-def test_soft_dice_of_one_picture_is_that_of_smp() -> None:
+def test_soft_dice_of_one_image_is_that_of_smp() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(1, 1, 32, 32, generator=generator)
     mask = (torch.rand(1, 1, 32, 32, generator=generator) > 0.7).float()
@@ -17,13 +17,13 @@ def test_soft_dice_of_one_picture_is_that_of_smp() -> None:
     torch.testing.assert_close(soft_dice(logits.sigmoid(), mask, 3.0)[0], reference)
 
 
-def test_dice_is_taken_picture_by_picture() -> None:
+def test_dice_is_taken_image_by_image() -> None:
     probs, mask = torch.rand(5, 1, 16, 16), (torch.rand(5, 1, 16, 16) > 0.5).float()
     one_by_one = torch.cat([soft_dice(p[None], m[None], 1.0) for p, m in zip(probs, mask, strict=True)])
     torch.testing.assert_close(soft_dice(probs, mask, 1.0), one_by_one)
 
 
-def test_false_mask_on_a_normal_picture_costs_more_the_larger_it_is() -> None:
+def test_false_mask_on_a_normal_image_costs_more_the_larger_it_is() -> None:
     empty = torch.zeros(1, 1, 32, 32)
     losses = []
     for rows in (0, 4, 16, 32):

@@ -1,4 +1,4 @@
-"""Optimisers and schedules by what they do to learning rates."""
+"""Optimizers and schedules by what they do to learning rates."""
 
 import pytest
 import torch

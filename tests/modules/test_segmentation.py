@@ -29,7 +29,7 @@ def test_empty_prediction_of_an_empty_mask_is_right(masks: tuple[torch.Tensor, t
 
 
 @pytest.mark.parametrize("lesions_only", [True, False])
-def test_mean_dice_in_batches_is_the_mean_over_pictures(
+def test_mean_dice_in_batches_is_the_mean_over_images(
     masks: tuple[torch.Tensor, torch.Tensor], lesions_only: bool
 ) -> None:
     pred, mask = masks

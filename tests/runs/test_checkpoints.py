@@ -9,9 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from busi.core.files import need_room
 from busi.core.types import InputError
+from busi.models.building import build_network
 from busi.runs.checkpoints import (
     WholeCheckpointIO,
-    build_network,
     load_network,
     read_checkpoint,
     remove_parts,
@@ -60,8 +60,8 @@ def test_missing_checkpoint_is_an_error(tmp_path: Path) -> None:
     ["os.system", "busi.runs.provenance.subprocess.run", "torch.hub.load", "torch.nn.functional.relu"],
 )
 def test_config_in_a_checkpoint_can_only_build_networks(target: str) -> None:
-    with pytest.raises(InputError, match="is no network of"):
-        build_network(OmegaConf.create({"network": {"_target_": target}}))
+    with pytest.raises(InputError, match="is no network, loss, optimizer or schedule of"):
+        build_network(OmegaConf.create({"network": {"_target_": target}, "tta": "none"}))
 
 
 def test_network_is_rebuilt_from_its_checkpoint_alone(
@@ -70,10 +70,10 @@ def test_network_is_rebuilt_from_its_checkpoint_alone(
     cfg = compose("image_size=32", "model.network.decoder_channels=[8,8,8,8,8]")
     network = build_network(cfg.model).eval()
     network.mean.fill_(0.3)
-    card = {"config": OmegaConf.to_yaml(OmegaConf.create({"model": cfg.model, "encoder": cfg.encoder}))}
+    metadata = {"config": OmegaConf.to_yaml(OmegaConf.create({"model": cfg.model, "encoder": cfg.encoder}))}
     weights = {f"network.{name}": x for name, x in network.state_dict().items()}
     weights["other"] = torch.ones(1)
-    content = {"busi": card, "state_dict": weights, "epoch": 3, "global_step": 12}
+    content = {"busi": metadata, "state_dict": weights, "epoch": 3, "global_step": 12}
     torch.save(content, tmp_path / "x.ckpt")
     rebuilt = load_network(read_checkpoint(tmp_path / "x.ckpt"))
     image = torch.rand(1, 1, 32, 32)

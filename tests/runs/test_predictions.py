@@ -1,4 +1,4 @@
-"""Which runs may stand in one report."""
+"""Which runs can be reported together."""
 
 import csv
 import json
@@ -12,15 +12,16 @@ from omegaconf import DictConfig
 from scipy.special import softmax
 
 from busi.core.types import CLASSES, InputError
-from busi.runs.predictions import Predictions, read_evidence
+from busi.runs.predictions import Predictions
+from busi.runs.variants import read_variants
 from busi.training.fitting import fit
 
 Compose = Callable[..., DictConfig]
 
 
 def read(folders: list[Path], partial: bool = False) -> list[Predictions]:
-    """All predictions, in the order of their arms."""
-    return [one for arm in read_evidence(folders, partial) for seed in arm.seeds for one in seed]
+    """All predictions, in the order of their variants."""
+    return [one for variant in read_variants(folders, partial) for seed in variant.seeds for one in seed]
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +30,15 @@ def runs(configs: Compose) -> Path:
     folder = Path(configs().output_dir)
     for fold in range(3):
         fit(configs("stage=seg", f"data.fold={fold}"), folder / "seg" / str(fold))
-        fit(configs("stage=cls", "guide=blank", f"data.fold={fold}"), folder / "cls" / str(fold))
+        fit(configs("stage=cls", "guide=empty", f"data.fold={fold}"), folder / "cls" / str(fold))
     return folder
 
 
 def test_runs_are_read_in_order_with_their_columns(runs: Path) -> None:
     found = read([runs])
-    assert [(one.run.arm, one.fold) for one in found] == [
+    assert [(one.run.variant, one.fold) for one in found] == [
         *(("segmentation", fold) for fold in range(3)),
-        *(("blank", fold) for fold in range(3)),
+        *(("empty", fold) for fold in range(3)),
     ]
     for one in found[3:]:
         test = one.part("test")
@@ -46,7 +47,7 @@ def test_runs_are_read_in_order_with_their_columns(runs: Path) -> None:
         assert set(one.labels("val")) == {0, 1, 2}
 
 
-def test_every_picture_is_tested_once_over_the_folds(runs: Path) -> None:
+def test_every_image_is_tested_once_over_the_folds(runs: Path) -> None:
     found = read([runs / "cls"])
     ids = np.concatenate([one.part("test")["id"] for one in found])
     assert len(ids) == len(set(ids))
@@ -54,25 +55,25 @@ def test_every_picture_is_tested_once_over_the_folds(runs: Path) -> None:
         assert set(ids) == {row["id"] for row in csv.DictReader(file) if row["split"] != "dropped"}
 
 
-def test_fewer_folds_need_the_word(runs: Path) -> None:
+def test_fewer_folds_need_partial(runs: Path) -> None:
     two = [runs / "seg" / "0", runs / "seg" / "2"]
     with pytest.raises(InputError, match="segmentation with seed 0 lacks fold 1 of 3: .* --partial"):
-        read_evidence(two, partial=False)
+        read_variants(two, partial=False)
     assert [one.fold for one in read(two, partial=True)] == [0, 2]
 
 
 def test_the_same_fold_twice_is_an_error(runs: Path) -> None:
-    with pytest.raises(InputError, match="fold 0 of blank with seed 0 is there twice"):
-        read_evidence([runs / "cls", runs / "cls" / "0"], partial=False)
+    with pytest.raises(InputError, match="fold 0 of empty with seed 0 is there twice"):
+        read_variants([runs / "cls", runs / "cls" / "0"], partial=False)
 
 
 def test_other_splits_and_data_do_not_mix(runs: Path, configs: Compose, tmp_path: Path) -> None:
     split = fit(configs("stage=seg", "data.split_seed=1"), tmp_path / "split").folder
     with pytest.raises(InputError, match="2 different splits"):
-        read_evidence([runs / "seg", split], partial=True)
+        read_variants([runs / "seg", split], partial=True)
     data = fit(configs("stage=seg", "data.read.seed=1"), tmp_path / "data").folder
     with pytest.raises(InputError, match="2 different data sets"):
-        read_evidence([runs / "seg", data], partial=True)
+        read_variants([runs / "seg", data], partial=True)
 
 
 def test_runs_that_cannot_be_reported_say_what_to_do(runs: Path, configs: Compose, tmp_path: Path) -> None:
@@ -81,22 +82,22 @@ def test_runs_that_cannot_be_reported_say_what_to_do(runs: Path, configs: Compos
     unfinished, damaged = (
         shutil.copytree(runs / "seg" / "0", tmp_path / name) for name in ("stopped", "damaged")
     )
-    facts = json.loads((unfinished / "provenance.json").read_text())
-    (unfinished / "provenance.json").write_text(json.dumps({**facts, "finished": None}))
+    provenance = json.loads((unfinished / "provenance.json").read_text())
+    (unfinished / "provenance.json").write_text(json.dumps({**provenance, "finished": None}))
     (damaged / "predictions.csv").write_text("id,label\n")
     other = fit(configs("stage=seg", "data.fold=1", "image_size=64"), tmp_path / "other").folder
     with pytest.raises(InputError, match="not of one recipe: image_size 32 and 64"):
-        read_evidence([runs / "seg" / "0", other], partial=True)
+        read_variants([runs / "seg" / "0", other], partial=True)
     last = fit(
         configs("stage=seg", "data.fold=1", "callbacks.checkpoint.monitor=null"), tmp_path / "last"
     ).folder
     with pytest.raises(
         InputError, match="not of one recipe: callbacks.checkpoint.monitor val/dice_net and None"
     ):
-        read_evidence([runs / "seg" / "0", last], partial=True)
+        read_variants([runs / "seg" / "0", last], partial=True)
     seed = fit(configs("stage=seg", "data.fold=1", "seed=1"), tmp_path / "seed").folder
     with pytest.raises(InputError, match=r"seeds of segmentation have different folds \(0, 1\)"):
-        read_evidence([runs / "seg" / "0", seed], partial=True)
+        read_variants([runs / "seg" / "0", seed], partial=True)
     for folder, words in (
         (untested, "did not score its test fold: python -m busi.train resume=.* test=true"),
         (inner, "only runs with data.leave_out"),
@@ -105,4 +106,4 @@ def test_runs_that_cannot_be_reported_say_what_to_do(runs: Path, configs: Compos
         (tmp_path / "nothing", "is no run folder, and has none below it"),
     ):
         with pytest.raises(InputError, match=words):
-            read_evidence([folder], partial=True)
+            read_variants([folder], partial=True)

@@ -1,4 +1,3 @@
-import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +6,6 @@ import pytest
 from omegaconf import DictConfig
 
 from busi.core.files import hold
-from busi.core.tables import write_table
 from busi.core.types import InputError
 from busi.runs.fingerprints import settings_fingerprint
 from busi.runs.run import find_runs, open_run, start_run
@@ -57,12 +55,6 @@ def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot write to"), hold(tmp_path / "file" / "run"):
-        pass
-
-
 def test_half_written_provenance_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "provenance.json").write_text('{"stage": "seg", "fini')
     with pytest.raises(InputError, match="not a run folder"):
@@ -98,12 +90,3 @@ def test_settings_are_what_shapes_a_result(
     add = f"+{override}" if "progress.leave" in override else override
     plain, changed = compose(*RUN), compose(*RUN, add)
     assert (settings_fingerprint(plain) == settings_fingerprint(changed)) is same
-
-
-def test_table_keeps_full_precision_and_leaves_undefined_values_empty(tmp_path: Path) -> None:
-    path = write_table(tmp_path / "x.csv", [{"id": "a, b", "x": 0.1 + 0.2}, {"id": "c", "x": float("nan")}])
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert float(rows[0]["x"]) == 0.1 + 0.2
-    assert rows[1] == {"id": "c", "x": ""}
-    assert [file.name for file in tmp_path.iterdir()] == ["x.csv"]

@@ -22,8 +22,8 @@ from tests.training.test_loggers import OFFLINE, read_back
 
 Sweep = Callable[..., Path]
 LAUNCHERS = sorted(path.stem for path in (conf_dir() / "hydra" / "launcher").glob("*.yaml"))
-README = (Path(__file__).parents[2] / "README.md").read_text()
-COMMANDS = re.findall(r"^\|.*`([^`]*python -m busi.train [^`]*)` \|$", README, re.MULTILINE)
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "scale.md").read_text()
+COMMANDS = re.findall(r"^\|.*`([^`]*python -m busi.train [^`]*)` \|$", PAGE, re.MULTILINE)
 HERE = [name for name in LAUNCHERS if name != "submitit_slurm"]
 RATES = ("0.001", "-1", "0.01", "0.003")
 # Ray finds one core, and runs all jobs in one process; joblib shares them out over two.
@@ -107,26 +107,28 @@ def test_launcher_sets_what_its_plugin_knows(name: str) -> None:
     ours = OmegaConf.load(conf_dir() / "hydra" / "launcher" / f"{name}.yaml")
     assert ours._target_ == composed._target_
     if name in HERE:
-        check_launcher(composed._target_)
+        check_launcher(name, composed._target_)
 
 
 def test_missing_launcher_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SystemExit, match=r"needs the extra ray9: pip install '\.\[ray9\]'"):
-        check_launcher("hydra_plugins.hydra_ray9_launcher.ray_launcher.RayLauncher")
+    with pytest.raises(SystemExit, match=r"needs the extra ray: pip install '\.\[ray\]'"):
+        check_launcher("ray", "hydra_plugins.hydra_ray9_launcher.ray_launcher.RayLauncher")
     monkeypatch.setenv("PATH", "")
     with pytest.raises(SystemExit, match="there is no sbatch here"):
-        check_launcher("hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher")
-    check_launcher("hydra._internal.core_plugins.basic_launcher.BasicLauncher")
+        check_launcher(
+            "submitit_slurm", "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"
+        )
+    check_launcher("basic", "hydra._internal.core_plugins.basic_launcher.BasicLauncher")
 
 
-def test_slurm_is_asked_for_what_the_readme_says(tmp_path: Path) -> None:
+def test_slurm_is_asked_for_what_the_page_says(tmp_path: Path) -> None:
     """Without a Slurm: its sbatch is a program that fails, and leaves the script that it was given."""
     for name in ("srun", "sbatch"):
         (tmp_path / name).write_text("#!/bin/sh\nexit 3\n")
         (tmp_path / name).chmod(0o755)
-    (command,) = re.findall(r"`python -m (busi.train [^`]*submitit_slurm[^`]*)`", README)
+    (command,) = re.findall(r"`python -m (busi.train [^`]*submitit_slurm[^`]*)`", PAGE)
     done = subprocess.run(
-        [sys.executable, "-m", *command.split(), "hydra.sweep.dir=sweep", "data=phantom"],
+        [sys.executable, "-m", *command.split(), "hydra.sweep.dir=sweep", "data=synthetic"],
         cwd=tmp_path,
         env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
         capture_output=True,

@@ -18,14 +18,15 @@ from optuna.trial import TrialState
 
 from busi.core.files import hold, write_json
 from busi.core.types import InputError
-from busi.sweeps.optuna_sweeper import OptunaSweeper, check, split_overrides
+from busi.sweeps.jobs import read_job, record_pruned
+from busi.sweeps.optuna_sweeper import OptunaSweeper
+from busi.sweeps.search_space import check_search, split_overrides
 from busi.sweeps.study import TRIAL, claim, open_storage, open_study
-from busi.sweeps.summary import read_job, record_pruned
 from tests.conftest import SMALL
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
 SEARCH = (
-    *("-m", "sweep=optuna_seg", *SMALL),
+    *("-m", "search=optuna_seg", *SMALL),
     *("optimizer.lr=0.001,-1,0.01", "scheduler=cosine", "augmentation=light"),
     *("~optimizer.weight_decay", "~loss.dice_weight", "~model.network.decoder_channels"),
     *("hydra.sweeper.sampler._target_=optuna.samplers.BruteForceSampler", "hydra.sweeper.num_trials=3"),
@@ -71,14 +72,14 @@ def test_later_overrides_go_before_earlier_ones() -> None:
         ((), ("data.fold",), "data.fold cannot be searched"),
         ((), ("monitor",), "monitor cannot be searched"),
         (("test=true",), (), "leaves the test fold alone"),
-        (("data.leave_out=3",), (), "judges nothing"),
+        (("data.leave_out=3",), (), "is for guides, not for scores"),
     ],
 )
 def test_trials_that_could_not_be_compared_are_an_error(
     compose: Callable[..., DictConfig], overrides: tuple[str, ...], space: tuple[str, ...], words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
-        check(compose(*overrides), dict.fromkeys(space))
+        check_search(compose(*overrides), dict.fromkeys(space))
 
 
 @pytest.mark.parametrize("storage", ["sqlite:///{}/study.db", "{}/study.log"])
@@ -179,7 +180,7 @@ def test_trial_ends_early_if_others_were_better(
 ) -> None:
     # What is imported before the tests has no shape checks.
     from busi.runs.run import find_runs
-    from busi.sweeps.summary import Pruned
+    from busi.sweeps.jobs import Pruned
     from busi.training.fitting import fit
 
     folder = tmp_path / "outputs" / "sweeps" / "x" / "1"
@@ -237,6 +238,6 @@ def test_command_records_failed_trials_goes_on_and_leaves_table_and_plots(
     assert done.returncode == 0, done.stderr
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*/*")} == before
 
-    done = train("sweep=optuna_seg", *SMALL)
+    done = train("search=optuna_seg", *SMALL)
     assert done.returncode == 1
-    assert "error: sweep=optuna_seg is a search of many runs: add -m" in done.stderr
+    assert "error: search=optuna_seg is a search of many runs: add -m" in done.stderr

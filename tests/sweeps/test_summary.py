@@ -73,14 +73,14 @@ def test_sweep_may_score_the_test_fold_but_its_table_does_not_show_it(train: Tra
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
-def test_rank_follows_the_mode_of_the_monitor(tmp_path: Path, mode: str) -> None:
+def test_order_follows_the_mode_of_the_monitor(tmp_path: Path, mode: str) -> None:
     for job, value in enumerate((0.3, 0.1, 0.2)):
         folder = tmp_path / str(job)
         (folder / ".hydra").mkdir(parents=True)
         (folder / ".hydra" / "overrides.yaml").write_text(f"- seed={job}\n")
         (folder / "config.yaml").write_text(f"monitor_mode: {mode}\n")
-        facts = {"finished": "now", "monitor": "val/x", "monitored": value, "epoch": 1, "seconds": 2.0}
-        (folder / "provenance.json").write_text(json.dumps(facts))
+        provenance = {"finished": "now", "monitor": "val/x", "monitored": value, "epoch": 1, "seconds": 2.0}
+        (folder / "provenance.json").write_text(json.dumps(provenance))
         (folder / "metrics.json").write_text('{"val/y": 0.5, "test/y": 0.6}')
     path = write_summary(tmp_path)
     assert path is not None

@@ -1,4 +1,4 @@
-"""What happens beside training, in real trainings on made data."""
+"""What happens beside training, in real trainings on synthetic data."""
 
 import contextlib
 import signal
@@ -87,7 +87,7 @@ def test_interrupt_that_is_lost_on_the_way_stops_training_at_the_next_batch(tmp_
         signal.signal(signal.SIGINT, before)
 
 
-def test_the_same_pictures_of_every_class_are_drawn(compose: Callable[..., DictConfig]) -> None:
+def test_the_same_images_of_every_class_are_drawn(compose: Callable[..., DictConfig]) -> None:
     data = instantiate(compose("stage=seg", *SMALL).data)
     batch = choose_batch(data, 6)
     assert len(batch["id"]) == len(set(batch["id"])) == 6
@@ -99,24 +99,24 @@ def test_the_same_pictures_of_every_class_are_drawn(compose: Callable[..., DictC
 
 
 @pytest.mark.parametrize("stage", ["seg", "cls"])
-def test_pictures_are_drawn_in_the_epochs_that_are_due(
+def test_images_are_drawn_in_the_epochs_that_are_due(
     compose: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     epochs: list[int] = []
     monkeypatch.setattr(
-        "busi.training.callbacks.log_pictures", lambda _loggers, _paths, step: epochs.append(step)
+        "busi.training.callbacks.log_figures", lambda _loggers, _paths, step: epochs.append(step)
     )
-    guide = ["guide=blank"] if stage == "cls" else []
+    guide = ["guide=empty"] if stage == "cls" else []
     options = [text for text in SMALL if "epochs" not in text]
     run = fit(
         compose(
-            f"stage={stage}", *guide, *options, "trainer.max_epochs=3", "callbacks.pictures.every_n_epochs=2"
+            f"stage={stage}", *guide, *options, "trainer.max_epochs=3", "callbacks.figures.every_n_epochs=2"
         ),
         tmp_path / "run",
     )
     assert len(epochs) == 2  # after the second epoch, and after the last
-    picture = imread(run.folder / "pictures" / "val_progress.png")
-    assert picture.std() > 0.05
+    image = imread(run.folder / "figures" / "val_progress.png")
+    assert image.std() > 0.05
 
 
 def test_frozen_segmentation_network_is_left_bit_for_bit_by_averaging(

@@ -17,8 +17,7 @@ from timm.layers.norm_act import convert_sync_batchnorm
 
 from busi.core.files import hold
 from busi.core.types import InputError
-from busi.data.datamodule import share_batches
-from busi.data.dataset import EpochSampler
+from busi.data.dataset import EpochSampler, share_batches
 from busi.runs.run import open_run
 from busi.training.distributed import count_processes, free_port, needs_launch
 from busi.training.fitting import check, fit
@@ -48,7 +47,7 @@ def test_batches_of_all_ranks_together_are_those_of_one_process(num_samples: int
         assert together == set(alone[8 * i : 8 * i + 8])
 
 
-def test_synchronised_batch_norm_keeps_what_a_network_computes() -> None:
+def test_synchronized_batch_norm_keeps_what_a_network_computes() -> None:
     network = Unet("tu-tf_efficientnet_lite0", encoder_weights=None, in_channels=1).eval()
     image = torch.rand(2, 1, 64, 64)
     with torch.inference_mode():
@@ -87,7 +86,7 @@ def test_batch_that_cannot_be_shared_is_refused(compose: Callable[..., DictConfi
 @pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one_in_a_sweep_too(train: Train, tmp_path: Path) -> None:
     """A network without batch statistics: those are of each process's part of the batch on the CPU."""
-    sweep = ("-m", "stage=cls", "guide=blank", "model=timm", "encoder=convnext_atto", "trainer.devices=2,1")
+    sweep = ("-m", "stage=cls", "guide=empty", "model=timm", "encoder=convnext_atto", "trainer.devices=2,1")
     done = train(
         *sweep,
         "seed=0,1",
@@ -103,7 +102,7 @@ def test_two_processes_give_the_numbers_of_one_in_a_sweep_too(train: Train, tmp_
         assert open_run(first).config.trainer.devices == 2
         for name in ("metrics.json", "predictions.csv"):
             assert close(first / name, second / name), name
-        # Each row of the log is one epoch on all pictures, whichever process saw them.
+        # Each row of the log is one epoch on all images, whichever process saw them.
         assert close(first / "log" / "metrics.csv", second / "log" / "metrics.csv")
         assert len(list(first.glob("wandb/offline-run-*"))) == 1
         names = {path.name for path in first.iterdir()}

@@ -31,7 +31,7 @@ def read_back(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 def test_sweep_of_three_jobs_makes_three_runs_with_all_that_is_promised(train: Train, tmp_path: Path) -> None:
     done = train(
-        "-m", "stage=cls", "guide=blank", "seed=0,1,2", "hydra.sweep.dir=three", *OFFLINE, *SMALL, "test=true"
+        "-m", "stage=cls", "guide=empty", "seed=0,1,2", "hydra.sweep.dir=three", *OFFLINE, *SMALL, "test=true"
     )
     assert done.returncode == 0, done.stderr
     seen = set()
@@ -46,7 +46,7 @@ def test_sweep_of_three_jobs_makes_three_runs_with_all_that_is_promised(train: T
             == json.loads((folder / "provenance.json").read_text())["split"]
         )
         assert (run["project"], run["name"]) == ("busi", f"three/{job}")
-        assert {"cls", "phantom"} <= set(run["tags"])
+        assert {"cls", "synthetic"} <= set(run["tags"])
         (start,) = [record["run"] for record in records if record["type"] == "run"]
         assert start["run_group"] == "three"
         metrics = json.loads((folder / "metrics.json").read_text())
@@ -55,8 +55,8 @@ def test_sweep_of_three_jobs_makes_three_runs_with_all_that_is_promised(train: T
         assert run["summary"]["val/auroc"]["max"] == pytest.approx(provenance["monitored"])
         assert run["summary"]["monitored"] == pytest.approx(provenance["monitored"])
         assert "min" in run["summary"]["val/loss"]
-        for picture in ("val_progress", "test_confusion"):
-            (name,) = run["summary"][f"pictures/{picture}"]["filenames"]
+        for image in ("val_progress", "test_confusion"):
+            (name,) = run["summary"][f"figures/{image}"]["filenames"]
             assert next(folder.glob(f"wandb/offline-run-*/files/{name}")).stat().st_size > 1000
         assert (folder / "log" / "metrics.csv").is_file()
     assert len(seen) == 3
@@ -93,7 +93,7 @@ def test_wandb_without_a_login_names_both_ways_on(train: Train, tmp_path: Path) 
     assert not list(tmp_path.glob("outputs/seg/*/provenance.json"))
 
 
-def test_tensorboard_gets_curves_pictures_and_results(
+def test_tensorboard_gets_curves_images_and_results(
     compose: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
     run = fit(compose("stage=seg", *SMALL, "logger=tensorboard"), tmp_path / "run")
@@ -103,6 +103,6 @@ def test_tensorboard_gets_curves_pictures_and_results(
     metrics = json.loads((run.folder / "metrics.json").read_text())
     assert {"val/dice_net", "train/loss", "test/dice"} <= set(tags["scalars"])
     assert events.Scalars("test/dice")[-1].value == pytest.approx(metrics["test/dice"], abs=1e-6)
-    assert set(tags["images"]) == {"pictures/val_progress", "pictures/test_overlays"}
+    assert set(tags["images"]) == {"figures/val_progress", "figures/test_overlays"}
     assert any("provenance" in name for name in tags["tensors"])
     assert (run.folder / "log" / "metrics.csv").is_file()

@@ -1,4 +1,4 @@
-"""The recipes of conf/experiment, whole, on made data: what they decide is what is used ever after."""
+"""The recipes of conf/experiment, whole, on synthetic data: what they decide is what is used ever after."""
 
 import json
 from collections.abc import Callable
@@ -9,21 +9,22 @@ import hydra
 import numpy as np
 import pytest
 import torch
-from busi.core.tables import read_table
 from omegaconf import DictConfig, OmegaConf
 from scipy.special import softmax
 
 from busi import Predictor
+from busi.core.tables import read_table
 from busi.core.types import CLASSES, InputError
-from busi.data.records import read_mask
-from busi.guides.prepare import check_fit, fill_guides
-from busi.inference.pipeline import load_pipeline
-from busi.models.postprocess import MaskRule, choose_rule
-from busi.runs.checkpoints import load_network, mask_rule_of, read_checkpoint
+from busi.data.images import read_mask
+from busi.guides.prepare import fill_guides
+from busi.inference.loading import load_two_stage
+from busi.models.postprocess import Postprocess, tune_postprocess
+from busi.runs.checkpoints import load_segmenter, postprocess_of, read_checkpoint
 from busi.runs.predictions import find_records
 from busi.runs.run import Run, find_same
+from busi.training.build import check_upstream
 from busi.training.fitting import fit
-from busi.training.scoring import annotated_maps
+from busi.training.predicting import annotated_maps
 
 Compose = Callable[..., DictConfig]
 
@@ -42,15 +43,17 @@ def cls(configs: Compose, seg: Run) -> Run:
     return fit(cfg, Path(cfg.output_dir) / "cls" / "recipe")
 
 
-def test_the_validation_fold_chooses_the_rule_of_masks(seg: Run) -> None:
+def test_the_validation_fold_tunes_the_postprocessing(seg: Run) -> None:
     checkpoint = read_checkpoint(seg.best_checkpoint)
     data = hydra.utils.instantiate(seg.config.data)
-    rule = choose_rule(annotated_maps(load_network(checkpoint), data))
-    assert json.loads((seg.folder / "mask_rule.json").read_text()) == asdict(rule)
-    assert mask_rule_of(checkpoint.card) == seg.mask_rule == rule
+    segmenter = load_segmenter(checkpoint)
+    assert segmenter is not None
+    tuned = tune_postprocess(annotated_maps(segmenter, data))
+    assert json.loads((seg.folder / "postprocess.json").read_text()) == asdict(tuned)
+    assert postprocess_of(checkpoint.metadata) == seg.postprocess == tuned
 
 
-def test_the_last_epoch_is_saved_and_judged(seg: Run) -> None:
+def test_the_last_epoch_is_saved_and_scored(seg: Run) -> None:
     best, last = (read_checkpoint(path) for path in (seg.best_checkpoint, seg.last_checkpoint))
     assert best.epoch == last.epoch == 1
     rows = [row["val/dice_net"] for row in read_table(seg.folder / "log" / "metrics.csv")]
@@ -69,42 +72,42 @@ def test_a_run_that_ended_without_saying_so_keeps_its_monitored_value(
     assert fit(cfg, folder, resume=True).monitored == monitored
 
 
-def test_a_rule_travels_to_everything_that_predicts(cls: Run, seg: Run) -> None:
-    """The rule of the segmentation run, whatever it is, makes the masks of the classifier that carries it."""
+def test_postprocessing_travels_to_everything_that_predicts(cls: Run, seg: Run) -> None:
+    """That of the segmentation run, whatever it is, makes the masks of the classifier that carries it."""
     checkpoint = read_checkpoint(cls.best_checkpoint)
-    assert mask_rule_of(checkpoint.card["parent"]) == seg.mask_rule
-    assert load_pipeline(cls.folder)[1].mask_rule == seg.mask_rule
+    assert postprocess_of(checkpoint.metadata["upstream"]) == seg.postprocess
+    assert load_two_stage(cls.folder)[1].postprocess == seg.postprocess
     predictor, records = Predictor(cls.folder), find_records(seg)
     for row in read_table(seg.folder / "predictions.csv")[:8]:
         found = predictor(records[row["id"]].image)
-        np.testing.assert_array_equal(found.mask, seg.mask_rule(found.mask_probs))
+        np.testing.assert_array_equal(found.mask, seg.postprocess(found.mask_probs))
         mask = read_mask(records[row["id"]], *found.mask.shape)
         assert mask.sum() == int(row["area"])
 
 
-def test_held_out_pictures_get_the_logits_of_the_run(cls: Run) -> None:
+def test_held_out_images_get_the_logits_of_the_run(cls: Run) -> None:
     """Where the classifier sees twice the size of its segmentation model too."""
     predictor = Predictor(cls.folder)
-    (facts,) = predictor.facts
+    (info,) = predictor.infos
     records = find_records(cls)
     for row in [row for row in read_table(cls.folder / "predictions.csv") if row["split"] == "test"]:
         logits = np.array([float(row[f"logit_{name}"]) for name in CLASSES])
         found = predictor(records[row["id"]].image)
-        assert list(found.probs.values()) == pytest.approx(softmax(logits / facts.temperature), abs=5e-3)
+        assert list(found.probs.values()) == pytest.approx(softmax(logits / info.temperature), abs=5e-3)
 
 
-def test_guides_at_a_multiple_are_those_of_the_pipeline(cls: Run) -> None:
-    pipeline, _ = load_pipeline(cls.folder)
+def test_guides_at_a_multiple_are_those_of_prediction(cls: Run) -> None:
+    two_stage, _ = load_two_stage(cls.folder)
     data = hydra.utils.instantiate(cls.config.data)
-    guides, positions = np.zeros_like(data.squares[:, 0]), np.arange(8)
-    fill_guides(guides, data, positions, pipeline.segmenter, pipeline.guide_size)
-    squares = torch.from_numpy(np.ascontiguousarray(data.squares[:8, 0]))
+    guides, positions = np.zeros_like(data.letterboxed[:, 0]), np.arange(8)
+    fill_guides(guides, data, positions, two_stage.segmenter)
+    letterboxed = torch.from_numpy(np.ascontiguousarray(data.letterboxed[:8, 0]))
     with torch.inference_mode():
-        expected = pipeline(squares)[0].numpy()
+        expected = two_stage(letterboxed)[0].numpy()
     assert np.abs(guides[:8] / 255 - expected).max() <= 0.5 / 255 + 1e-5
 
 
-def test_a_run_that_guides_others_chooses_no_rule(configs: Compose) -> None:
+def test_a_run_that_guides_others_tunes_nothing(configs: Compose) -> None:
     cfg = configs(
         "stage=seg",
         "experiment=best_seg",
@@ -114,7 +117,7 @@ def test_a_run_that_guides_others_chooses_no_rule(configs: Compose) -> None:
         "data.leave_out=2",
     )
     inner = fit(cfg, Path(cfg.output_dir) / "seg" / "inner")
-    assert inner.mask_rule == MaskRule()
+    assert inner.postprocess == Postprocess()
     assert inner.monitored[1] is None
 
 
@@ -128,13 +131,13 @@ def test_a_run_of_the_best_epoch_is_not_reused_for_one_of_the_last(seg: Run) -> 
     assert find_same(cfg, cohort, {}) is None  # type: ignore[arg-type]
 
 
-def test_a_given_rule_holds_in_every_checkpoint(configs: Compose, tmp_path: Path) -> None:
-    given = ("mask_rule.threshold=0.4", "mask_rule.peak=0.45", "mask_rule.min_share=0.01")
+def test_given_thresholds_hold_in_every_checkpoint(configs: Compose, tmp_path: Path) -> None:
+    given = ("postprocess.threshold=0.4", "postprocess.high_threshold=0.45")
     for name, more in (("outer", ()), ("inner", ("data.num_folds=5", "data.leave_out=2"))):
         run = fit(configs("stage=seg", *given, *more), tmp_path / name)
-        assert run.mask_rule == MaskRule(0.4, 0.45, 0.01)
+        assert run.postprocess == Postprocess(0.4, 0.45)
         for path in (run.best_checkpoint, run.last_checkpoint):
-            assert mask_rule_of(read_checkpoint(path).card) == run.mask_rule
+            assert postprocess_of(read_checkpoint(path).metadata) == run.postprocess
 
 
 def test_classifier_of_another_encoder_cannot_start_from_its_segmenter(configs: Compose, seg: Run) -> None:
@@ -147,17 +150,17 @@ def test_classifier_of_another_encoder_cannot_start_from_its_segmenter(configs: 
 def test_sizes_that_cannot_be_predicted_with_are_said_before_training(
     configs: Compose, seg: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
-    parent = read_checkpoint(seg.best_checkpoint)
+    upstream = read_checkpoint(seg.best_checkpoint)
     for size, said in ((64, False), (48, True)):
         caplog.clear()
-        check_fit(OmegaConf.merge(configs("stage=cls"), {"image_size": size}), parent)  # type: ignore[arg-type]
+        check_upstream(OmegaConf.merge(configs("stage=cls"), {"image_size": size}), upstream)  # type: ignore[arg-type]
         assert ("will refuse it" in caplog.text) == said
 
 
-def test_damaged_rule_is_an_error(seg: Run, tmp_path: Path) -> None:
-    (tmp_path / "mask_rule.json").write_text('{"threshold": 3.0}')
+def test_damaged_postprocess_is_an_error(seg: Run, tmp_path: Path) -> None:
+    (tmp_path / "postprocess.json").write_text('{"threshold": 3.0}')
     with pytest.raises(InputError, match="from 0 to 1"):
-        _ = Run(tmp_path, seg.provenance).mask_rule
-    (tmp_path / "mask_rule.json").write_text("{")
-    with pytest.raises(InputError, match="is damaged"):
-        _ = Run(tmp_path, seg.provenance).mask_rule
+        _ = Run(tmp_path, seg.provenance).postprocess
+    (tmp_path / "postprocess.json").write_text("{")
+    with pytest.raises(InputError, match="is missing or damaged"):
+        _ = Run(tmp_path, seg.provenance).postprocess

@@ -43,8 +43,8 @@ def stop_after_first_epoch(arguments: list[str], folder: Path, number: int, cach
     ("overrides", "number"),
     [
         (("stage=seg", "callbacks=[default,ema]"), signal.SIGKILL),
-        (("stage=cls", "guide=blank", "data.num_workers=2"), signal.SIGTERM),
-        pytest.param(("stage=cls", "guide=blank"), signal.SIGINT, marks=pytest.mark.slow),
+        (("stage=cls", "guide=empty", "data.num_workers=2"), signal.SIGTERM),
+        pytest.param(("stage=cls", "guide=empty"), signal.SIGINT, marks=pytest.mark.slow),
         pytest.param(
             ("stage=seg", "scheduler=plateau", "callbacks=[default,early_stopping]"),
             signal.SIGKILL,

@@ -1,0 +1,87 @@
+"""Groups: which images belong together, as near-duplicates or as images of one patient."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, Int64
+from rich.progress import track
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from busi.core import Record, read_kept, read_table, write_json
+from busi.data import duplicates
+from busi.data.contents import Content, GrayImages
+from busi.data.splits import fingerprint, renumber
+
+log = logging.getLogger(__name__)
+
+
+def find_groups(records: list[Record], contents: list[Content], cache_dir: Path) -> Int[np.ndarray, " n"]:
+    """Number the groups of near-duplicates, by first appearance.
+
+    The groups of the published BUSI files are frozen. Any other data set is searched once, and the pairs
+    are kept by content. In both cases images with the same pixels are in one group.
+    """
+    hashes = [content.pixel_hash for content in contents]
+    published = published_groups()
+    if all(name in published for name in hashes):
+        return renumber(np.array([published[name] for name in hashes], np.int64))
+    key = fingerprint([[name] for name in hashes])
+    path = cache_dir / "duplicates" / f"{key}-v{duplicates.VERSION}.json"
+    if (kept := read_kept(path)) is None:
+        log.info("Searching %d images for near-duplicates, kept in %s", len(records), path)
+        pairs = duplicates.find_duplicates(
+            GrayImages(records), partial(track, description="near-duplicates", transient=True)
+        )
+        kept = [[hashes[i], hashes[j]] for i, j in pairs]
+        write_json(path, kept)
+    first = {name: i for i, name in reversed(list(enumerate(hashes)))}
+    same = [(first[name], i) for i, name in enumerate(hashes)]
+    found = [(first[a], first[b]) for a, b in kept]
+    return cluster(len(hashes), same + found)
+
+
+def published_groups() -> dict[str, int]:
+    """Groups of the 780 images of BUSI, by pixel fingerprint (`busi.data.images.pixel_hash`).
+
+    Frozen from `cluster(780, find_duplicates(...))`, so that splits outlive changes of the method
+    and of the libraries below it.
+    """
+    rows = read_table(Path(__file__).with_name("busi_groups.csv"))
+    return {row["pixel_hash"]: int(row["group"]) for row in rows}
+
+
+def join_patients(groups: Int[np.ndarray, " n"], records: Sequence[Record]) -> Int[np.ndarray, " n"]:
+    """Merge the groups that share a patient."""
+    first: dict[tuple[str, str], int] = {}
+    pairs = []
+    for i, record in enumerate(records):
+        pairs.append((first.setdefault(("group", str(groups[i])), i), i))
+        if record.patient is not None:
+            pairs.append((first.setdefault(("patient", record.patient), i), i))
+    return cluster(len(records), pairs)
+
+
+def cluster(num_images: int, pairs: Iterable[tuple[int, int]]) -> Int64[np.ndarray, " n"]:
+    """Join pairs to groups: the connected components of the graph that they form.
+
+    Args:
+        num_images: Number of images.
+        pairs: Index pairs below `num_images`, in any order; may be empty.
+
+    Returns:
+        Group number of each image, counted from 0 in the order of first appearance.
+
+    Raises:
+        ValueError: If an index is negative or not below `num_images`.
+    """
+    edges = np.array(list(pairs), np.int64).reshape(-1, 2)
+    if edges.size and not (edges.min() >= 0 and edges.max() < num_images):
+        raise ValueError(f"pairs name images outside 0..{num_images - 1}")
+    if num_images == 0:
+        return np.zeros(0, np.int64)
+    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(num_images, num_images))
+    return renumber(connected_components(graph, directed=False)[1])

@@ -1,0 +1,80 @@
+"""The segmentation run upstream of a classifier: found, or the command that makes it."""
+
+import logging
+from pathlib import Path
+
+from busi.core import InputError
+from busi.data import BUSIDataModule
+from busi.runs import (
+    SEED_SETTINGS,
+    Checkpoint,
+    Run,
+    find_runs,
+    open_run,
+    read_checkpoint,
+    settings_fingerprint,
+)
+
+log = logging.getLogger(__name__)
+
+
+def find_upstream(seg_ckpt: str, data: BUSIDataModule, output_dir: Path, debug: bool) -> Checkpoint:
+    """Find the segmentation checkpoint that ``seg_ckpt`` means.
+
+    Args:
+        seg_ckpt: A run folder, a file, or ``auto``: the newest finished run on the same data, split and fold,
+            of the classifier's seed if there is one. Ensembles are never meant.
+        data: The classifier's data.
+        output_dir: Where ``auto`` looks.
+        debug: Debug runs count for debug runs alone.
+
+    Raises:
+        InputError: If there is none, or ``auto`` finds runs of different settings.
+    """
+    if seg_ckpt != "auto":
+        path = Path(seg_ckpt).expanduser()
+        if not path.exists():
+            raise InputError(f"seg_ckpt={path} does not exist: give a run folder, a .ckpt file, or auto")
+        return read_checkpoint(open_finished(path).best_checkpoint if path.is_dir() else path)
+    wanted = {
+        "data": data.cohort.data_fingerprint,
+        "split": data.cohort.split_fingerprint,
+        "fold": data.fold,
+        "leave_out": None,
+        "debug": debug,
+    }
+    runs = find_runs(output_dir, "seg")
+    fitting = [
+        run
+        for run in runs
+        if not run.members and all(run.provenance.get(key) == value for key, value in wanted.items())
+    ]
+    if not fitting:
+        others = f" ({len(runs)} finished runs there are of other data, splits or folds)" if runs else ""
+        raise InputError(
+            "seg_ckpt=auto found no finished segmentation run on this data, split and fold in "
+            f"{output_dir}{others}. Make one with: {seg_command(data, debug)}; or go without: guide=empty"
+        )
+    if len({settings_fingerprint(run.config, SEED_SETTINGS) for run in fitting}) > 1 and not debug:
+        listed = ", ".join(f"{run.folder} ({run.provenance['settings']})" for run in fitting)
+        raise InputError(
+            f"seg_ckpt=auto found runs with different settings: {listed}. Choose with seg_ckpt=FOLDER"
+        )
+    chosen = next((run for run in fitting if run.config.seed == data.seed), fitting[0])
+    log.info("seg_ckpt=auto: %s", chosen.folder)
+    return read_checkpoint(chosen.best_checkpoint)
+
+
+def open_finished(folder: Path) -> Run:
+    """Open a run folder, or raise `InputError` if its run did not come to its end."""
+    run = open_run(folder)
+    if not run.finished:
+        raise InputError(f"{folder} is not finished: let it end, or name one of its .ckpt files")
+    return run
+
+
+def seg_command(data: BUSIDataModule, debug: bool) -> str:
+    """The command that makes a segmentation checkpoint fit for a classifier."""
+    parts = ["python -m busi.train stage=seg", f"data={data.name}", f"image_size={data.image_size}"]
+    parts += [f"data.{key}={getattr(data, key)}" for key in ("fold", "num_folds", "split_seed")]
+    return " ".join([*parts, "trainer=debug"] if debug else parts)

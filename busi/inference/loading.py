@@ -1,0 +1,156 @@
+"""Both stages rebuilt from a classification run, with what is known of them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+
+from busi.core import CLASSES, InputError, file_hash
+from busi.inference.bundle import ModelInfo, Network
+from busi.inference.maps import default_device
+from busi.metrics import calibrate, malignant_thresholds
+from busi.models import Postprocess, TwoStage
+from busi.runs import (
+    Checkpoint,
+    Run,
+    load_classifier,
+    load_segmenter,
+    open_run,
+    postprocess_of,
+    read_checkpoint,
+    read_columns,
+)
+
+LEVEL = 0.9
+"""Share of each class that conformal sets are meant to contain."""
+
+
+def load_two_stage(source: Path) -> tuple[TwoStage, ModelInfo]:
+    """Rebuild both networks from a run folder or a checkpoint file, in evaluation mode.
+
+    The run's own validation fold gives temperature, conformal quantiles and thresholds. A checkpoint that is
+    not the best one of a run folder around it has none: it is not calibrated.
+
+    Raises:
+        InputError: If the source is missing, unfinished, damaged, or has no two stages of one size.
+    """
+    run = find_run(source)
+    checkpoint = read_checkpoint(run.best_checkpoint if run else source)
+    cfg = checkpoint.config
+    if checkpoint.metadata["stage"] != "cls":
+        raise InputError(f"{source} is a segmentation run: give one of stage=cls, which carries both stages")
+    if (segmenter := load_segmenter(checkpoint)) is None:
+        raise InputError(
+            f"{source} was trained with guide={cfg.guide.name} and has no segmentation model inside: "
+            "give a run with guide=predicted or guide=crossfit"
+        )
+    if cfg.image_size % segmenter.image_size:
+        raise InputError(
+            f"{source} sees {cfg.image_size} px, its segmentation model {segmenter.image_size} px: to "
+            "predict or export, image_size of stage=cls must be that of stage=seg or a multiple of it"
+        )
+    info = gather_model_info(run, checkpoint, postprocess_of(checkpoint.metadata["upstream"]))
+    return TwoStage(segmenter, load_classifier(checkpoint), info.temperature).eval(), info
+
+
+def find_run(source: Path) -> Run | None:
+    """The finished run that a folder, or its best checkpoint, belongs to; None for any other checkpoint.
+
+    Raises:
+        InputError: If there is nothing, or a folder that holds no finished run.
+    """
+    if source.is_dir():
+        run = open_run(source)
+        if not run.finished:
+            raise InputError(f"{source} is not finished: {run.how_to_finish}")
+        return run
+    if not source.is_file():
+        raise InputError(f"{source} does not exist: give a run folder, a .ckpt file, or an exported bundle")
+    folder = source.resolve().parent.parent
+    if source.name == "best.ckpt" and (folder / "provenance.json").is_file():
+        run = open_run(folder)
+        return run if run.finished else None
+    return None
+
+
+def gather_model_info(run: Run | None, checkpoint: Checkpoint, postprocess: Postprocess) -> ModelInfo:
+    """What is known of a classifier beside its networks; not calibrated without its run."""
+    cfg, metadata = checkpoint.config, checkpoint.metadata
+    name = run.folder.resolve().name if run else checkpoint.path.name
+    info = ModelInfo(
+        image_size=cfg.image_size,
+        postprocess=postprocess,
+        temperature=1.0,
+        quantiles=None,
+        level=LEVEL,
+        malignant_thresholds={},
+        fingerprints={
+            "data": metadata["data"],
+            "split": metadata["split"],
+            "checkpoint": file_hash(checkpoint.path),
+        },
+        metrics={},
+        origin={
+            "name": name,
+            "data": cfg.data.name,
+            "guide": cfg.guide.name,
+            "encoder": cfg.encoder,
+            "fold": metadata["fold"],
+        },
+    )
+    return info if run is None else add_calibration(info, run)
+
+
+def add_calibration(info: ModelInfo, run: Run) -> ModelInfo:
+    """Add what the validation fold of the run decides, and what the run reached."""
+    columns = read_columns(run.folder / "predictions.csv", "cls")
+    val = columns["split"] == "val"
+    if not val.any():
+        raise InputError(f"{run.folder}/predictions.csv has no validation images: train this run again")
+    labels = columns["label"][val]
+    logits = np.stack([columns[f"logit_{name}"] for name in CLASSES], axis=1)[val]
+    calibration = calibrate(logits, labels, LEVEL)
+    return replace(
+        info,
+        temperature=calibration.temperature,
+        quantiles=calibration.quantiles,
+        malignant_thresholds=malignant_thresholds(labels, calibration.probs(logits)),
+        metrics=read_metrics(run),
+        origin=info.origin
+        | {key: run.provenance[key] for key in ("recipe", "settings", "finished")}
+        | ({"seeds": run.provenance["seeds"]} if run.members else {}),
+    )
+
+
+def read_metrics(run: Run) -> dict[str, list[float | None]]:
+    """Test metrics of a run, and of the segmentation run that it was made from if that is still there."""
+    found: dict[str, list[float | None]] = {}
+    upstream = run.provenance["upstream"].get("segmentation")
+    folders = [run.folder, *([Path(upstream).parent.parent] if upstream else [])]
+    for folder in folders:
+        path = folder / "metrics.json"
+        if not path.is_file():
+            continue
+        values: dict[str, float | None] = json.loads(path.read_text())
+        for name, value in values.items():
+            if name.startswith("test/") and f"{name}_low" in values:
+                found[name] = [value, values[f"{name}_low"], values[f"{name}_high"]]
+    return found
+
+
+def as_network(two_stage: TwoStage) -> Network:
+    """Wrap both stages as a function of arrays, on a GPU if there is one."""
+    device = default_device()
+    two_stage = two_stage.to(device).to(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def run(
+        letterboxed: UInt8[np.ndarray, "b s s"],
+    ) -> tuple[Float32[np.ndarray, "b s s"], Float32[np.ndarray, "b 3"]]:
+        mask_probs, class_probs = two_stage(torch.from_numpy(letterboxed).to(device))
+        return mask_probs.cpu().numpy(), class_probs.cpu().numpy()
+
+    return run

@@ -1,0 +1,90 @@
+"""What is predicted of one image: the diagnosis, the mask, and what is measured of it."""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32
+from scipy import ndimage
+
+from busi.data import Spacing
+from busi.models import Postprocess
+
+
+class Box(NamedTuple):
+    """A rectangle in an image, in pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is predicted of one image.
+
+    Attributes:
+        pred: The predicted class, which is the most probable one.
+        probs: Probability of each class, in the order of `busi.core.CLASSES`.
+        calibrated: Whether the probabilities were calibrated on a validation fold.
+        conformal_set: Classes that cannot be excluded at the model's level; may be empty. None if the model
+            is not calibrated.
+        mask_probs: Lesion probability of each pixel of the original image.
+        postprocess: Turns them into a mask.
+        spacing: Of the pixels, in mm, where it is known.
+        milliseconds: Spent on this image after it was decoded; its share where it was one of a batch.
+    """
+
+    pred: str
+    probs: dict[str, float]
+    calibrated: bool
+    conformal_set: tuple[str, ...] | None
+    mask_probs: Float32[np.ndarray, "h w"] = field(repr=False)
+    postprocess: Postprocess
+    spacing: Spacing | None
+    milliseconds: float
+
+    @property
+    def refer(self) -> bool | None:
+        """Whether a person should decide: the conformal set is not one class. None without such a set."""
+        return None if self.conformal_set is None else len(self.conformal_set) != 1
+
+    @cached_property
+    def mask(self) -> Bool[np.ndarray, "h w"]:
+        """Pixels of the lesion."""
+        return self.postprocess(self.mask_probs)
+
+    @property
+    def threshold(self) -> float:
+        """Lesion probability from which a pixel may belong to the mask."""
+        return self.postprocess.threshold
+
+    @cached_property
+    def pred_area(self) -> int:
+        """Area of the mask, in pixels."""
+        return int(self.mask.sum())
+
+    def with_threshold(self, threshold: float) -> "Prediction":
+        """The same prediction with another threshold of the mask."""
+        return replace(self, postprocess=replace(self.postprocess, threshold=threshold))
+
+    @property
+    def pred_area_mm2(self) -> float | None:
+        """Area of the mask in mm², where the spacing is known."""
+        return None if self.spacing is None else self.pred_area * self.spacing.rows * self.spacing.columns
+
+    @cached_property
+    def box(self) -> Box | None:
+        """Smallest rectangle around the mask; None if that is empty."""
+        if not self.pred_area:
+            return None
+        rows, columns = (np.flatnonzero(self.mask.any(axis=axis)) for axis in (1, 0))
+        left, top = int(columns[0]), int(rows[0])
+        return Box(left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)
+
+    @cached_property
+    def num_components(self) -> int:
+        """Connected parts of the mask; pixels that touch at a corner are connected."""
+        return int(ndimage.label(self.mask, structure=np.ones((3, 3)))[1])

@@ -1,0 +1,173 @@
+"""Which runs can be reported together: read, sorted by variant, and checked to belong together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from busi.core import InputError
+from busi.runs.fingerprints import NOT_SETTINGS, find_differences
+from busi.runs.predictions import Predictions, read_predictions
+from busi.runs.run import Run, name_guide, open_run
+
+VARIANTS = ("segmentation", "crossfit", "predicted", "empty", "ground_truth")
+"""Names of the variants, in the order of a report: segmentation, then each guide; others come last."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The runs that share a row of a report: segmentation, or diagnosis with one guide.
+
+    Attributes:
+        name: ``segmentation``, or the guide of the classifier.
+        seeds: The runs of each seed, fold by fold; every seed has the same folds.
+    """
+
+    name: str
+    seeds: tuple[tuple[Predictions, ...], ...]
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The folds that were tested."""
+        return tuple(one.fold for one in self.seeds[0])
+
+    @property
+    def title(self) -> str:
+        """The name, with a warning if the guide gives the label away."""
+        return name_guide(self.name)
+
+    @property
+    def trainings(self) -> str:
+        """In words, the number of seeds or ensembles that a metric is the mean of."""
+        if members := self.seeds[0][0].run.members:
+            count = "an ensemble" if len(self.seeds) == 1 else f"{len(self.seeds)} ensembles"
+            return f"{count} of {len(members)} trainings"
+        return "one seed" if len(self.seeds) == 1 else f"{len(self.seeds)} seeds"
+
+    def only(self, folds: Sequence[int]) -> "Variant":
+        """The same variant with these folds alone."""
+        seeds = (tuple(one for one in seed if one.fold in folds) for seed in self.seeds)
+        return Variant(self.name, tuple(seeds))
+
+
+def rank_variant(name: str) -> tuple[int, str]:
+    """Where a variant comes in a report: a key to sort by."""
+    return (VARIANTS.index(name) if name in VARIANTS else len(VARIANTS)), name
+
+
+def read_variants(folders: Sequence[Path], partial: bool) -> list[Variant]:
+    """Read the runs of one report, segmentation first, and check that they belong together.
+
+    Args:
+        folders: Run folders, or folders of them (a sweep).
+        partial: Accept fewer folds than the split has.
+
+    Raises:
+        InputError: If a folder holds no run; a run is not finished, did not score its test fold or is
+            damaged; or the runs do not belong together (see `check_same`, `check_folds`, `check_variant`).
+    """
+    runs = [run for folder in folders for run in open_runs(folder)]
+    if unfinished := [run for run in runs if not run.finished]:
+        listed = ", ".join(str(run.folder) for run in unfinished[:5])
+        raise InputError(
+            f"{len(unfinished)} runs are not finished: {listed}. "
+            f"Go on with each ({unfinished[0].how_to_finish}), or leave them out"
+        )
+    found = [read_predictions(run) for run in drop_inner_runs(runs)]
+    check_same(found, "data", "data sets")
+    check_same(found, "split", "splits")
+    check_folds(found, partial)
+    found = sorted(found, key=lambda one: (rank_variant(one.run.variant), one.seed, one.fold))
+    variants = []
+    for name, runs_of_variant in groupby(found, key=lambda one: one.run.variant):
+        seeds = (tuple(folds) for _, folds in groupby(runs_of_variant, key=lambda one: one.seed))
+        variants.append(Variant(name, tuple(seeds)))
+    for variant in variants:
+        check_variant(variant)
+    return variants
+
+
+def open_runs(folder: Path) -> list[Run]:
+    """Open the run in a folder, or the runs below it.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if (folder / "provenance.json").is_file():
+        return [open_run(folder)]
+    below = sorted(path.parent for path in folder.glob("**/provenance.json"))
+    if not below:
+        raise InputError(f"{folder} is no run folder, and has none below it")
+    return [open_run(path) for path in below]
+
+
+def drop_inner_runs(runs: Sequence[Run]) -> list[Run]:
+    """Leave out inner-fold runs (``data.leave_out``): they make guides for other runs and are not scored.
+
+    Raises:
+        InputError: If no other run is there.
+    """
+    kept = [run for run in runs if run.provenance.get("leave_out") is None]
+    if not kept:
+        raise InputError(
+            "only runs with data.leave_out were given: they make guides for other runs, and are not scored"
+        )
+    return kept
+
+
+def check_same(found: Sequence[Predictions], name: str, words: str) -> None:
+    """Raise `InputError` unless all runs share a fingerprint."""
+    by_value: dict[str, list[str]] = {}
+    for one in found:
+        by_value.setdefault(one.run.provenance[name], []).append(str(one.run.folder))
+    if len(by_value) > 1:
+        listed = "; ".join(f"{value}: {', '.join(folders[:3])}" for value, folders in by_value.items())
+        raise InputError(f"these runs have {len(by_value)} different {words} ({listed}): report each alone")
+
+
+def check_folds(found: Sequence[Predictions], partial: bool) -> None:
+    """Raise `InputError` if a variant has a fold twice under one seed, or lacks a fold (unless `partial`)."""
+    seen: dict[tuple[str, int, int], Path] = {}
+    folds: dict[tuple[str, int], set[int]] = {}
+    for one in found:
+        key = (one.run.variant, one.seed, one.fold)
+        if key in seen:
+            raise InputError(
+                f"fold {one.fold} of {one.run.variant} with seed {one.seed} is there twice: {seen[key]} and "
+                f"{one.run.folder}. Leave one out"
+            )
+        seen[key] = one.run.folder
+        folds.setdefault((one.run.variant, one.seed), set()).add(one.fold)
+    num_folds = int(found[0].run.config.data.num_folds)
+    for (variant, seed), there in folds.items():
+        if not partial and (missing := sorted(set(range(num_folds)) - there)):
+            raise InputError(
+                f"{variant} with seed {seed} lacks fold {', '.join(map(str, missing))} of {num_folds}: "
+                "run them, or say --partial for a report of what is there"
+            )
+
+
+def check_variant(variant: Variant) -> None:
+    """Raise `InputError` if the runs differ in settings, in members, or in the folds of each seed."""
+    runs = [one.run for seed in variant.seeds for one in seed]
+    sizes = {len(run.members) or 1: run.folder for run in runs}
+    if len(sizes) > 1:
+        listed = ", ".join(f"{folder} of {size}" for size, folder in sizes.items())
+        raise InputError(
+            f"{variant.name} has runs of different numbers of trainings ({listed}): report each alone"
+        )
+    for seed in variant.seeds:
+        if folds := {one.fold for one in seed} ^ set(variant.folds):
+            listed = ", ".join(map(str, sorted(folds)))
+            raise InputError(
+                f"the seeds of {variant.name} have different folds ({listed}): give the same of every seed"
+            )
+        for one in seed:
+            first = seed[0].run
+            different = find_differences(first.config, one.run.config, (*NOT_SETTINGS, "data.fold"))
+            if different or one.run.provenance["recipe"] != first.provenance["recipe"]:
+                listed = "; ".join(f"{name} {was} and {now}" for name, (was, now) in different.items())
+                raise InputError(
+                    f"{first.folder} and {one.run.folder} are folds of one result, but not of one recipe: "
+                    f"{listed}. Run one of them again"
+                )

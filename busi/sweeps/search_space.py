@@ -1,0 +1,84 @@
+"""The space of a search: what its trials differ in, and what they have to share."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.types import IntervalSweep, Override
+from omegaconf import DictConfig
+
+from busi.core import InputError
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+Space = dict[str, "BaseDistribution"]
+"""What is searched: name of a setting -> the values that it may have."""
+
+SHARED = (
+    "stage",
+    "data",
+    "data.fold",
+    "data.num_folds",
+    "data.split_seed",
+    "data.leave_out",
+    "data.conflicts",
+    "monitor",
+    "monitor_mode",
+    "test",
+)
+"""Settings that decide how, and on which images, a trial is scored."""
+
+
+def split_overrides(overrides: Sequence[Override]) -> tuple[Space, list[str]]:
+    """Split overrides into what is searched, and what every trial shares; later ones go before earlier ones.
+
+    ``NAME=VALUE`` takes a parameter out of the search, and ``~NAME`` leaves it at its default.
+
+    Raises:
+        InputError: If nothing is searched.
+    """
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    space: Space = {}
+    fixed: dict[str, str] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        known = space.pop(override.key_or_group, None)
+        if override.is_interval_sweep():
+            value: Any = override.value()
+            assert isinstance(value, IntervalSweep)
+            whole = isinstance(value.start, int) and isinstance(value.end, int)
+            kind = IntDistribution if whole else FloatDistribution
+            space[key] = kind(value.start, value.end, log="log" in value.tags)  # type: ignore[arg-type]
+        elif override.is_sweep_override():
+            space[key] = CategoricalDistribution(list(override.sweep_string_iterator()))
+        elif not (known and override.is_delete()):
+            fixed[key] = str(override.input_line)
+    if not space:
+        raise InputError(
+            "nothing is searched: give a range, e.g. 'optimizer.lr=tag(log,interval(1e-4,1e-2))', or a "
+            "choice, e.g. augmentation=light,strong"
+        )
+    return space, [text for key, text in fixed.items() if key not in space]
+
+
+def check_search(cfg: DictConfig, names: Iterable[str]) -> None:
+    """Refuse a search whose trials could not be compared.
+
+    Args:
+        cfg: What all trials share.
+        names: The settings that are searched.
+
+    Raises:
+        InputError: If trials would be scored on different images, or on those of the test fold.
+    """
+    if searched := [name for name in names if name.lstrip("+") in SHARED]:
+        raise InputError(
+            f"{', '.join(searched)} cannot be searched: all trials are scored on the same validation fold"
+        )
+    if cfg.test:
+        raise InputError(
+            "a search leaves the test fold alone: leave out test=true, and score the chosen trial"
+        )
+    if cfg.data.leave_out is not None:
+        raise InputError("data.leave_out is for guides, not for scores: leave it out of a search")

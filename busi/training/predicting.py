@@ -1,0 +1,113 @@
+"""What a trained network says of images, as rows of ``predictions.csv`` and as maps."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from PIL import Image
+from rich.progress import track
+from scipy.special import softmax
+from torch import nn
+
+from busi.core import CLASSES, write_whole
+from busi.data import BUSIDataModule, Cohort, file_name, has_burned_in, quantize, read_gray, read_mask
+from busi.inference import predict_maps
+from busi.metrics import dice, hd95, iou
+from busi.models import Map, Mask, Postprocess, Segmenter
+
+Row = dict[str, object]
+"""Of ``predictions.csv``."""
+Case = tuple[Row, int, Bool[np.ndarray, "_ _"]]
+"""A row of predictions, the position of its image in the cohort, and its predicted mask."""
+
+
+def annotated_maps(segmenter: Segmenter, data: BUSIDataModule) -> Iterator[tuple[Map, Mask]]:
+    """Map and annotation of each validation image, predicted when it is taken."""
+    cohort, indices = data.cohort, data.cohort.indices("val").tolist()
+    maps = _maps(segmenter, data, indices, "tuning masks")
+    for i, probs in zip(indices, maps, strict=True):
+        yield probs, read_mask(cohort.records[i], *probs.shape).astype(bool)
+
+
+def predict_masks(
+    segmenter: Segmenter, postprocess: Postprocess, data: BUSIDataModule, splits: Sequence[str], folder: Path
+) -> list[Case]:
+    """Write the map of every image of some splits as ``maps/<id>.png``, and measure its mask.
+
+    Args:
+        segmenter: In evaluation mode.
+        postprocess: What makes masks of the maps.
+        data: The images.
+        splits: Whose images are predicted.
+        folder: Where ``maps/`` goes.
+    """
+    cohort, indices = data.cohort, data.cohort.indices(*splits).tolist()
+    maps = _maps(segmenter, data, indices, "predicting masks")
+    cases: list[Case] = []
+    for i, probs in zip(indices, maps, strict=True):
+        record, pred = cohort.records[i], postprocess(probs)
+        name = f"{file_name(record.id)}.png"
+        write_whole(folder / "maps" / name, partial(Image.fromarray(quantize(probs)).save, format="PNG"))
+        mask = read_mask(record, *pred.shape).astype(bool)
+        row = describe(cohort, i) | {
+            "dice": dice(pred, mask),
+            "iou": iou(pred, mask),
+            "hd95": hd95(pred, mask),
+            "area": int(mask.sum()),
+            "pred_area": int(pred.sum()),
+        }
+        cases.append((row, i, pred))
+    return cases
+
+
+@torch.inference_mode()
+def predict_classes(network: nn.Module, data: BUSIDataModule, splits: Sequence[str]) -> list[Row]:
+    """Classify clean images, in double precision so that probabilities sum to one.
+
+    Args:
+        network: Image and guide -> logits, in evaluation mode.
+        data: The images, with their guides.
+        splits: Whose images are classified.
+    """
+    cohort, device = data.cohort, next(network.parameters()).device
+    indices = cohort.indices(*splits)
+    batches = []
+    for batch in track(data.clean_dataloader(indices), "classifying", transient=True):
+        image, guide = batch["image"].to(device), batch["guide"].to(device)
+        batches.append(network(image, guide).double().cpu().numpy())
+    logits = np.concatenate(batches)
+    return [
+        describe(cohort, i)
+        | {"pred": CLASSES[z.argmax()]}
+        | {f"logit_{name}": float(x) for name, x in zip(CLASSES, z, strict=True)}
+        | {f"prob_{name}": float(x) for name, x in zip(CLASSES, p, strict=True)}
+        for i, z, p in zip(indices.tolist(), logits, softmax(logits, axis=1), strict=True)
+    ]
+
+
+def describe(cohort: Cohort, i: int) -> Row:
+    """The columns that every table of predictions begins with.
+
+    ``lesion_share`` is the share of the image that the annotation covers, NaN where a lesion has none;
+    ``burned_in`` is 1 where the image seems to carry calipers or text.
+    """
+    record = cohort.records[i]
+    gray = read_gray(record.image)
+    return {
+        "id": record.id,
+        "label": CLASSES[record.label],
+        "group": int(cohort.groups[i]),
+        "fold": int(cohort.folds[i]),
+        "split": cohort.splits[i],
+        "lesion_share": float(read_mask(record, *gray.shape).mean()) if record.annotated else float("nan"),
+        "burned_in": int(has_burned_in(gray)),
+    }
+
+
+def _maps(segmenter: Segmenter, data: BUSIDataModule, indices: Sequence[int], title: str) -> Iterator[Map]:
+    images = (read_gray(data.cohort.records[i].image) for i in indices)
+    maps = predict_maps(segmenter, images, data.batch_size)
+    yield from track(maps, title, len(indices), transient=True)
