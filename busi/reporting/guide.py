@@ -1,8 +1,9 @@
 """The section about the diagnosis with one guide: mistakes, calibration, operating points, decision curve."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Int
 from sklearn.metrics import classification_report, confusion_matrix
 
 from busi.core import CLASSES
@@ -22,6 +23,8 @@ CALIBRATION = {
 """Metrics that are given before and after the temperature."""
 POINTS = {name: f"{100 * level:.0f} % {rate}" for name, (rate, level) in OPERATING_POINTS.items()}
 """Name of an operating point -> its title."""
+CLASS_REPORT = ("precision", "recall", "F1", "images")
+"""Columns of the report by class."""
 
 
 def describe_guide(
@@ -35,17 +38,52 @@ def describe_guide(
         found: Their metrics.
     """
     confusion = np.sum([_confusion(one) for one in scored], axis=0)
-    header = ["", "precision", "recall", "F1", "images"]
     report = class_report(scored)
-    note = f"summed over {variant.trainings}" if len(scored) > 1 else variant.trainings
+    blocks = [
+        *confusion_blocks(variant, confusion, report),
+        *probability_blocks(variant, scored, found),
+        *curve_tables(found),
+        *conformal_blocks(scored, found),
+        calibration_table(variant, scored),
+    ]
+    return Section(f"Guide: {variant.title}", blocks), {
+        "folds": list(variant.folds),
+        "seeds": [seed[0].seeds for seed in variant.seeds],
+        "metrics": to_json(found),
+        "confusion": confusion.tolist(),
+        "class_report": {name: dict(zip(CLASS_REPORT, row, strict=True)) for name, row in report.items()},
+        "calibration": [
+            {
+                "seeds": seed[0].seeds,
+                "fold": fold,
+                "temperature": one.calibrations[fold].temperature,
+                "thresholds": dict(one.thresholds[fold]),
+                "quantiles": list(one.calibrations[fold].quantiles),
+            }
+            for seed, one in zip(variant.seeds, scored, strict=True)
+            for fold in one.calibrations
+        ],
+    }
+
+
+def confusion_blocks(
+    variant: Variant, confusion: Int[np.ndarray, "3 3"], report: Mapping[str, Sequence[Cell]]
+) -> list[Block]:
+    """Which class was taken for which, as a matrix and by class."""
+    several = len(variant.seeds) > 1
+    note = f"summed over {variant.trainings}" if several else variant.trainings
+    figure = draw_confusion(confusion, f"guide: {variant.name}")
+    rows: list[list[Cell]] = [[name, *row] for name, row in report.items()]
+    return [
+        PageFigure(f"confusion_{variant.name}", figure, f"Confusion, {note}"),
+        Table(["", *CLASS_REPORT], rows, "Class report, mean over seeds"),
+    ]
+
+
+def probability_blocks(variant: Variant, scored: Sequence[Scored], found: Estimates) -> list[Block]:
+    """Ranking, calibration, operating points and decision curve."""
     curves = {name: [(one, k) for one in scored] for k, name in enumerate(CLASSES)}
-    blocks: list[Block] = [
-        PageFigure(
-            f"confusion_{variant.name}",
-            draw_confusion(confusion, f"guide: {variant.name}"),
-            f"Confusion, {note}",
-        ),
-        Table(header, [[name, *row] for name, row in report.items()], "Class report, mean over seeds"),
+    return [
         PageFigure(
             f"ranking_{variant.name}",
             draw_ranking(curves),
@@ -74,28 +112,7 @@ def describe_guide(
             draw_decision_curve(scored),
             "Net benefit of acting on malignant, and accuracy when the least certain images are deferred",
         ),
-        *curve_tables(found),
-        *conformal_blocks(scored, found),
-        calibration_table(variant, scored),
     ]
-    return Section(f"Guide: {variant.title}", blocks), {
-        "folds": list(variant.folds),
-        "seeds": [seed[0].seeds for seed in variant.seeds],
-        "metrics": to_json(found),
-        "confusion": confusion.tolist(),
-        "class_report": {name: dict(zip(header[1:], row, strict=True)) for name, row in report.items()},
-        "calibration": [
-            {
-                "seeds": seed[0].seeds,
-                "fold": fold,
-                "temperature": one.calibrations[fold].temperature,
-                "thresholds": dict(one.thresholds[fold]),
-                "quantiles": list(one.calibrations[fold].quantiles),
-            }
-            for seed, one in zip(variant.seeds, scored, strict=True)
-            for fold in one.calibrations
-        ],
-    }
 
 
 def class_report(scored: Sequence[Scored]) -> dict[str, list[Cell]]:

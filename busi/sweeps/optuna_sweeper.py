@@ -175,7 +175,7 @@ def tell(study: "optuna.Study", number: int, folder: Path, result: JobReturn) ->
 
     try:
         value = result.return_value
-    except Exception as error:
+    except Exception as error:  # whatever the job raised: Hydra hands it on here
         log.info("Trial %d failed: %s", number, error)
         value = None
     state = TrialState.COMPLETE
