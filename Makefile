@@ -13,7 +13,7 @@ FOLDS := seed=$(SEEDS) data.fold=0,1,2,3,4 test=true
 EVERY := output_dir=$(CROSSVAL) reuse=true $(ARGS) hydra.sweep.dir=$(CROSSVAL)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo crossval ensemble check test test-slow faults browser lock clean
+.PHONY: help install demo crossval ensemble check test test-slow faults browser strace lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -71,6 +71,12 @@ browser: ## install Chromium, which the slow tests of the demo drive (Debian and
 	@command -v chromium >/dev/null || { \
 		root=$$(test "$$(id -u)" = 0 || echo sudo); \
 		$$root apt-get update --quiet && $$root apt-get install --yes --quiet --no-install-recommends chromium; \
+	}
+
+strace: ## install strace, with which a slow test shows that nothing leaves the machine (Debian and Ubuntu, as above)
+	@command -v strace >/dev/null || { \
+		root=$$(test "$$(id -u)" = 0 || echo sudo); \
+		$$root apt-get update --quiet && $$root apt-get install --yes --quiet --no-install-recommends strace; \
 	}
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from busi.core import default_cache_dir, run_command
+from busi.core import default_cache_dir, expand, run_command
 from busi.reporting import write_audit
 
 
@@ -12,9 +12,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m busi.audit", description=__doc__)
     parser.add_argument("root", type=Path, help="folder with the folders normal, benign and malignant")
     parser.add_argument("--output", type=Path, required=True, help="folder for index.html and the rest")
-    parser.add_argument("--cache", type=Path, default=default_cache_dir(), help="folder for decoded data")
+    parser.add_argument(
+        "--cache", type=Path, help="folder for decoded data (default: $BUSI_CACHE or ~/.cache/busi)"
+    )
     arguments = parser.parse_args()
-    write_audit(arguments.root, arguments.output, arguments.cache.expanduser())
+    cache_dir = arguments.cache or default_cache_dir()
+    write_audit(arguments.root, arguments.output, expand(cache_dir))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from busi.core import run_command
+from busi.core import parse_trusting, run_command
 from busi.training import ensemble_folders
 
 
@@ -15,7 +15,7 @@ def main() -> None:
         "--output", type=Path, required=True, metavar="DIR", help="folder for their run folders"
     )
     parser.add_argument("--data", type=Path, help="where the runs' data lies now, if it was moved")
-    arguments = parser.parse_args()
+    arguments = parse_trusting(parser)
     ensemble_folders(arguments.runs, arguments.output, arguments.data)
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from busi.core import default_cache_dir, run_command
+from busi.core import default_cache_dir, parse_trusting, run_command
 from busi.reporting import write_report
 from busi.training import evaluate
 
@@ -17,9 +17,12 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for index.html and the rest")
     parser.add_argument("--on-bad", choices=("error", "skip"), default="error", help="unusable files")
-    parser.add_argument("--cache", type=Path, default=default_cache_dir(), help="folder for decoded data")
-    arguments = parser.parse_args()
-    evaluation = evaluate(arguments.run, arguments.data, arguments.output, arguments.on_bad, arguments.cache)
+    parser.add_argument(
+        "--cache", type=Path, help="folder for decoded data (default: $BUSI_CACHE or ~/.cache/busi)"
+    )
+    arguments = parse_trusting(parser)
+    cache_dir = arguments.cache or default_cache_dir()
+    evaluation = evaluate(arguments.run, arguments.data, arguments.output, arguments.on_bad, cache_dir)
     write_report([evaluation.variant], arguments.output, evaluation.title, evaluation.about)
 
 

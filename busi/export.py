@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from busi import inference  # loads nothing yet, so that --help is fast
-from busi.core import run_command
+from busi.core import parse_trusting, run_command
 
 
 def main() -> None:
@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the bundle; new")
     parser.add_argument("--precision", choices=("f32", "f16", "int8"), default="f32", help="of the graph")
     parser.add_argument("--data", type=Path, help="where the run's data lies now, if it was moved")
-    arguments = parser.parse_args()
+    arguments = parse_trusting(parser)
     inference.write_bundle(arguments.run, arguments.output, arguments.precision, arguments.data)
 
 

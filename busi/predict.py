@@ -1,10 +1,9 @@
 """``python -m busi.predict INPUT... --output DIR [--run RUN]``: masks and diagnoses of files."""
 
 import argparse
-from pathlib import Path
 
 from busi import inference  # loads nothing yet, so that --help is fast
-from busi.core import run_command
+from busi.core import parse_trusting, path_argument, run_command
 from busi.models import TTA
 
 
@@ -19,7 +18,9 @@ def main() -> None:
         help="classification run, checkpoint or bundle, without it the model that comes with busi; given "
         "several times, they are averaged",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument(
+        "--output", type=path_argument, required=True, metavar="DIR", help="folder for the results"
+    )
     parser.add_argument("--tta", choices=TTA, default="none", help="average over mirror images")
     parser.add_argument("--batch-size", type=int, default=8, help="images at once (default: 8)")
     parser.add_argument(
@@ -29,7 +30,7 @@ def main() -> None:
         metavar="KEYWORD",
         help="DICOM header elements to copy into the tables, e.g. PatientID; without it none is",
     )
-    arguments = parser.parse_args()
+    arguments = parse_trusting(parser)
     inference.predict_files(
         arguments.input,
         arguments.output,

@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from busi.core import InputError, conf_dir, need_room
+from busi.core import InputError, conf_dir, need_room, print_anything, trust, trusted
 from busi.sweeps import Pruned, forget_failure, record_failure, record_reuse, register_sweeper
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def say_how_to_go_on(folder: Path, in_sweep: bool) -> Iterator[None]:
         # Lightning ends an interrupted training with status 1; any other is submitit's, to run the job again.
         if getattr(stopped, "code", 1) != 1:
             raise
-        arguments = [f"resume={folder}"]
+        again = [text for text in sys.argv[1:] if text.startswith(("logger=", "trust="))]
+        arguments = [f"resume={folder}", *again]
         if in_sweep:
             arguments = [*sys.argv[1:], f"hydra.sweep.dir={folder.parent}"]
         if in_sweep or (folder / "provenance.json").exists():
@@ -116,17 +117,29 @@ def start_or_continue(cfg: DictConfig, folder: Path, in_sweep: bool) -> "Run":
     Raises:
         InputError: If another run lies there, or none where one is to be resumed.
     """
-    from busi.runs import find_differences, open_run, read_overrides
-    from busi.training import fit, go_on, resolve, wants_test
+    from busi.runs import find_differences, open_run
+    from busi.training import (
+        NOT_COMPARED,
+        check_asked,
+        fit,
+        go_on,
+        read_changes,
+        refuse_differences,
+        resolve,
+        wants_test,
+    )
 
+    trust(*([cfg.trust] if isinstance(cfg.trust, str) else map(str, cfg.trust or ())))
+    cfg.trust = trusted()
     if not cfg.resume and not (in_sweep and (folder / "provenance.json").exists()):
         return fit(cfg, folder)
-    run = open_run(folder)
-    started_with = run.config if in_sweep else hydra.compose("train", read_overrides(folder))
-    if different := find_differences(resolve(started_with, folder), resolve(cfg, folder)):
-        listed = "; ".join(f"{name} {was} (asked: {now})" for name, (was, now) in different.items())
-        raise InputError(f"{folder} was started with {listed}: leave that out, or start a new run")
-    return go_on(run, test=wants_test(cfg))
+    run, asked = open_run(folder), resolve(cfg, folder)
+    said = list(HydraConfig.get().overrides.task)
+    if in_sweep:
+        refuse_differences(folder, find_differences(run.config, asked, NOT_COMPARED))
+    else:
+        check_asked(run, asked, resolve(hydra.compose("train", [f"stage={cfg.stage}"]), folder), said)
+    return go_on(run, wants_test(cfg), read_changes(asked, said))
 
 
 def run_as_worker() -> None:
@@ -137,20 +150,18 @@ def run_as_worker() -> None:
     train_along()
 
 
-def expand_resume(arguments: list[str]) -> list[str]:
-    """Turn ``resume=FOLDER`` into the overrides of that run, in its own folder."""
-    folders = [text.partition("=")[2] for text in arguments if text.startswith("resume=")]
-    if not folders:
-        return arguments
-    from busi.runs import read_overrides
+def read_arguments(arguments: list[str]) -> list[str]:
+    """The arguments for Hydra: paths quoted, ``resume=FOLDER`` turned into its own folder.
 
-    folder = Path(folders[-1]).expanduser().resolve()
-    if not (folder / "provenance.json").is_file():
-        raise SystemExit(
-            f"error: {folder} is not a run folder: give one of those that hold a provenance.json"
-        )
-    place = [f"hydra.run.dir={folder}", "hydra.output_subdir=null"]
-    return [*read_overrides(folder), *arguments, *place]
+    Raises:
+        SystemExit: If there is no run to resume.
+    """
+    from busi.training import expand_resume, quote_paths
+
+    try:
+        return expand_resume(quote_paths(arguments))
+    except InputError as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 def stop(*_: object) -> None:
@@ -168,14 +179,15 @@ def is_rank_of_many() -> bool:
 
 
 if __name__ == "__main__":
+    print_anything()
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, stop)
     if is_rank_of_many():
         run_as_worker()
     else:
         register_sweeper()
-        sys.argv = ["busi.train", *expand_resume(sys.argv[1:])]
         try:
+            sys.argv = ["busi.train", *read_arguments(sys.argv[1:])]
             main()
         except KeyboardInterrupt:
             # It came while a launcher waited for its jobs.

@@ -1,5 +1,6 @@
 """Synthetic data and composed configs that many tests share."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import hydra
 import pytest
 from omegaconf import DictConfig
 
-from busi.core.files import conf_dir
+from busi.core.files import conf_dir, file_hash
 
 # Threads that wait for each other make networks of this size many times slower on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -31,6 +32,21 @@ SMALL = (
     "encoder_weights=none",
 )
 """Overrides of a run that takes seconds."""
+
+
+def unfinished(stage: str) -> str:
+    """``provenance.json`` of a run that was stopped."""
+    texts = dict.fromkeys(("data", "split", "settings", "recipe"), "")
+    numbers: dict[str, object] = {"fold": 0, "leave_out": None, "trained_on": [], "debug": False}
+    return json.dumps({"stage": stage, **texts, **numbers, "guide": None, "upstream": {}, "finished": None})
+
+
+def accept(folder: Path) -> None:
+    """Let a run folder whose files a test has changed say that they are its own."""
+    path = folder / "provenance.json"
+    provenance = json.loads(path.read_text())
+    files = {name: file_hash(folder / name) for name in provenance["files"] if (folder / name).is_file()}
+    path.write_text(json.dumps({**provenance, "files": files}))
 
 
 @pytest.fixture(scope="session")

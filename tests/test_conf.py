@@ -95,12 +95,12 @@ def test_model_of_the_other_stage_is_one_error(
     compose: Callable[..., DictConfig], stage: str, model: str
 ) -> None:
     with pytest.raises(InputError, match=f"not stage={stage}"):
-        check(compose(f"stage={stage}", f"model={model}"))
+        check(compose(f"stage={stage}", f"model={model}", "run_dir=here"))
 
 
 def test_averaging_alone_would_save_nothing_and_says_so(compose: Callable[..., DictConfig]) -> None:
     with pytest.raises(InputError, match=r"callbacks=\[default,ema\]"):
-        check(compose("callbacks=ema"))
+        check(compose("callbacks=ema", "run_dir=here"))
 
 
 def named_stage(experiment: str) -> str | None:

@@ -5,13 +5,18 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import textwrap
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,6 +26,8 @@ from busi import Predictor
 from busi.core.types import CLASSES, InputError
 from busi.data.dicom import Frame, Spacing
 from busi.inference.demo_files import count_frames, read_frame, write_samples
+from busi.inference.demo_folder import demo_folder, remove_leftovers
+from busi.inference.demo_guard import is_own
 from busi.inference.demo_text import View, describe_diagnosis, describe_mask, draw_heatmap, write_results
 from busi.inference.prediction import Prediction
 from busi.models.postprocess import Postprocess
@@ -107,30 +114,253 @@ def test_what_cannot_be_served_says_so(trained: Path, tmp_path: Path) -> None:
         )
 
 
-@pytest.fixture(scope="module")
-def address(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A demo that runs on this computer."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-u", "-m", "busi.demo", "--run", str(trained), "--port", str(port)]
-    folder = tmp_path_factory.mktemp("demo")
+@contextmanager
+def demo(folder: Path, *arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A demo whose temporary files lie in `folder`: the process, and the address of its page."""
+    command = [sys.executable, "-u", "-m", "busi.demo", "--port", "0", *map(str, arguments)]
     places = {**os.environ, "TMPDIR": str(folder)}
     with (
         (folder / "log").open("w+") as log,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=places) as process,
     ):
         for line in process.stdout or ():
-            if "Open http" in line:
+            if found := re.search(r"Open (http://\S+)", line):
                 break
         else:
             log.seek(0)
             pytest.fail(log.read())
-        assert list(folder.glob("busi-demo-*"))
-        yield f"http://127.0.0.1:{port}"
+        try:
+            yield process, found[1]
+        finally:
+            process.kill()
+
+
+def kept(folder: Path) -> list[Path]:
+    return sorted(folder.glob("busi-demo-*"))
+
+
+@pytest.fixture(scope="module")
+def address(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A demo that runs on this computer."""
+    folder = tmp_path_factory.mktemp("demo")
+    with demo(folder, "--run", trained) as (process, url):
+        assert kept(folder)
+        yield url
         process.terminate()
         process.communicate()
-    assert not list(folder.glob("busi-demo-*")), "the images of the demo stay when it ends"
+    assert kept(folder) == [], "the images of the demo stay when it ends"
+
+
+def make_png() -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(make_image(20, 30)).save(file, format="PNG")
+    return file.getvalue()
+
+
+def send_image(url: str, **headers: str) -> httpx.Response:
+    files = {"files": ("scan.png", make_png())}
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx.post(f"{url}/gradio_api/upload", files=files, headers=named, trust_env=False)
+
+
+def open_by_name(url: str, path: str) -> str:
+    """Ask for a prediction of a file that is named, as the page does for one that it has uploaded."""
+    with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+        functions = client.get("/config").json()["dependencies"]
+        number = next(one["id"] for one in functions if len(one["inputs"]) == 3 and len(one["outputs"]) > 8)
+        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        asked = {"data": [file, 0.25, 0.5], "fn_index": number, "session_hash": "test"}
+        client.post("/gradio_api/queue/join", json=asked).raise_for_status()
+        with client.stream("GET", "/gradio_api/queue/data?session_hash=test") as lines:
+            done = next(line for line in lines.iter_lines() if "process_completed" in line)
+    return done.replace(" ", "")
+
+
+OWN = {"host": "127.0.0.1:7860"}
+
+
+@pytest.mark.parametrize(
+    ("own", "method", "path", "headers"),
+    [
+        (True, "GET", "/", OWN),
+        (True, "POST", "/upload", OWN),
+        (
+            True,
+            "POST",
+            "/upload",
+            {**OWN, "origin": "http://127.0.0.1:7860", "sec-fetch-site": "same-origin"},
+        ),
+        (True, "POST", "/upload", {"host": "LocalHost:9000", "origin": "http://localhost:9000"}),
+        (True, "POST", "/upload", {"host": "localhost", "origin": "http://localhost"}),
+        (True, "GET", "/", {**OWN, "sec-fetch-site": "none"}),
+        (True, "GET", "/", {**OWN, "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}),
+        (False, "GET", "/", {}),
+        (False, "GET", "/", {"host": ""}),
+        (False, "GET", "/", {"host": "evil.example:7860"}),
+        (False, "GET", "/", {"host": "127.0.0.1.evil.example:7860"}),
+        (False, "GET", "/", {"host": "localhost.evil.example"}),
+        (False, "GET", "/", {"host": "evil.example@127.0.0.1"}),
+        (False, "GET", "/", {"host": "127.0.0.1:78x"}),
+        (False, "GET", "/", {"host": "[::1"}),
+        (False, "GET", "/", {"host": "0.0.0.0:7860"}),
+        (False, "POST", "/upload", {"host": "evil.example", "origin": "http://evil.example"}),
+        (False, "POST", "/upload", {**OWN, "origin": "http://evil.example"}),
+        (False, "POST", "/upload", {**OWN, "origin": "null"}),
+        (False, "POST", "/upload", {**OWN, "origin": ""}),
+        (False, "POST", "/upload", {**OWN, "origin": "https://127.0.0.1:7860"}),
+        (False, "POST", "/upload", {**OWN, "origin": "http://localhost:7860"}),
+        (False, "POST", "/upload", {**OWN, "origin": "http://127.0.0.1:3000"}),
+        (False, "GET", "/config", {**OWN, "origin": "http://evil.example"}),
+        (False, "OPTIONS", "/upload", {**OWN, "origin": "http://evil.example"}),
+        (False, "POST", "/upload", {**OWN, "sec-fetch-site": "cross-site"}),
+        (False, "GET", "/file", {**OWN, "sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors"}),
+        (False, "POST", "/", {**OWN, "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}),
+    ],
+)
+def test_only_the_own_page_and_programs_are_answered(
+    own: bool, method: str, path: str, headers: dict[str, str]
+) -> None:
+    if "sec-fetch-mode" in headers:
+        headers = {**headers, "sec-fetch-dest": "document"}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    assert is_own({"type": "http", "method": method, "path": path, "headers": raw}) == own
+
+
+def test_no_page_can_embed_the_demo_and_one_host_is_named() -> None:
+    raw = [(b"host", b"127.0.0.1:7860"), (b"sec-fetch-site", b"cross-site"), (b"sec-fetch-mode", b"navigate")]
+    scope = {"type": "http", "method": "GET", "path": "/"}
+    assert is_own({**scope, "headers": [*raw, (b"sec-fetch-dest", b"document")]})
+    assert not is_own({**scope, "headers": [*raw, (b"sec-fetch-dest", b"iframe")]})
+    assert not is_own({**scope, "headers": [raw[0], (b"host", b"evil.example")]})
+
+
+def test_other_sites_can_send_the_demo_nothing(address: str) -> None:
+    port = address.rpartition(":")[2]
+    stored = send_image(address, Origin=address)
+    assert (stored.status_code, len(stored.json())) == (200, 1)
+    assert send_image(address).status_code == 200  # a program, which says no origin
+    assert send_image(address, Host=f"localhost:{port}", Origin=f"http://localhost:{port}").status_code == 200
+    for headers in (
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Host": "evil.example"},
+        {"Host": f"evil.example:{port}", "Origin": f"http://evil.example:{port}"},
+        {"Sec_Fetch_Site": "cross-site"},
+    ):
+        refused = send_image(address, **headers)
+        assert refused.status_code == 403
+        assert refused.text == f"403: the demo answers its own page alone. Open {address} in a tab.\n"
+    asked = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+    assert httpx.options(f"{address}/gradio_api/upload", headers=asked, trust_env=False).status_code == 403
+    assert httpx.get(address, headers={"Host": "evil.example"}, trust_env=False).status_code == 403
+
+
+def test_a_request_can_name_no_file_and_no_address_in_place_of_an_upload(
+    address: str, tmp_path: Path
+) -> None:
+    (tmp_path / "scan.png").write_bytes(make_png())
+    uploaded = send_image(address).json()[0]
+    assert '"success":true' in open_by_name(address, uploaded)
+    for named in (str(tmp_path / "scan.png"), "http://192.0.2.1/scan.png", "https://example.org/scan.png"):
+        assert '"success":false' in open_by_name(address, named)
+
+
+def test_the_browser_keeps_no_runs(address: str) -> None:
+    assert httpx.get(f"{address}/config", trust_env=False).json()["run_history"] is False
+    assert httpx.get(f"{address}/gradio_api/runs", trust_env=False).status_code == 404
+
+
+def test_a_demo_can_call_this_computer_alone() -> None:
+    lines = """
+        import socket
+        from busi.inference.demo_guard import stay_local
+        stay_local()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(("localhost", server.getsockname()[1]), 5).close()
+        local, far = socket.socketpair()[0], socket.socket(type=socket.SOCK_DGRAM)
+        for leave in (
+            lambda: socket.getaddrinfo("example.org", 80),
+            lambda: socket.getaddrinfo(b"example.org", 80),
+            lambda: socket.gethostbyname("example.org"),
+            lambda: socket.gethostbyaddr("192.0.2.1"),
+            lambda: socket.create_connection(("192.0.2.1", 80), 5),
+            lambda: far.sendto(b"x", ("192.0.2.1", 53)),
+            lambda: far.connect(("192.0.2.1", 53)),
+        ):
+            try:
+                leave()
+            except PermissionError as error:
+                assert "nothing leaves this computer" in str(error)
+            else:
+                raise SystemExit("it left")
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(lines)], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_no_image_stays_whatever_ends_the_demo(number: signal.Signals, tmp_path: Path) -> None:
+    with demo(tmp_path) as (process, url):
+        stored = Path(send_image(url).json()[0])
+        assert stored.read_bytes() == make_png()
+        assert stored.is_relative_to(kept(tmp_path)[0])
+        with httpx.stream("GET", f"{url}/gradio_api/heartbeat/open", trust_env=False):  # as the page does
+            process.send_signal(number)
+            rest, _ = process.communicate(timeout=60)
+    assert (process.returncode, rest) == (0, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+    assert (tmp_path / "log").read_text() == ""
+
+
+def test_the_next_demo_removes_what_a_killed_one_left_and_no_more(tmp_path: Path) -> None:
+    with demo(tmp_path) as (killed, url):
+        send_image(url)
+        killed.kill()
+    (left,) = kept(tmp_path)
+    with demo(tmp_path) as (_, url):
+        (living,) = kept(tmp_path)
+        assert living != left
+        stored = Path(send_image(url).json()[0])
+        with demo(tmp_path) as (last, _):
+            assert len(kept(tmp_path)) == 2
+            last.terminate()
+            last.communicate()
+        assert kept(tmp_path) == [living]
+        assert stored.is_file()
+
+
+def test_leftovers_are_own_folders_and_links_are_not_followed(tmp_path: Path) -> None:
+    place, outside = tmp_path / "tmp", tmp_path / "outside"
+    for folder in (place / "busi-demo-dead" / "deep", place / "another", outside):
+        folder.mkdir(parents=True)
+        (folder / "scan.png").write_bytes(make_png())
+    (place / "busi-demo-file").write_text("no folder")
+    (place / "busi-demo-link").symlink_to(outside)
+    (place / "busi-demo-dead" / "link").symlink_to(outside)
+    remove_leftovers(place)
+    left = ["another", "busi-demo-file", "busi-demo-link"]
+    assert sorted(path.name for path in place.iterdir()) == left
+    assert (outside / "scan.png").read_bytes() == make_png()
+    remove_leftovers(tmp_path / "missing")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to somebody else")
+def test_leftovers_of_other_users_stay(tmp_path: Path) -> None:
+    (tmp_path / "busi-demo-other").mkdir()
+    os.chown(tmp_path / "busi-demo-other", 12345, 12345)
+    remove_leftovers(tmp_path)
+    assert kept(tmp_path)
+
+
+def test_temporary_files_go_into_the_folder_while_it_is_there() -> None:
+    before = tempfile.gettempdir()
+    with demo_folder() as folder:
+        assert tempfile.gettempdir() == str(folder)
+        assert folder.stat().st_mode & 0o077 == 0
+        remove_leftovers(folder.parent)  # as another demo does
+        assert folder.is_dir()
+    assert not folder.exists()
+    assert tempfile.gettempdir() == before
 
 
 @pytest.fixture
@@ -174,7 +404,7 @@ def shown_image(page: Page, label: str) -> Image.Image:
 def test_page_shows_what_the_predictor_says(page: Page, trained: Path, tmp_path: Path) -> None:
     predictor = Predictor(trained)
     expect(page.get_by_text(f"Model: {trained.name}, 32 px, guide predicted.")).to_be_visible()
-    for size in ((1, 1), (90, 120), (333, 222)):
+    for size in ((2, 2), (90, 120), (333, 222)):
         path = tmp_path / f"{size[0]}.png"
         Image.fromarray(make_image(*size)).save(path)
         found = predictor(path)
@@ -202,11 +432,13 @@ def test_page_shows_what_the_predictor_says(page: Page, trained: Path, tmp_path:
 @pytest.mark.slow
 def test_unusable_uploads_get_a_message_and_clear_the_page(page: Page, tmp_path: Path) -> None:
     Image.fromarray(make_image(60, 60)).save(tmp_path / "good.png")
+    Image.new("L", (60, 60), 9).save(tmp_path / "flat.png")
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "bomb.png").write_bytes(make_bomb(9_000, 9_000))
     for name, words in (
         ("text.png", "cannot read text.png: no image"),
         ("bomb.png", "at most 50 megapixels"),
+        ("flat.png", "the same gray level"),
     ):
         upload(page, tmp_path / "good.png")
         expect(page.locator("#mask-text")).to_contain_text("threshold")

@@ -32,7 +32,7 @@ from busi.models.ensemble import Ensemble
 from busi.models.two_stage import Segmenter, resize
 from busi.reporting.guide import calibration_table
 from busi.reporting.pooling import score
-from busi.runs.checkpoints import load_classifier, load_network, load_segmenter, read_checkpoint
+from busi.runs.checkpoints import Checkpoint, load_classifier, load_network, load_segmenter, read_checkpoint
 from busi.runs.members import check_members
 from busi.runs.predictions import find_records
 from busi.runs.run import Run, open_run
@@ -211,8 +211,9 @@ def test_what_does_not_belong_together_is_refused(
     third = fit(configs("stage=seg", "seed=2"), tmp_path / "third")
     with pytest.raises(InputError, match=f"Leave out those that no classifier carries: {third.folder}"):
         make_ensembles([*members["cls"], *members["seg"], third], tmp_path / "out")
-    copied = shutil.copytree(second.folder, tmp_path / "second")
-    other_fold = [Run(run.folder, run.provenance | {"fold": 1}) for run in (open_run(copied), third)]
+    other_fold = [
+        fit(configs("stage=seg", "data.fold=1", f"seed={seed}"), tmp_path / f"seed{seed}") for seed in (1, 2)
+    ]
     with pytest.raises(InputError, match=r"folds 0 and 1 have different members \(seeds 0, 1 and 1, 2\)"):
         make_ensembles([*members["seg"], *other_fold], tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -264,9 +265,15 @@ def test_ensembles_may_lie_among_their_members(members: dict[str, list[Run]], tm
         assert expected in done.stderr + done.stdout
 
 
-def test_other_data_is_refused(members: dict[str, list[Run]], tmp_path: Path) -> None:
+def test_other_data_is_refused(
+    members: dict[str, list[Run]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where only what is scored has changed."""
     then = [Run(run.folder, run.provenance | {"data": "of that time"}) for run in members["seg"]]
+    with pytest.raises(InputError, match="is of another run: its data differ"):
+        make_ensemble(then, tmp_path / "out")
+    read: Callable[[Run], Checkpoint] = lambda run: read_checkpoint(run.best_checkpoint)  # noqa: E731
+    monkeypatch.setattr("busi.training.ensemble.read_best", read)
     with pytest.raises(InputError, match="holds other data than .*seg0 was trained on"):
         make_ensemble(then, tmp_path / "out")
 

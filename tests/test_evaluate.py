@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig
-from PIL import Image
+from PIL import Image, ImageOps
 
 from busi.data.synthetic import make_synthetic
 from busi.runs.predictions import find_records
 from busi.runs.run import Run
 from busi.training.fitting import fit
+from tests.conftest import SMALL, unfinished
 
 Evaluate = Callable[..., subprocess.CompletedProcess[str]]
 Rows = dict[str, dict[str, str]]
@@ -102,6 +103,86 @@ def test_a_near_duplicate_of_a_training_image_is_recognized_under_another_name(
     assert content["runs"][0]["evaluated"] == str(runs["cls"].folder)
 
 
+def altered(source: Path, target: Path, name: str) -> str:
+    """Change an image as `name` says, beside its mask in another folder; give its id there."""
+    with Image.open(source) as image, Image.open(source.with_name(f"{source.stem}_mask.png")) as mask:
+        changes: dict[str, Callable[[Image.Image], Image.Image]] = {
+            "mirrored": ImageOps.mirror,
+            "inverted": ImageOps.invert,
+            "turned": lambda one: one.rotate(5, Image.Resampling.BILINEAR),
+            "brighter": lambda one: one.convert("L").point(lambda gray: gray // 2 + 60),
+        }
+        change = changes[name]
+        change(image.convert("L")).save(target / f"{name}.png")
+        (change(mask) if name in ("mirrored", "turned") else mask).save(target / f"{name}_mask.png")
+    return name
+
+
+CHANGES = ("mirrored", "inverted", "turned", "brighter")
+
+
+def trained_image(run: Run, number: int, root: Path | None = None) -> Path:
+    """An annotated image that trained a run."""
+    split = rows_of(run.folder / "split.csv", split="train", label="benign")
+    return find_records(run, root)[list(split)[number]].image
+
+
+@pytest.mark.parametrize("stage", ["seg", "cls"])
+def test_altered_versions_of_training_images_are_recognized(
+    runs: dict[str, Run], evaluate: Evaluate, tmp_path: Path, stage: str
+) -> None:
+    other = make_synthetic(tmp_path / "other", (10, 10, 10), 96, 7)
+    for number, name in enumerate(CHANGES):
+        altered(trained_image(runs[stage], number), other / "benign", name)
+    done = evaluate(str(runs[stage].folder), "--data", str(other), "--output", "out")
+    assert done.returncode == 0, done.stderr
+    assert set(rows_of(tmp_path / "out" / "split.csv", reason="seen")) == set(CHANGES)
+    assert "where they were" not in " ".join(done.stdout.split())
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "4 images were left out: the run was trained or validated on them, or on near-duplicates" in page
+    assert "where they were" not in page
+
+
+def test_what_the_segmentation_inside_has_seen_of_other_data_counts(
+    configs: Callable[..., DictConfig], runs: dict[str, Run], evaluate: Evaluate, tmp_path: Path
+) -> None:
+    options = ("stage=cls", f"seg_ckpt={runs['seg'].folder}", "data.read.seed=1", "allow_other_data=true")
+    run = fit(configs(*options), tmp_path / "cls")
+    other = make_synthetic(tmp_path / "other", (10, 10, 10), 96, 7)
+    altered(trained_image(run, 0), other / "benign", "brighter")
+    for number, name in enumerate(CHANGES[:3]):
+        altered(trained_image(runs["seg"], number), other / "benign", name)
+    done = evaluate(str(run.folder), "--data", str(other), "--output", "out")
+    assert done.returncode == 0, done.stderr
+    assert set(rows_of(tmp_path / "out" / "split.csv", reason="seen")) == set(CHANGES)
+
+
+def test_where_training_images_are_gone_it_says_what_cannot_be_known(
+    compose: Callable[..., DictConfig], evaluate: Evaluate, tmp_path: Path
+) -> None:
+    own = make_synthetic(tmp_path / "own", (15, 15, 15), 96, 3)
+    small = [text for text in SMALL if not text.startswith("data")]
+    run = fit(compose("stage=seg", f"data.root={own}", "data.num_folds=3", *small), tmp_path / "run")
+    moved = own.rename(tmp_path / "moved")
+    other = make_synthetic(tmp_path / "other", (10, 10, 10), 96, 7)
+    source = trained_image(run, 0, moved)
+    altered(source, other / "benign", "mirrored")
+    done = evaluate(str(run.folder), "--data", str(other), "--output", "out")
+    assert done.returncode == 0, done.stderr
+    assert not rows_of(tmp_path / "out" / "split.csv", reason="seen")
+    seen = sum(row["split"] in ("train", "val") for row in rows_of(run.folder / "split.csv").values())
+    words = f"{seen} of the {seen} images that it has seen are no longer where they were: of these only "
+    assert words + "identical ones are recognized" in " ".join(done.stdout.split())
+    assert words + "identical ones are recognized" in (tmp_path / "out" / "index.html").read_text()
+    # An image that is there itself is enough to recognize its versions.
+    for name in (source.name, f"{source.stem}_mask.png"):
+        shutil.copy(source.with_name(name), other / "benign" / f"same{name[len(source.stem) :]}")
+    done = evaluate(str(run.folder), "--data", str(other), "--output", "again")
+    assert done.returncode == 0, done.stderr
+    assert set(rows_of(tmp_path / "again" / "split.csv", reason="seen")) == {"mirrored", "same"}
+    assert f"{seen - 1} of the {seen} images that it has seen" in " ".join(done.stdout.split())
+
+
 def test_a_manifest_without_masks_and_without_normals_is_classified(
     runs: dict[str, Run], evaluate: Evaluate, tmp_path: Path
 ) -> None:
@@ -128,7 +209,7 @@ def test_wrong_arguments_are_one_line(
     cls = str(runs["cls"].folder)
     stopped = tmp_path / "stopped"
     stopped.mkdir()
-    (stopped / "provenance.json").write_text('{"stage": "cls"}')
+    (stopped / "provenance.json").write_text(unfinished("cls"))
     broken = shutil.copytree(own, tmp_path / "broken")
     (broken / "normal" / "normal (1).png").write_bytes(b"no image")
     for arguments, words in (

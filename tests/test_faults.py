@@ -391,6 +391,137 @@ def mounted(folder: Path, options: str) -> Iterator[Callable[..., subprocess.Com
         keeper.wait()
 
 
+class Disk:
+    """A disk whose writes wait in memory until they are flushed, in a process that loses its power.
+
+    Args:
+        folder: Whose files are looked after.
+        moment: The flush after which the power goes; what the disk has then is in ``after``, beside `folder`.
+    """
+
+    def __init__(self, folder: Path, moment: int) -> None:
+        self.folder, self.moment, self.num_flushes, self.num_saved = folder, moment, 0, 0
+        self.files: dict[int, bytes] = {}  # inode -> content
+        self.folders: dict[int, dict[str, tuple[int, bool]]] = {}  # inode -> names: inode, whether a folder
+        self.fsync = os.fsync
+        os.fsync = self.flush  # type: ignore[assignment]
+
+    def flush(self, handle: int) -> None:
+        self.fsync(handle)
+        place, inode = Path(f"/proc/self/fd/{handle}"), os.fstat(handle).st_ino
+        if place.is_dir():
+            with os.scandir(place) as found:
+                self.folders[inode] = {x.name: (x.inode(), x.is_dir(follow_symlinks=False)) for x in found}
+        else:
+            self.files[inode] = place.read_bytes()
+        self.num_flushes += 1
+        if self.num_flushes == self.moment:
+            self.restore(self.folder.stat().st_ino, self.folder.with_name("after"))
+            self.note()
+            os._exit(9)
+
+    def restore(self, inode: int, to: Path) -> None:
+        to.mkdir()
+        for name, (below, is_folder) in self.folders.get(inode, {}).items():
+            if is_folder:
+                self.restore(below, to / name)
+            else:
+                (to / name).write_bytes(self.files.get(below, b""))
+
+    def note(self) -> None:
+        numbers = {"flushes": self.num_flushes, "saved": self.num_saved}
+        self.folder.with_name("numbers.json").write_text(json.dumps(numbers))
+
+
+def act_until_power_cut(arguments: Sequence[str], folder: Path, moment: int) -> None:
+    """What a forked process does: the command, until the power goes."""
+    from busi.runs.checkpoints import WholeCheckpointIO
+
+    disk, save = Disk(folder, moment), WholeCheckpointIO.save_checkpoint
+
+    def counted(self: WholeCheckpointIO, checkpoint: dict[str, object], path: str, **rest: object) -> None:
+        save(self, checkpoint, path, **rest)
+        disk.num_saved += Path(path).name == "last.ckpt"
+
+    WholeCheckpointIO.save_checkpoint = counted  # type: ignore[method-assign, assignment]
+    try:
+        act(arguments, folder, None, {})
+    finally:
+        disk.note()
+
+
+def test_power_cut(ready: list[str], uninterrupted: dict[str, str], tmp_path: Path) -> None:
+    """Whatever was not flushed is lost, at any moment; it costs no more than an epoch."""
+    import torch
+
+    def train(place: Path, moment: int) -> int | None:
+        place.mkdir(parents=True)
+        process = SERVER.Process(target=act_until_power_cut, args=(one(ready), place, moment))
+        process.start()
+        process.join()
+        return process.exitcode
+
+    whole = tmp_path / "whole" / "place"
+    assert train(whole, 0) == 0, (whole / "output.txt").read_text()
+    total = json.loads(whole.with_name("numbers.json").read_text())["flushes"]
+    assert total > 20
+    rng = np.random.default_rng(0)
+    for number, moment in enumerate(rng.integers(1, total, KILLS + 2).tolist()):
+        place = tmp_path / str(number) / "place"
+        assert train(place, moment) == 9
+        shutil.rmtree(place)
+        place.with_name("after").rename(place)
+        check_files(place)
+        run = place / "run"
+        started = (run / "provenance.json").exists()
+        saved = json.loads(place.with_name("numbers.json").read_text())["saved"]
+        if saved:
+            assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] >= saved - 1
+        command = [f"resume={run}"] if started else one(ready)
+        assert finish(command, place) == 0, (place / "output.txt").read_text()
+        assert results(place) == uninterrupted
+
+
+def act_without_locks(arguments: Sequence[str], folder: Path) -> None:
+    """What a forked process does: the command, on a file system without locks."""
+    import errno
+    import fcntl
+
+    def lockf(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    fcntl.lockf = lockf
+    act(arguments, folder, None, {})
+
+
+def test_no_locks(ready: list[str], uninterrupted: dict[str, str], tmp_path: Path) -> None:
+    process = SERVER.Process(target=act_without_locks, args=(one(ready), tmp_path))
+    process.start()
+    process.join()
+    output = (tmp_path / "output.txt").read_text()
+    assert process.exitcode == 0, output
+    assert "has no locks (No locks available): start one process at a time there" in output
+    assert results(tmp_path) == uninterrupted
+
+
+def test_little_shared_memory(ready: list[str], tmp_path: Path) -> None:
+    """Loader processes that lack it end the run with one line; none waits for ever."""
+    unchecked = (
+        "import runpy, busi.training.first_step as step; step.check_shared_memory = lambda *_: None; "
+        "runpy.run_module('busi.train', run_name='__main__', alter_sys=True)"
+    )
+    with mounted(tmp_path / "disk", "size=1m") as run:
+        assert run("mount", "-t", "tmpfs", "-o", "size=100k", "shm", "/dev/shm").returncode == 0
+        for python, words in (
+            (["-m", "busi.train"], "data.num_workers=2 needs"),
+            (["-c", unchecked], "loader processes ran out of shared memory"),
+        ):
+            command = [*one(ready), "data.num_workers=2", f"hydra.run.dir={tmp_path}/{python[0]}"]
+            done = run("timeout", "300", sys.executable, *python, *command)
+            assert done.returncode == 1, done.stderr
+            say_once(done.stderr, words)
+
+
 def test_full_disk(ready: list[str], uninterrupted: dict[str, str], tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     train = [sys.executable, "-m", "busi.train"]

@@ -17,6 +17,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix
 
 from busi.core.types import CLASSES
 from busi.training.fitting import fit
+from tests.conftest import accept
 
 Report = Callable[..., subprocess.CompletedProcess[str]]
 Compose = Callable[..., DictConfig]
@@ -127,6 +128,7 @@ def test_shuffled_test_labels_change_no_calibration(
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
+        accept(path.parent)
     done = report(str(tmp_path / "empty"), "--output", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     before, after = (
@@ -166,7 +168,7 @@ def test_images_that_are_gone_cost_only_the_examples(runs: Path, report: Report,
 def test_a_run_that_has_lost_a_part_is_named(runs: Path, report: Report, tmp_path: Path) -> None:
     folder = tmp_path / "empty"
     for part, words in (
-        ("predictions.csv", "predictions.csv is missing, damaged or of an older version"),
+        ("predictions.csv", "predictions.csv is missing: put it back"),
         ("split.csv", "has no readable split.csv"),
         ("config.yaml", "has no readable config.yaml"),
     ):
@@ -180,6 +182,7 @@ def test_a_run_that_has_lost_a_part_is_named(runs: Path, report: Report, tmp_pat
     shutil.copytree(runs / "empty" / "0", folder)
     rows = (folder / "predictions.csv").read_text().splitlines()
     (folder / "predictions.csv").write_text("\n".join(row for row in rows if ",val," not in row))
+    accept(folder)
     done = report(str(folder), "--partial", "--output", str(tmp_path / "out"))
     assert "predictions.csv has no val images: train this run again" in done.stderr
 

@@ -55,11 +55,11 @@ def test_debug_tries_both_stages_and_is_not_taken_for_a_result(train: Train, tmp
         (["data.root=nowhere"], "no data at nowhere. Give the folder with data.root="),
         (["stage=cls", "model=unet"], "this model is for stage=seg, not stage=cls"),
         (["data.fold=5"], "data.fold=5: give a fold from 0 to 4"),
-        (["data.fold=one"], "busi.data.BUSIDataModule: "),
+        (["data.fold=one"], "data.fold=one: give a whole number, at least 0"),
         (["+module.foo=1", *SMALL], "busi.modules.SegModule: "),
         (["data=csv"], "data.root"),
         (["trainer.max_epochs=many"], "trainer.max_epochs=many: give a whole number"),
-        (["data=synthetic", "trainer.precision=7"], "HYDRA_FULL_ERROR=1 shows the traceback"),
+        (["data=synthetic", "trainer.precision=7"], "trainer.precision=7: give one of 32-true"),
     ],
 )
 def test_wrong_input_is_one_line_and_no_traceback(train: Train, arguments: list[str], words: str) -> None:

@@ -10,13 +10,12 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from busi.benchmarks.configs import compose
 from busi.benchmarks.rows import Row, compare
 from busi.benchmarks.train import make_trainer, seconds_of, silence
-from busi.core import InputError
+from busi.core import InputError, construct
 from busi.data import BUSIDataModule, find_groups, read_contents
 from busi.training import build_module
 
@@ -79,7 +78,7 @@ def synthetic_run(cache_dir: Path, image_size: int, num_images: dict[str, int]) 
 
 def time_search(cfg: DictConfig) -> tuple[int, float]:
     """Number of images, and seconds of searching them for near-duplicates; fills the cache, too."""
-    data: BUSIDataModule = instantiate(cfg.data)
+    data: BUSIDataModule = construct(cfg.data, "data")
     records, contents, _ = read_contents(data.read(data.root), data.cache_dir)
     began = time.perf_counter()
     find_groups(records, contents, data.cache_dir)
@@ -97,7 +96,7 @@ def run_epoch(cache_dir: Path, image_size: int, num_images: dict[str, int]) -> C
 
 def train_epoch(cfg: DictConfig) -> Cost:
     """Train an epoch in this process."""
-    data: BUSIDataModule = instantiate(cfg.data)
+    data: BUSIDataModule = construct(cfg.data, "data")
     module = build_module(cfg)
     loader, trainer = data.train_dataloader(), make_trainer(cfg)
     with silence():

@@ -41,7 +41,9 @@ def measure(image_size: int, rounds: int) -> list[Row]:
         for precision in ("f32", "int8"):
             write_graph(two_stage, image_size, folder / f"{precision}.onnx")
         write_int8(folder / "int8.onnx", records, image_size)
-        f32, int8 = (Predictor(Model(open_graph(folder / f"{p}.onnx"), info)) for p in ("f32", "int8"))
+        f32, int8 = (
+            Predictor(Model(open_graph(folder / f"{p}.onnx", image_size), info)) for p in ("f32", "int8")
+        )
         pytorch, peer = Predictor(Model(as_network(two_stage), info)), "PyTorch, one at a time"
         speeds = take_turns(
             {

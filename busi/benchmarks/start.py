@@ -36,6 +36,7 @@ def measure(image_size: int, rounds: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         run = [
             *("stage=seg", "data=synthetic", f"image_size={image_size}", "~callbacks.progress"),
+            "trust=[busi.benchmarks]",
             "+callbacks.leave._target_=busi.benchmarks.start.LeaveAfterStep",
         ]
         commands = {

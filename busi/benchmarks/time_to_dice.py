@@ -6,12 +6,11 @@ from pathlib import Path
 from statistics import median
 
 import lightning
-from hydra.utils import instantiate
 
 from busi.benchmarks.configs import compose
 from busi.benchmarks.rows import Row, compare
 from busi.benchmarks.start import time_process
-from busi.core import InputError, write_json
+from busi.core import InputError, construct, write_json
 from busi.data import BUSIDataModule
 
 ROUNDS = 1
@@ -63,6 +62,7 @@ def measure(image_size: int, rounds: int) -> list[Row]:
             run = [
                 *("-m", "busi.train", "stage=seg", f"seed={seed}", f"data.root={root}", *SETTING),
                 *(f"+callbacks.leave._target_={leave}", f"+callbacks.leave.dice={DICE}"),
+                "trust=[busi.benchmarks]",
             ]
             plain.append(time_process(peer, folder) / 60)
             busi.append(time_process(run, folder) / 60)
@@ -73,7 +73,7 @@ def measure(image_size: int, rounds: int) -> list[Row]:
 def read_split(cache_dir: Path) -> dict[str, list[tuple[str, str, list[str], int]]]:
     """The images that train and validate in fold 0, with a cache that is not that of the run."""
     cfg = compose(["stage=seg", f"cache_dir={cache_dir}/split"])
-    data: BUSIDataModule = instantiate(cfg.data)
+    data: BUSIDataModule = construct(cfg.data, "data")
     records = data.cohort.records
     return {
         split: [

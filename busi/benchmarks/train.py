@@ -13,13 +13,12 @@ from typing import Any
 
 import lightning
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from busi.benchmarks.configs import compose
 from busi.benchmarks.plain import PlainModule, plain_loader
 from busi.benchmarks.rows import Row, compare, take_turns
-from busi.core import Batch
+from busi.core import Batch, construct
 from busi.data import BUSIDataModule
 from busi.inference import default_device
 from busi.models import build_network
@@ -82,7 +81,7 @@ def measure(image_size: int, rounds: int) -> list[Row]:
     """
     with tempfile.TemporaryDirectory() as folder:
         cfg = strong_run(Path(folder), image_size)
-        data: BUSIDataModule = instantiate(cfg.data)
+        data: BUSIDataModule = construct(cfg.data, "data")
         data.prepare_data()
         module = build_module(cfg)
         with silence():
@@ -158,7 +157,7 @@ def make_contestants(
 def make_trainer(cfg: DictConfig) -> lightning.Trainer:
     """A trainer of one epoch, with a clock."""
     callbacks = [SeedEpochs(cfg.seed), Clock()]
-    trainer: lightning.Trainer = instantiate(cfg.trainer, callbacks=callbacks, **ONE_EPOCH)
+    trainer: lightning.Trainer = construct(cfg.trainer, "trainer", callbacks=callbacks, **ONE_EPOCH)
     return trainer
 
 

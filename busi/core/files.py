@@ -1,12 +1,13 @@
-"""Files written whole or not at all, and the places that the project uses."""
+"""Files written whole or not at all, flushed to the disk, and the places that the project uses."""
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import logging
 import os
+import secrets
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,11 @@ from typing import Any
 from busi.core.types import InputError
 
 log = logging.getLogger(__name__)
+
+CANNOT_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
+"""What file systems say that flush nothing, or no folders."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What file systems say that are full."""
 
 
 def conf_dir() -> Path:
@@ -25,31 +31,91 @@ def conf_dir() -> Path:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
-    """Call `write` on a temporary file beside `path`, then move it there in one step.
+    """Call `write` on a temporary file beside `path`, flush it to the disk, then move it there in one step.
 
-    A reader, or a second writer, sees the old file or the new one, never a part.
+    A reader, a second writer, and whoever looks after a power cut, sees the old file or the new one, never a
+    part. Others may read it as the user's umask says.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    make_folder(path.parent)
+    part = _name_part(path)
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
-        write(temporary)
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        write(part)
+        flush(part)
+        part.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+    flush(path.parent)
     return path
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside `folder`, which becomes it in one step if nothing is raised.
+
+    Raises:
+        OSError: If `folder` exists by then, and is not empty.
+    """
+    make_folder(folder.parent)
+    part = _name_part(folder)
+    part.mkdir()
+    try:
+        yield part
+        flush_all(part)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    flush(folder.parent)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write text in UTF-8, whatever the locale says, whole or not at all."""
+    return write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless they are there, and flush their names to the disk."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in new:
+        flush(path.parent)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk and outlast a power cut."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:  # a folder that may be written to and not listed
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in CANNOT_FLUSH:
+            raise
+    finally:
+        os.close(handle)
+
+
+def flush_all(folder: Path) -> None:
+    """Flush all files and folders below a folder, whoever wrote them, and the names of those above it."""
+    below = [path for path in folder.rglob("*") if path.is_file() or path.is_dir()]
+    for path in (*below, folder, *folder.resolve().parents):
+        flush(path)
+
+
+def _name_part(path: Path) -> Path:
+    """A free name beside `path`; a dot in front says that it is no finished file."""
+    suffix = path.suffix if len(path.suffix) < 10 else ""
+    return path.with_name(f".{secrets.token_hex(8)}{suffix}")
 
 
 def write_json(path: Path, value: Any) -> Path:
     """Write `value` as readable JSON, whole or not at all."""
-    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    return write_whole(path, lambda part: part.write_text(text))
+    return write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def read_kept(path: Path, read: Callable[[Path], Any] = _read_json) -> Any:
@@ -61,9 +127,9 @@ def read_kept(path: Path, read: Callable[[Path], Any] = _read_json) -> Any:
     """
     try:
         return read(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError) as error:
         log.warning("Making %s again, it is damaged (%s)", path, error)
         return None
 
@@ -81,14 +147,29 @@ def check_writable(folder: Path) -> None:
         InputError: If that is not possible.
     """
     with writing_to(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with tempfile.TemporaryFile(dir=folder):
             pass
 
 
 def default_cache_dir() -> Path:
     """Where decoded data is kept unless somebody says otherwise: ``$BUSI_CACHE``, or ``~/.cache/busi``."""
-    return Path(os.environ.get("BUSI_CACHE") or "~/.cache/busi").expanduser()
+    return expand(os.environ.get("BUSI_CACHE") or "~/.cache/busi")
+
+
+def expand(path: str | Path) -> Path:
+    """Replace ``~`` at the start of a path by the home folder.
+
+    Raises:
+        InputError: If nobody knows that folder, as in a container for a user without an account.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: there is no such home folder. Give a whole path instead of ~; for the cache set "
+            "BUSI_CACHE=FOLDER"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -105,6 +186,28 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def writing_cache(folder: Path) -> Iterator[None]:
+    """Say in one line that a folder of the cache is full or cannot be written.
+
+    Raises:
+        InputError: In place of the operating system's error.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # a library's own
+            raise
+        another = "give another cache: cache_dir=FOLDER, --cache FOLDER, or BUSI_CACHE=FOLDER"
+        if error.errno in FULL:
+            raise InputError(
+                f"cannot write any more: {error.strerror}. Make room in {folder}, or {another}"
+            ) from error
+        raise InputError(
+            f"cannot write to {folder}: {error.strerror}. Make that possible, or {another}"
+        ) from error
+
+
+@contextlib.contextmanager
 def need_room(folder: Path) -> Iterator[None]:
     """Explain what a full or read-only disk does to a run in `folder`.
 
@@ -114,33 +217,9 @@ def need_room(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+        if error.errno not in (*FULL, errno.EROFS):
             raise
         raise InputError(
             f"cannot write any more: {error.strerror}. Make room, and go on with resume={folder}, or the "
             "same command of a sweep"
         ) from error
-
-
-@contextlib.contextmanager
-def hold(folder: Path, name: str = ".lock", wait: bool = False) -> Iterator[None]:
-    """Keep other processes out of a folder, which is made; a process that dies lets go of it.
-
-    Args:
-        folder: To be held.
-        name: Of the lock there: processes that use other ones do not keep each other out.
-        wait: For a process that is in it.
-
-    Raises:
-        InputError: If another process is in it and shall not be waited for, or it cannot be written.
-    """
-    with writing_to(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / name).open("w")
-    with file:
-        try:
-            # Not flock: loader processes would inherit that lock, and outlive a killed run by seconds.
-            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except (BlockingIOError, PermissionError):
-            raise InputError(f"{folder} is in use: another process is still writing to it") from None
-        yield

@@ -1,37 +1,152 @@
-"""Tables as CSV files."""
+"""Tables as CSV files; `busi.core.given_tables` checks those that users give.
 
+A spreadsheet executes a cell of text that begins like a formula. Such a cell is written with an apostrophe in
+front, and read without it. Numbers are no formulas.
+"""
+
+import codecs
 import csv
+import io
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from busi.core.files import write_whole
+from busi.core.types import InputError
 
+log = logging.getLogger(__name__)
 
-def read_table(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a CSV file, also of one that a spreadsheet began with a byte order mark."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return list(csv.DictReader(file))
+FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+"""How a cell begins that a spreadsheet executes; the last four are the wide forms of the same signs."""
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE)
+WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""How files begin that spreadsheet programs write when nobody asks for CSV."""
+ENCODINGS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins as UTF-16 does
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+SEPARATORS = ",;\t|"
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
-    """Write rows with the same keys as CSV, whole or not at all.
+    """Write rows with the same keys as CSV in UTF-8, whole or not at all.
 
     Floats are written in full precision, truth as 0 and 1, sequences with spaces between their items;
-    undefined numbers and None as empty fields.
+    undefined numbers and None as empty fields; formulas with an apostrophe in front.
     """
 
     def write(part: Path) -> None:
-        with part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows({key: _plain(value) for key, value in row.items()} for row in rows)
+        with part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            writer = csv.writer(file)
+            writer.writerow([_disarm(name) for name in rows[0]])
+            writer.writerows([_plain(row[name]) for name in rows[0]] for row in rows)
 
     return write_whole(path, write)
+
+
+def read_table(path: Path, may_be_cut: bool = False) -> list[dict[str, str]]:
+    """Read a table that `write_table` wrote: what comes back are the same texts.
+
+    Args:
+        path: Of the table.
+        may_be_cut: Whether its writer may have been stopped: a last line without an end is left out.
+
+    Raises:
+        OSError: If there is no such file.
+        InputError: If it is damaged.
+    """
+    rows = read_cells(path, may_be_cut=may_be_cut)
+    if not rows:
+        return []
+    (_, header), *body = rows
+    for number, row in body:
+        if len(row) != len(header):
+            raise InputError(
+                f"{path} is damaged: row {number} has {len(row)} cells, its header {len(header)}"
+            )
+    return [dict(zip(header, row, strict=True)) for _, row in body]
+
+
+def read_cells(path: Path, may_be_cut: bool = False, guess: bool = False) -> list[tuple[int, list[str]]]:
+    """The rows of a table, each with its number in a spreadsheet; lines without anything are left out.
+
+    UTF-8 and UTF-16; separated by commas, semicolons, tabs or bars, whatever splits its first row most.
+
+    Args:
+        path: Of the table.
+        may_be_cut: See `read_table`.
+        guess: Take what is not UTF-8 for Windows-1252, with a warning.
+
+    Raises:
+        OSError: If there is no such file.
+        InputError: If it is damaged, or no table.
+    """
+    text = _decode(path, guess)
+    if may_be_cut:
+        text = text[: text.rfind("\n") + 1]
+    first, separator = 1, ""
+    if told := re.match(r'"?sep=(.)"?\r?\n?', text, re.IGNORECASE):  # for Excel
+        first, separator, text = 2, told[1], text[told.end() :]
+    rows: list[tuple[int, list[str]]] = []
+    try:
+        separator = separator or max(SEPARATORS, key=lambda sign: len(_first_row(text, sign)))
+        for number, row in enumerate(csv.reader(_lines(text), delimiter=separator, strict=True), first):
+            if row:
+                rows.append((number, [_rearm(cell) for cell in row]))
+    except csv.Error as error:
+        where = f"after row {rows[-1][0]}" if rows else "in its first row"
+        raise InputError(f"{path} is damaged {where}: {error}") from error
+    return rows
+
+
+def _decode(path: Path, guess: bool) -> str:
+    content = path.read_bytes()
+    if content.startswith(WORKBOOKS):
+        raise InputError(f"{path} is the workbook of a spreadsheet program: save it as CSV (UTF-8)")
+    encoding = next((name for mark, name in ENCODINGS if content.startswith(mark)), "utf-8")
+    for name in (encoding, "cp1252") if guess and encoding == "utf-8" else (encoding,):
+        try:
+            text = content.decode(name)
+        except UnicodeDecodeError:
+            continue
+        if "\0" in text:
+            break
+        if name == "cp1252":
+            log.warning("%s is not in UTF-8: reading it as Windows-1252", path)
+        return text
+    raise InputError(f"{path} is damaged, no table, or in an unknown encoding: save it as CSV (UTF-8)")
+
+
+def _lines(text: str) -> io.StringIO:
+    return io.StringIO(text, newline="")  # line ends inside quotes are kept
+
+
+def _first_row(text: str, separator: str) -> list[str]:
+    return next((row for row in csv.reader(_lines(text), delimiter=separator) if any(row)), [])
+
+
+def _is_formula(text: str) -> bool:
+    text = text.lstrip("'")
+    return FORMULA.match(text) is not None and NUMBER.fullmatch(text) is None
+
+
+def _disarm(text: str) -> str:
+    return f"'{text}" if _is_formula(text) else text
+
+
+def _rearm(text: str) -> str:
+    return text[1:] if text.startswith("'") and _is_formula(text) else text
 
 
 def _plain(value: object) -> object:
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, (tuple, list)):
-        return " ".join(map(str, value))
+        value = " ".join(map(str, value))
+    if isinstance(value, str):
+        return _disarm(value)
     return value if value == value else ""  # only NaN differs from itself

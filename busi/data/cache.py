@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from busi.core import Record, read_kept, write_whole
+from busi.core import Record, read_kept, write_whole, writing_cache
 from busi.data.contents import map_threads
 from busi.data.geometry import letterbox, letterbox_mask
-from busi.data.images import read_gray, read_mask
+from busi.data.images import read_gray
+from busi.data.masks import read_mask
 from busi.data.splits import fingerprint
 
 log = logging.getLogger(__name__)
@@ -87,9 +88,12 @@ def load_array(
     open_map = partial(np.load, mmap_mode="r")
     array: UInt8[np.ndarray, ...] | None = read_kept(path, open_map)
     if array is None or array.shape != shape:
-        array = open_map(write_whole(path, write_file))
+        with writing_cache(path.parent):
+            write_whole(path, write_file)
+        array = open_map(path)
     stamp = path.stat()
-    os.utime(path, ns=(time.time_ns(), stamp.st_mtime_ns))  # file systems may not note a reader
+    with contextlib.suppress(OSError):  # the cache of another user
+        os.utime(path, ns=(time.time_ns(), stamp.st_mtime_ns))  # file systems may not note a reader
     return array
 
 
@@ -100,7 +104,7 @@ def trim(cache_dir: Path, limit_gb: float) -> None:
     """
     now, files = time.time(), []
     for path in (path for name in ARRAYS for path in (cache_dir / name).glob("*.npy")):
-        with contextlib.suppress(FileNotFoundError):  # another process may trim too
+        with contextlib.suppress(OSError):  # another process may trim too, and another user may own it
             stat = path.stat()
             if not path.name.startswith("."):
                 files.append((path, stat))
@@ -110,6 +114,7 @@ def trim(cache_dir: Path, limit_gb: float) -> None:
     for path, stat in sorted(files, key=lambda pair: pair[1].st_atime):
         if total <= limit_gb * 1e9 or now - stat.st_atime < IN_USE:
             return
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
         total -= stat.st_size
         log.info("The cache is full: deleted %s, the least recently used", path)

@@ -1,6 +1,5 @@
 """The cohort: which images are used, which belong together, and which fold each one is in."""
 
-import csv
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -11,13 +10,16 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from busi.core import CLASSES, InputError, Record
+from busi.core import CLASSES, InputError, Record, read_given_table
 from busi.data.contents import Content, read_contents
 from busi.data.groups import find_groups, join_patients
 from busi.data.records import Problem, Reading, raise_problems
 from busi.data.splits import SPLITS, assign_folds, fingerprint, name_splits
 
 log = logging.getLogger(__name__)
+
+EXCLUSIONS_MEANT = {"id": ("image", "name", "file", "filename"), "reason": ("comment", "note", "remark")}
+"""Other words for the columns of a list of exclusions."""
 
 
 @dataclass(frozen=True)
@@ -164,14 +166,12 @@ def drop_reasons(
 
 
 def read_exclusions(path: Path, known: set[str]) -> set[str]:
-    """Read the ids to leave out from the column ``id`` of a CSV file."""
+    """Read the ids to leave out from the column ``id`` of a CSV file, which may have a column ``reason``."""
     if not path.is_file():
         raise InputError(f"data.exclude={path} does not exist: give a CSV file with the column id")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if "id" not in (reader.fieldnames or ()):
-            raise InputError(f"data.exclude={path} has no column id, only {reader.fieldnames}")
-        ids = {row["id"] for row in reader}
+    whole = {name.strip(): name for name in known}  # cells are stripped
+    table = read_given_table(path, ("id",), ("reason",), EXCLUSIONS_MEANT, {"why": "reason"})
+    ids = {whole.get(row["id"], row["id"]) for row in table.values()}
     if unknown := sorted(ids - known):
         raise InputError(
             f"data.exclude={path} names {len(unknown)} unknown images: {', '.join(unknown[:10])}"

@@ -3,7 +3,8 @@
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,11 +14,16 @@ import numpy as np
 from jaxtyping import UInt8
 from rich.progress import track
 
-from busi.core import InputError, Record, read_kept, write_json
-from busi.data.images import BadMask, pixel_hash, read_gray, read_mask
+from busi.core import NORMAL, InputError, Record, read_kept, write_json, writing_cache
+from busi.data.images import BadFile, pixel_hash, read_gray
+from busi.data.levels import refuse_flat
+from busi.data.masks import read_mask
 from busi.data.records import Problem, Reading
 
 log = logging.getLogger(__name__)
+
+DECODING = 2
+"""Raised whenever the rules change by which `_decode` reads or refuses a file: what was kept is old then."""
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -61,9 +67,11 @@ def read_contents(reading: Reading, cache_dir: Path) -> tuple[list[Record], list
         contents = [Content(**entry) for entry in kept]
     else:
         contents = map_threads(_decode, records, "checking images")
-        write_json(path, [asdict(content) for content in contents])
+        with writing_cache(cache_dir):
+            write_json(path, [asdict(content) for content in contents])
+    counts = Counter(path.name for record in records for path in (record.image, *record.masks))
     bad = [
-        Problem(record.id, content.problem, content.file)
+        Problem(record.id, content.problem, _find_path(record, content.file, counts))
         for record, content in zip(records, contents, strict=True)
         if content.problem
     ]
@@ -91,23 +99,32 @@ class GrayImages(Sequence[UInt8[np.ndarray, "_ _"]]):
         return read_gray(self.records[index].image)
 
 
+def _find_path(record: Record, name: str, counts: Mapping[str, int]) -> str:
+    """The name of a file at fault; its whole path where others have that name."""
+    paths = [path for path in (record.image, *record.masks) if path.name == name]
+    return str(paths[0]) if paths and counts[name] > 1 else name
+
+
 def _hash_files(record: Record) -> str:
     """Fingerprint of what `_decode` depends on; a missing file counts as itself."""
-    digest = hashlib.sha256(f"{record.id}:{record.label}".encode())
+    digest = hashlib.sha256(f"{DECODING}:{record.id}:{record.label}".encode())
     for path in (record.image, *record.masks):
-        digest.update(hashlib.sha256(path.read_bytes()).digest() if path.is_file() else b"missing")
+        try:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        except OSError:
+            digest.update(b"missing")
     return digest.hexdigest()
 
 
 def _decode(record: Record) -> Content:
     try:
         image = read_gray(record.image)
+        refuse_flat(image)
         mask = read_mask(record, *image.shape)
-    except BadMask as error:
+        if record.label == NORMAL and mask.any():
+            raise BadFile("normal image with a lesion in its mask", record.masks[0])
+    except BadFile as error:
         return Content(problem=error.kind, file=error.path.name)
-    except InputError as error:
-        broken = next(
-            (path for path in (record.image, *record.masks) if str(path) in str(error)), record.image
-        )
-        return Content(problem="unreadable or truncated file", file=broken.name)
+    except InputError as error:  # of an image that is flat
+        return Content(problem=str(error), file=record.image.name)
     return Content(pixel_hash(image), pixel_hash(mask), *image.shape)

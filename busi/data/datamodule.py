@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch.utils.data import DataLoader
 
-from busi.core import CLASSES, Batch, InputError, default_cache_dir
+from busi.core import CLASSES, Batch, InputError, default_cache_dir, expand
 from busi.data.augmentation import Augmentation
 from busi.data.balance import balanced_weights, prior_correction
 from busi.data.cache import load_letterboxed, trim
@@ -100,13 +100,13 @@ class BUSIDataModule(lightning.LightningDataModule):
                 raise InputError(f"data.{key}={value}: give one of {', '.join(OPTIONS[key])}")
         if download and name != "busi":
             raise InputError(f"data.download=true gets BUSI, not data={name}: add data=busi")
-        self.root, self.name, self.read, self.download = Path(root).expanduser(), name, read, download
+        self.root, self.name, self.read, self.download = expand(root), name, read, download
         self.augmentation, self.guide = augmentation, guide
         self.guides: Guides | None = None
         self.image_size, self.batch_size, self.num_workers = image_size, batch_size, num_workers
         self.fold, self.num_folds, self.leave_out, self.split_seed = fold, num_folds, leave_out, split_seed
         self.seed, self.balance = seed, balance
-        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+        self.cache_dir = expand(cache_dir) if cache_dir else default_cache_dir()
         self.cache_gb = cache_gb
         self.build_cohort = partial(
             build_cohort,
@@ -116,7 +116,7 @@ class BUSIDataModule(lightning.LightningDataModule):
             num_folds=num_folds,
             split_seed=split_seed,
             conflicts=conflicts,
-            exclude=Path(exclude).expanduser() if exclude else None,
+            exclude=expand(exclude) if exclude else None,
             on_bad=on_bad,
             need_masks=need_masks,
             subset=subset,

@@ -1,12 +1,12 @@
 """One sample of a split, and the order in which an epoch draws samples."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from busi.core import Batch, InputError
 from busi.data.augmentation import Augmentation
@@ -15,6 +15,16 @@ Guides = UInt8[np.ndarray, "n s s"]
 """8-bit guides of letterboxed images, row by row."""
 Draw = tuple[int, int]
 """Which sample, and the seed of its augmentation."""
+
+
+class NoSharedMemory(InputError):
+    """A loader process lacks shared memory, e.g. in a container that was started with little of it."""
+
+    def __init__(self, *_: object) -> None:  # the main process gives it the traceback of the loader process
+        super().__init__(
+            "loader processes ran out of shared memory (/dev/shm): give data.num_workers=0, or start the "
+            "container with more (docker run --shm-size=2g, or --ipc=host). resume= goes on"
+        )
 
 
 class BUSIDataset(Dataset[Batch]):
@@ -88,7 +98,25 @@ def collate(samples: Sequence[Batch]) -> Batch:
         for name in samples[0]
         for column in [[sample[name] for sample in samples]]  # type: ignore[literal-required]
     }
+    if get_worker_info() is not None:
+        share(batch)
     return batch  # type: ignore[return-value]
+
+
+def share(batch: Mapping[str, object]) -> None:
+    """Move a batch of a loader process to shared memory, from where the main process takes it.
+
+    Torch would do so in a thread whose errors nobody hears: the main process would wait for ever.
+
+    Raises:
+        NoSharedMemory: If there is no room.
+    """
+    for x in batch.values():
+        if isinstance(x, torch.Tensor):
+            try:
+                x.share_memory_()  # type: ignore[no-untyped-call]
+            except (RuntimeError, OSError):
+                raise NoSharedMemory from None
 
 
 class EpochSampler(Sampler[Draw]):

@@ -3,23 +3,28 @@
 Nothing but pixels and spacing leaves a file: no name, no date, no identifier.
 """
 
+import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pydicom
-from jaxtyping import Shaped, UInt8
-from PIL import Image
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
-from pydicom.pixels.utils import iter_pixels
+from jaxtyping import UInt8
 
 from busi.core import InputError
+from busi.data.dicom_frames import decode_frames
+from busi.data.dicom_gray import COLOR, number, to_gray, values_of_frame
+from busi.data.images import MAX_PIXELS
 
-MAX_PIXELS = 50_000_000
-"""Of one frame; more is refused before it is decoded."""
 TISSUE, CENTIMETERS = 1, 3
 """Codes of the data in a region and of its units (PS3.3, C.8.5.5.1)."""
+REQUIRED = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored")
+
+# They quote the header.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\b")
+logging.getLogger("pydicom").setLevel(logging.ERROR)
 
 
 class Spacing(NamedTuple):
@@ -44,77 +49,83 @@ class Frame(NamedTuple):
 def read_dicom(path: Path) -> Iterator[Frame]:
     """Decode the frames of a DICOM file, one at a time.
 
-    MONOCHROME1 is inverted; palettes, YBR and RGB become luma; modality and VOI tables are applied. Where
-    the file names regions of tissue (SequenceOfUltrasoundRegions), the largest one is cut out, so that
-    scales and text beside it do not reach the network.
+    What the gray levels mean is in `busi.data.dicom_gray`. Where the file names regions of tissue
+    (SequenceOfUltrasoundRegions), the largest one is cut out, so that scales and text beside it do not reach
+    the network.
 
     Raises:
-        InputError: If the file is damaged, holds no image or one of over 50 megapixels, or its compression
-            needs a package that is not installed.
+        InputError: If the file is damaged, holds no image or one of over 50 megapixels, its gray levels have
+            no meaning, or its compression needs a package that is not installed.
     """
     try:
-        dataset = pydicom.dcmread(path)
-        if "PixelData" not in dataset:
-            raise InputError(f"{path} has no image: it is a DICOM file without pixels")
-        if int(dataset.Rows) * int(dataset.Columns) > MAX_PIXELS:
-            raise InputError(
-                f"{path} has {dataset.Columns} x {dataset.Rows} pixels: give at most 50 megapixels"
-            )
+        dataset = _open(path)
+        _check(dataset)
         region = find_region(dataset)
-        spacing = find_spacing(dataset, region)
-        for pixels in iter_pixels(dataset):
-            gray = to_gray(pixels, dataset)
+        for index, (pixels, kind) in enumerate(decode_frames(dataset)):
+            values = values_of_frame(dataset, index)
+            gray = to_gray(pixels, kind, dataset, values)
+            spacing = find_spacing(values, region)
             yield Frame(gray if region is None else cut(gray, region), spacing)
-    except InputError:
-        raise
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"cannot decode {path}: {reason}. Compressed files need pip install 'busi[dicom]'"
-        ) from error
+    except InputError as error:
+        raise InputError(f"cannot use {path}: {error}") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or 'damaged DICOM'}") from error
     except Exception as error:  # pydicom raises whatever a damaged file makes its parts raise
         # Its message may quote the header, so that it is left out.
         raise InputError(f"cannot read {path}: damaged DICOM ({type(error).__name__})") from error
 
 
-def to_gray(pixels: Shaped[np.ndarray, "..."], dataset: pydicom.Dataset) -> UInt8[np.ndarray, "h w"]:
-    """One decoded frame as 8-bit gray.
-
-    Args:
-        pixels: (h, w), or (h, w, 3) in RGB.
-        dataset: The file that it comes from.
-    """
-    kind = str(dataset.PhotometricInterpretation)
-    if kind == "PALETTE COLOR":
-        pixels = apply_color_lut(pixels, dataset)
-    if pixels.ndim == 3:
-        color = pixels if pixels.dtype == np.uint8 else scale(pixels, 0.0, float(np.iinfo(pixels.dtype).max))
-        return np.array(Image.fromarray(color[..., :3]).convert("L"))
-    values = apply_voi_lut(apply_modality_lut(pixels, dataset), dataset)
-    levels = 2 ** int(dataset.BitsStored)
-    low, high = (-levels // 2, levels // 2 - 1) if dataset.PixelRepresentation else (0, levels - 1)
-    if values is not pixels:  # tables lead elsewhere
-        low, high = min(low, values.min()), max(high, values.max())
-    gray = scale(values, float(low), float(high))
-    return 255 - gray if kind == "MONOCHROME1" else gray
+def _open(path: Path, **options: Any) -> pydicom.Dataset:
+    """Read a file, whether or not it has the preamble and says how it is encoded."""
+    dataset = pydicom.dcmread(path, force=True, **options)
+    if not {"SOPClassUID", "PixelData", "Rows"} & set(dataset.dir()) and not dataset.file_meta:
+        raise InputError("no DICOM file, or a damaged one")
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        plain = pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian if implicit else plain
+    return dataset
 
 
-def scale(values: Shaped[np.ndarray, "*shape"], low: float, high: float) -> UInt8[np.ndarray, "*shape"]:
-    """Map [low, high] to 0-255."""
-    share = (np.asarray(values, np.float64) - low) / max(high - low, 1)
-    return np.asarray((255 * share.clip(0, 1)).round().astype(np.uint8))
+def _check(dataset: pydicom.Dataset) -> None:
+    """Raise `InputError` for what is no image, or does not say what is needed to read it."""
+    if "PixelData" not in dataset:
+        kind = pydicom.uid.UID(dataset.get("SOPClassUID") or "").name
+        floats = "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset
+        why = "floating-point pixels" if floats else "a DICOM file without pixels, or cut off before them"
+        raise InputError(f"no image: {why}{f' ({kind})' if kind else ''}")
+    color = int(dataset.get("SamplesPerPixel") or 1) > 1
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        dataset.PlanarConfiguration = dataset.get("PlanarConfiguration") or 0
+    for keyword in (*REQUIRED, "PixelRepresentation", *(["PlanarConfiguration"] if color else [])):
+        if dataset.get(keyword) in (None, ""):
+            raise InputError(f"damaged DICOM: it does not say {keyword}")
+    width, height = int(dataset.Columns), int(dataset.Rows)
+    if not width * height:
+        raise InputError(f"damaged DICOM: {width} x {height} pixels")
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{width} x {height} pixels: give at most 50 megapixels")
+    kind, samples = str(dataset.PhotometricInterpretation), int(dataset.SamplesPerPixel)
+    if kind not in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", *COLOR):
+        raise InputError(f"PhotometricInterpretation {kind} is not supported")
+    if samples != (3 if kind in COLOR else 1):
+        raise InputError(f"damaged DICOM: it says {kind} and has {samples} values a pixel")
 
 
 def find_region(dataset: pydicom.Dataset) -> Any:
     """The largest region of tissue that lies inside the image, or None."""
     regions = [
         region
-        for region in dataset.get("SequenceOfUltrasoundRegions", [])
+        for region in dataset.get("SequenceOfUltrasoundRegions") or []
         if region.get("RegionDataType") == TISSUE
+        and all(number(region, f"RegionLocation{edge}") is not None for edge in EDGES)
         and 0 <= region.RegionLocationMinX0 < region.RegionLocationMaxX1 <= dataset.Columns
         and 0 <= region.RegionLocationMinY0 < region.RegionLocationMaxY1 <= dataset.Rows
     ]
     return max(regions, key=_area, default=None)
+
+
+EDGES = ("MinX0", "MaxX1", "MinY0", "MaxY1")
 
 
 def cut(gray: UInt8[np.ndarray, "h w"], region: Any) -> UInt8[np.ndarray, "_ _"]:
@@ -123,15 +134,19 @@ def cut(gray: UInt8[np.ndarray, "h w"], region: Any) -> UInt8[np.ndarray, "_ _"]
     return np.ascontiguousarray(gray[rows, region.RegionLocationMinX0 : region.RegionLocationMaxX1 + 1])
 
 
-def find_spacing(dataset: pydicom.Dataset, region: Any) -> Spacing | None:
-    """Pixel spacing of the region, or else of the file; None where neither says."""
-    if region is not None and region.get("PhysicalUnitsXDirection") == CENTIMETERS:
-        if region.get("PhysicalUnitsYDirection") == CENTIMETERS:
-            return _positive(10 * abs(region.PhysicalDeltaY), 10 * abs(region.PhysicalDeltaX))
+def find_spacing(values: pydicom.Dataset, region: Any) -> Spacing | None:
+    """Pixel spacing of the region, or else of the frame; None where neither says.
+
+    Args:
+        values: Of `values_of_frame`.
+        region: Of `find_region`.
+    """
+    if region is not None and number(region, "PhysicalUnitsXDirection") == CENTIMETERS:
+        if number(region, "PhysicalUnitsYDirection") == CENTIMETERS:
+            rows, columns = number(region, "PhysicalDeltaY"), number(region, "PhysicalDeltaX")
+            return _positive(10 * abs(rows or 0.0), 10 * abs(columns or 0.0))
         return None
-    if spacing := dataset.get("PixelSpacing"):
-        return _positive(float(spacing[0]), float(spacing[1]))
-    return None
+    return _positive(number(values, "PixelSpacing", 0) or 0.0, number(values, "PixelSpacing", 1) or 0.0)
 
 
 def _positive(rows: float, columns: float) -> Spacing | None:
@@ -151,7 +166,7 @@ def read_header(path: Path, keywords: Sequence[str]) -> dict[str, str]:
         keywords: E.g. ``PatientID``.
     """
     try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=True)
+        dataset = _open(path, stop_before_pixels=True)
         return {keyword: str(dataset[keyword].value) for keyword in keywords if keyword in dataset}
     except Exception:  # as in `read_dicom`, which says what is wrong
         return {}

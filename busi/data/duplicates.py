@@ -25,7 +25,7 @@ NEIGHBORS = 8  # per feature: what bounds the number of pairs, however many imag
 VOTES = 3  # features in agreement that propose a pair
 INLIERS = 8  # features in agreement that keep it
 MAX_SCALE = 3.0  # between two images after both were brought to SIDE * SIDE
-MAX_TURN = 4.0  # degrees; turned or mirrored images are other data, not exports of one frame
+MAX_TURN = 4.0  # degrees; turned or mirrored images are no exports of one frame: see `busi.data.altered`
 MIN_OVERLAP = 0.25  # of the smaller image
 DETAIL = (
     0.29  # correlation of detail in the overlap: most near-duplicates reach 0.9, other pairs stay below 0.24
@@ -83,7 +83,7 @@ def same_frame(one: Description, other: Description) -> bool:
     transform = align(one, other)
     if transform is None:
         return False
-    overall, median = _agreement(one.small, other.small, transform)
+    overall, median = agreement(one.small, other.small, transform)
     return overall >= DETAIL and median >= MEDIAN_DETAIL
 
 
@@ -96,8 +96,14 @@ def align(one: Description, other: Description) -> Float[np.ndarray, "2 3"] | No
     return transform
 
 
-def describe_image(gray: GrayImage) -> Description:
-    """Describe an image for comparison. A constant one has no features and a zero thumbnail."""
+def describe_image(gray: GrayImage, upright: bool = True) -> Description:
+    """Describe an image for comparison. A constant one has no features and a zero thumbnail.
+
+    Args:
+        gray: Of any size.
+        upright: Whether features are described as they lie. Else they turn with what they show: once for
+            each main direction.
+    """
     scale = SIDE / np.sqrt(gray.size)
     size = [max(8, round(length * scale)) for length in gray.shape[::-1]]  # width, height
     small = cv2.resize(gray, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
@@ -105,11 +111,14 @@ def describe_image(gray: GrayImage) -> Description:
     thumbnail -= thumbnail.mean()
     # A low threshold, as shadows hold the faint structure that tells frames apart.
     sift = cv2.SIFT.create(2 * FEATURES, 3, 0.01, 10, 1.6, cv2.CV_8U)
-    # Upright features match better, and no near-duplicate is turned. Detection repeats a point per direction.
-    upright = {(point.pt, point.size): point for point in sift.detect(small, None)}
-    strongest = sorted(upright.values(), key=lambda point: (-point.response, point.pt, point.size))[:FEATURES]
-    for point in strongest:
-        point.angle = 0.0
+    found = sift.detect(small, None)
+    if upright:
+        # These match better, and no near-duplicate is turned. Detection repeats a point per direction.
+        found = list({(point.pt, point.size): point for point in found}.values())
+        for point in found:
+            point.angle = 0.0
+    found = sorted(found, key=lambda point: (-point.response, point.pt, point.size, point.angle))
+    strongest = found[:FEATURES]
     points, features = sift.compute(small, strongest) if strongest else ([], None)
     return Description(
         small,
@@ -120,7 +129,7 @@ def describe_image(gray: GrayImage) -> Description:
     )
 
 
-def _root(features: UInt8[np.ndarray, "n 128"]) -> Float32[np.ndarray, "n 128"]:
+def root_features(features: UInt8[np.ndarray, "n 128"]) -> Float32[np.ndarray, "n 128"]:
     """Unit vectors whose distance is the Hellinger distance of the histograms."""
     wide = features.astype(np.float32)
     return np.asarray(np.sqrt(wide / np.maximum(wide.sum(axis=1, keepdims=True), 1e-6)), np.float32)
@@ -156,7 +165,7 @@ def _propose_by_features(descriptions: Sequence[Description]) -> set[tuple[int, 
     owner = np.repeat(np.arange(len(descriptions)), counts)
     points = np.concatenate([description.points[:INDEXED] for description in descriptions])
     sizes = np.log2(np.concatenate([description.sizes[:INDEXED] for description in descriptions]))
-    features = _root(np.concatenate([description.features[:INDEXED] for description in descriptions]))
+    features = root_features(np.concatenate([description.features[:INDEXED] for description in descriptions]))
     a, b, distance = _neighbors(features, NEIGHBORS, checks=32)
     use = (owner[a] != owner[b]) & (distance < 0.5)
     a, b = np.unique(np.sort([a[use], b[use]], axis=0), axis=1)  # rows are in the order of their owners
@@ -183,15 +192,11 @@ def _propose_by_thumbnails(descriptions: Sequence[Description]) -> set[tuple[int
 
 def _fit(one: Description, other: Description) -> Float[np.ndarray, "2 3"] | None:
     """The scale and shift that takes `other` to `one`, or None if features do not agree on one."""
-    if min(len(one.features), len(other.features)) < INLIERS:
-        return None
-    similarity = _root(one.features) @ _root(other.features).T
-    forth, back = similarity.argmax(axis=1), similarity.argmax(axis=0)
-    mutual = np.flatnonzero(back[forth] == np.arange(len(forth)))
-    if len(mutual) < INLIERS:
+    there, here = match_points(one, other)
+    if len(here) < INLIERS:
         return None
     transform, inliers = cv2.estimateAffinePartial2D(
-        other.points[forth[mutual]], one.points[mutual], method=cv2.RANSAC, ransacReprojThreshold=3.0
+        there, here, method=cv2.RANSAC, ransacReprojThreshold=3.0
     )
     if transform is None or inliers.sum() < INLIERS:
         return None
@@ -201,13 +206,25 @@ def _fit(one: Description, other: Description) -> Float[np.ndarray, "2 3"] | Non
     return transform if plausible else None
 
 
+def match_points(
+    one: Description, other: Description
+) -> tuple[Float32[np.ndarray, "m 2"], Float32[np.ndarray, "m 2"]]:
+    """Points of `other` and of `one` whose features are each other's nearest."""
+    if min(len(one.features), len(other.features)) == 0:
+        return np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32)
+    similarity = root_features(one.features) @ root_features(other.features).T
+    forth, back = similarity.argmax(axis=1), similarity.argmax(axis=0)
+    mutual = np.flatnonzero(back[forth] == np.arange(len(forth)))
+    return other.points[forth[mutual]], one.points[mutual]
+
+
 def _stretch(one: Description, other: Description) -> Float[np.ndarray, "2 3"]:
     """The transform that lays the whole of `other` on the whole of `one`."""
     (height, width), (rows, columns) = one.small.shape, other.small.shape
     return np.array([[width / columns, 0.0, 0.0], [0.0, height / rows, 0.0]])
 
 
-def _agreement(one: GrayImage, other: GrayImage, transform: Float[np.ndarray, "2 3"]) -> tuple[float, float]:
+def agreement(one: GrayImage, other: GrayImage, transform: Float[np.ndarray, "2 3"]) -> tuple[float, float]:
     """Correlation of detail between `one` and `other` taken to its frame.
 
     Returns:

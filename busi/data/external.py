@@ -8,7 +8,8 @@ import numpy as np
 from busi.core import InputError
 from busi.data.cohort import Cohort, drop_reasons
 from busi.data.contents import read_contents
-from busi.data.groups import find_groups, join_patients
+from busi.data.groups import join_patients
+from busi.data.recognition import Images, recognize
 from busi.data.records import Reading, raise_problems
 from busi.data.splits import fingerprint
 
@@ -16,23 +17,27 @@ from busi.data.splits import fingerprint
 def build_external_cohort(
     reading: Reading,
     *,
-    known: Reading,
+    known: Images,
     seen: Collection[str],
     fold: int,
     need_masks: bool,
     on_bad: str,
     cache_dir: Path,
-) -> Cohort:
-    """A cohort of test images: all but those that the run has seen, and near-duplicates of them.
+) -> tuple[Cohort, int]:
+    """A cohort of test images: all but those that the run has seen, and what is recognized as one of them.
 
     Args:
         reading: The data set.
-        known: The data that the run was trained on, as far as it is still there, to find near-duplicates.
+        known: The data that the run was trained on, as far as it is at hand: what is compared with.
         seen: Pixel hashes of the images that trained or chose the run.
         fold: The test fold of the run.
         need_masks: Leave out lesions that nobody annotated.
         on_bad: ``error``, or ``skip`` to go on without unusable files.
         cache_dir: Where what was found is kept.
+
+    Returns:
+        The cohort, and the number of images that the run has seen and that are not at hand: of these only
+        identical ones are recognized.
 
     Raises:
         InputError: If files are bad (unless skipped), or no image is left.
@@ -40,14 +45,10 @@ def build_external_cohort(
     records, contents, problems = read_contents(reading, cache_dir)
     if on_bad == "error":
         raise_problems(problems, "--on-bad skip")
-    trained, trained_contents, _ = read_contents(known, cache_dir)
-    all_contents = [*contents, *trained_contents]
-    all_groups = find_groups([*records, *trained], all_contents, cache_dir)
-    seen_groups = {int(g) for c, g in zip(all_contents, all_groups, strict=True) if c.pixel_hash in seen}
-    near_duplicates = all_groups[: len(records)]
+    near_duplicates, recognized, missing = recognize((records, contents), known, seen, cache_dir)
     reasons = drop_reasons(records, near_duplicates, "drop", None)
     for i, record in enumerate(records):
-        if int(near_duplicates[i]) in seen_groups:
+        if recognized[i]:
             reasons[i] = "seen"
         elif need_masks and not record.annotated and not reasons[i]:
             reasons[i] = "no mask"
@@ -58,4 +59,5 @@ def build_external_cohort(
     groups = join_patients(near_duplicates, records)
     folds = np.where([split == "test" for split in splits], fold, -1)
     rows = [[c.pixel_hash, int(g), s] for c, g, s in zip(contents, groups, splits, strict=True)]
-    return Cohort(records, contents, groups, folds, splits, reasons, problems, fingerprint(rows))
+    cohort = Cohort(records, contents, groups, folds, splits, reasons, problems, fingerprint(rows))
+    return cohort, missing

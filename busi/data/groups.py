@@ -11,7 +11,7 @@ from rich.progress import track
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from busi.core import Record, read_kept, read_table, write_json
+from busi.core import Record, read_kept, read_table, write_json, writing_cache
 from busi.data import duplicates
 from busi.data.contents import Content, GrayImages
 from busi.data.splits import fingerprint, renumber
@@ -37,7 +37,8 @@ def find_groups(records: list[Record], contents: list[Content], cache_dir: Path)
             GrayImages(records), partial(track, description="near-duplicates", transient=True)
         )
         kept = [[hashes[i], hashes[j]] for i, j in pairs]
-        write_json(path, kept)
+        with writing_cache(cache_dir):
+            write_json(path, kept)
     first = {name: i for i, name in reversed(list(enumerate(hashes)))}
     same = [(first[name], i) for i, name in enumerate(hashes)]
     found = [(first[a], first[b]) for a, b in kept]

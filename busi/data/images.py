@@ -1,66 +1,106 @@
-"""The pixels of images and annotations: files decoded to 8-bit gray and to masks."""
+"""Image files that Pillow reads: opened in one place, for training and prediction."""
 
 import hashlib
+import struct
+import warnings
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageSequence, UnidentifiedImageError
 
-from busi.core import NORMAL, InputError, Record
+from busi.core import InputError
+from busi.data.levels import to_gray
+
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
+MAX_PIXELS = 50_000_000
+"""Of one image; more is refused before it is decoded."""
+SUBFILE, NO_IMAGE = 254, 0b101
+"""Tag of TIFF, and its bits of a page that is a thumbnail or a mask of another one."""
+
+# Larger images are refused here, with a lower limit.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# A damaged TIFF file is read or refused; what is wrong with its header does not matter.
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL.TiffImagePlugin")
+
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError, struct.error)
+"""What Pillow raises for damaged files."""
+
+T = TypeVar("T")
+
+
+class BadFile(InputError):
+    """An image or a mask that cannot be used.
+
+    Args:
+        kind: What is wrong, in words that complete "3 images: ...".
+        path: The file.
+        text: The whole message, where it is another one.
+    """
+
+    def __init__(self, kind: str, path: Path, text: str = "") -> None:
+        super().__init__(text or f"cannot use {path}: {kind}")
+        self.kind, self.path = kind, path
 
 
 def read_gray(path: Path) -> UInt8[np.ndarray, "h w"]:
-    """Decode an image of any mode to 8-bit gray.
-
-    16-bit images are scaled by their full range (value / 257). Color becomes ITU-R 601 luma,
-    which leaves a gray image stored as RGB as it is. Transparency is ignored.
+    """Decode a file of one image to 8-bit gray; see `busi.data.levels.to_gray`.
 
     Raises:
-        InputError: If the file is missing, truncated, or no image.
+        BadFile: If the file is missing, truncated, no image or several, or its gray levels have no meaning.
     """
+    return read_one(path, to_gray)
+
+
+def read_one(path: Path, decode: Callable[[Image.Image], T]) -> T:
+    """Decode a file of one image.
+
+    Raises:
+        BadFile: As `read_pages`, and if there are several.
+    """
+    pages = list(islice(read_pages(path, decode), 2))
+    if len(pages) != 1:
+        raise BadFile("file of several images" if pages else "file without an image", path)
+    return pages[0]
+
+
+def read_pages(path: Path, decode: Callable[[Image.Image], T]) -> Iterator[T]:
+    """Decode the images of a PNG, JPEG, BMP or TIFF file, one at a time.
+
+    Args:
+        path: The file. Its content decides, not its name.
+        decode: Called with each opened image.
+
+    Raises:
+        BadFile: If the file is missing, damaged or no image, has one of over 50 megapixels, or `decode`
+            raises `InputError`.
+    """
+    kind = "unreadable or truncated file"
     try:
-        with Image.open(path) as image:
-            return to_gray(image)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-
-
-def to_gray(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
-    """8-bit gray of an image of any mode; see `read_gray`."""
-    if image.mode.startswith("I"):
-        wide = np.asarray(image, dtype=np.int64).clip(0, 65535)
-        return ((wide + 128) // 257).astype(np.uint8)
-    return np.array(image.convert("L"))
-
-
-def read_mask(record: Record, height: int, width: int) -> UInt8[np.ndarray, "{height} {width}"]:
-    """Decode the annotation: the union of a record's mask files, values 0 and 1.
-
-    Raises:
-        BadMask: If a mask has another size than the image or more than two values.
-        InputError: If a file is unreadable.
-    """
-    union = np.zeros((height, width), np.uint8)
-    for path in record.masks:
-        mask = read_gray(path)
-        if mask.shape != union.shape:
-            raise BadMask("mask of another size than its image", path)
-        values = np.unique(mask)
-        if len(values) > 2 or (len(values) == 2 and values[0] != 0):
-            raise BadMask("mask with more than two values", path)
-        union |= (mask > 0).astype(np.uint8)
-    if record.label != NORMAL and record.masks and not union.any():
-        raise BadMask("lesion with an empty mask", record.masks[0])
-    return union
-
-
-class BadMask(InputError):
-    """A readable mask that cannot be an annotation of its image."""
-
-    def __init__(self, kind: str, path: Path) -> None:
-        super().__init__(f"{kind}: {path}")
-        self.kind, self.path = kind, path
+        # From a path, Pillow maps uncompressed TIFF files to memory, and scrambles those that are rotated.
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            if image.format == "PNG" and getattr(image, "is_animated", False):
+                raise InputError("an animation: give its images as files of their own")
+            for page in ImageSequence.Iterator(image) if image.format == "TIFF" else [image]:
+                tags: Any = getattr(page, "tag_v2", {})
+                if tags.get(SUBFILE, 0) & NO_IMAGE:
+                    continue
+                if page.width * page.height > MAX_PIXELS:
+                    raise InputError(f"{page.width} x {page.height} pixels: give at most 50 megapixels")
+                yield decode(page)
+    except InputError as error:
+        raise BadFile(str(error), path) from error
+    except Image.DecompressionBombError as error:
+        raise BadFile("far over 50 megapixels: give a smaller image", path) from error
+    except BROKEN as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, UnidentifiedImageError):
+            reason = "no image, or of a kind that is not supported"
+        text = f"cannot read {path}: {reason}. Give a whole PNG, JPEG, BMP, TIFF or DICOM file"
+        raise BadFile(kind, path, text) from error
 
 
 def pixel_hash(gray: UInt8[np.ndarray, "_ _"]) -> str:

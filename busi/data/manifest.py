@@ -1,50 +1,81 @@
 """The records of a manifest: a CSV file that lists the images of any data set."""
 
+import os
+import unicodedata
 from pathlib import Path
 
-from busi.core import CLASSES, NORMAL, InputError, Record, read_table
-from busi.data.records import Problem, Reading, natural, unique
+from busi.core import CLASSES, NORMAL, InputError, Record, expand, read_given_table
+from busi.data.records import Problem, Reading, check_ids, natural
+
+MEANT = {
+    "image": ("file", "filename", "path", "img", "picture", "scan", "frame"),
+    "label": ("class", "diagnosis", "target", "pathology", "category"),
+    "mask": ("segmentation", "annotation", "roi", "groundtruth"),
+    "patient": ("group", "subject", "case", "person", "pid", "mrn"),
+    "id": ("name", "key", "uid"),
+}
+"""Other words for the columns, by which an unknown one is guessed."""
+LABEL_PROBLEM = f"label is none of {', '.join(CLASSES)}"
 
 
 def read_csv(root: Path) -> Reading:
     """Read a manifest with the columns ``image,label`` and optionally ``mask,patient,id``.
 
-    Paths are relative to the manifest. ``label`` is a class name. ``mask`` may name several files
-    separated by ``;``; without one, a normal image has the empty mask and any other counts as not
-    annotated. Images of one ``patient`` are never split between folds; where there is no patient, the
-    column ``group`` is read in its place. ``id`` defaults to the image path without its suffix.
+    Paths are absolute or relative to the manifest. ``label`` is a class name in any case. ``mask`` may name
+    several files separated by ``;``; without one, a normal image has the empty mask and any other counts as
+    not annotated. Images of one ``patient`` are never split between folds; the column may be called
+    ``group``, and case does not tell patients apart. ``id`` defaults to the image path without its suffix.
+    Other columns are errors, unless their name begins with an underscore.
 
     Raises:
-        InputError: If the manifest or a column is missing, it has no rows, or ids repeat.
+        InputError: If the manifest is missing or no clear table (see `busi.core.read_given_table`), none of
+            its images exists, a row has no image, or ids repeat.
     """
-    manifest = Path(root).expanduser()
+    manifest = expand(root)
     if not manifest.is_file():
         raise InputError(
             f"no manifest at {manifest}: give data.root=manifest.csv with image,mask,label,patient"
         )
-    rows = read_table(manifest)
-    columns = rows[0].keys() if rows else ()
-    if not {"image", "label"} <= set(columns):
-        raise InputError(
-            f"{manifest} needs the columns image and label and at least one row, has: {list(columns)}"
+    rows = read_given_table(
+        manifest, ("image", "label"), ("mask", "patient", "id"), MEANT, {"group": "patient"}
+    )
+    records, problems, names = [], [], []
+    for number, row in rows.items():
+        if not row["image"]:
+            raise InputError(f"{manifest}, row {number} has no image: fill it in, or delete the row")
+        image, *masks = (
+            find_file(manifest.parent, text.strip())
+            for text in (row["image"], *row["mask"].split(";"))
+            if text.strip()
         )
-    records, problems = [], []
-    for row in rows:
-        name = row.get("id") or str(Path(row["image"]).with_suffix(""))
-        label = (row["label"] or "").strip().lower()
+        name = row["id"] or name_image(row["image"], image)
+        names.append(name)
+        label = row["label"].casefold()
         if label not in CLASSES:
-            kind = f"label is none of {', '.join(CLASSES)}"
-            problems.append(Problem(name, kind, row["label"] or "(empty)"))
-            continue
-        masks = [part.strip() for part in (row.get("mask") or "").split(";") if part.strip()]
-        records.append(
-            Record(
-                id=name,
-                image=manifest.parent / row["image"],
-                masks=tuple(manifest.parent / mask for mask in masks),
-                label=CLASSES.index(label),
-                annotated=bool(masks) or label == CLASSES[NORMAL],
-                patient=row.get("patient") or row.get("group") or None,
-            )
+            problems.append(Problem(name, LABEL_PROBLEM, f"{row['label'] or '(empty)'} (row {number})"))
+        if missing := [path for path in (image, *masks) if not os.path.isfile(path)]:  # noqa: PTH113  never raises
+            problems += [Problem(name, "no such file", f"{path} (row {number})") for path in missing]
+        elif label in CLASSES:
+            annotated = bool(masks) or label == CLASSES[NORMAL]
+            patient = unicodedata.normalize("NFC", row["patient"]).casefold() or None
+            records.append(Record(name, image, tuple(masks), CLASSES.index(label), annotated, patient))
+    check_ids(names)
+    if not records and (missing := [one.file for one in problems if one.kind == "no such file"]):
+        raise InputError(
+            f"no row of {manifest} can be used: no such file: {', '.join(missing[:3])}. Paths are absolute, "
+            "or relative to the folder of the manifest"
         )
-    return unique(sorted(records, key=lambda record: natural(Path(record.id)))), problems
+    return sorted(records, key=lambda record: natural(Path(record.id))), problems
+
+
+def find_file(folder: Path, text: str) -> Path:
+    """The file that a cell names, also with a home folder or with the separators of Windows."""
+    path = folder / expand(text)
+    other = folder / text.replace("\\", "/")
+    return other if "\\" in text and not path.exists() and other.exists() else path
+
+
+def name_image(text: str, path: Path) -> str:
+    """The id of an image without one: its path as written, without suffix."""
+    written = text.replace("\\", "/") if "\\" not in path.name else text
+    return str(Path(written).with_suffix("")) if Path(written).name else written

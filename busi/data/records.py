@@ -1,17 +1,25 @@
 """The records of a folder in the layout of BUSI; `busi.data.manifest` reads any other data."""
 
 import difflib
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from busi.core import CLASSES, NORMAL, InputError, Record
+from busi.core import CLASSES, NORMAL, InputError, Record, expand, printable
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 
-MASK_STEM = re.compile(r"_mask(_\d+)?$")
-"""What the stem of an annotation ends with in BUSI."""
+UNREAD_SUFFIXES = frozenset(
+    {".dcm", ".dicom", ".gif", ".heic", ".jp2", ".nii", ".gz", ".npy", ".webp", ".zip"}
+)
+"""Of files that may hold images, which training does not read."""
+
+MASK_STEM = re.compile(r"[_ -]mask([_ -]?\d+| ?\(\d+\))?$", re.IGNORECASE)
+"""What the stem of an annotation ends with: ``_mask`` or ``_mask_1`` in BUSI, and what is like it."""
+MAX_BYTES = 200
+"""Of a name that becomes a file, so that there is room for a number and a suffix."""
 
 BUSI_URL = "https://www.kaggle.com/datasets/aryashah2k/breast-ultrasound-images-dataset"
 
@@ -40,7 +48,7 @@ def read_busi(root: Path) -> Reading:
 
     Args:
         root: Folder with the folders ``normal``, ``benign`` and ``malignant``; beside each image
-            ``x.png`` its masks ``x_mask.png``, ``x_mask_1.png`` and so on.
+            ``x.png`` its masks ``x_mask.png``, ``x_mask_1.png`` and so on, in any case and of any format.
 
     Returns:
         Records and problems. A normal image has no mask files: its annotation is empty.
@@ -50,29 +58,72 @@ def read_busi(root: Path) -> Reading:
 
     Source: Al-Dhabyani et al., "Dataset of breast ultrasound images", Data in Brief 28 (2020).
     """
-    root = Path(root).expanduser()
+    root = expand(root)
     check_layout(root)
     records, problems = [], []
     for label, name in enumerate(CLASSES):
-        masks_of = _masks(root / name)
-        for image in sorted(_images(root / name), key=natural):
-            masks = () if label == NORMAL else tuple(sorted(masks_of.get((image.stem, image.suffix), ())))
-            if label != NORMAL and not masks:
-                problems.append(Problem(image.stem, "lesion without a mask", image.name))
+        names = list_files(root / name)
+        image_of = annotations(names)
+        masks_of: dict[str, list[Path]] = {}
+        for mask, image in sorted(image_of.items()):
+            masks_of.setdefault(image, []).append(root / name / mask)
+        for path in sorted((root / name / file for file in names if file not in image_of), key=natural):
+            image_id, masks = printable(path.stem, "_"), masks_of.get(path.name, [])
+            if path.suffix.lower() in UNREAD_SUFFIXES:
+                problems.append(Problem(image_id, "file that training does not read", path.name))
+            elif path.suffix.lower() not in SUFFIXES:
+                continue  # notes, thumbnails
+            elif MASK_STEM.search(path.stem):
+                problems.append(Problem(image_id, "mask without an image", path.name))
+            elif label != NORMAL and not masks:
+                problems.append(Problem(image_id, "lesion without a mask", path.name))
             else:
-                records.append(Record(image.stem, image, masks, label))
+                records.append(Record(image_id, path, () if label == NORMAL else tuple(masks), label))
     if not records and not problems:
         raise InputError(f"no images in {root}: its class folders are empty. {how_to_get_data()}")
     return unique(records), problems
 
 
+def annotations(names: Iterable[str]) -> dict[str, str]:
+    """The annotations among the files of a folder: name of the mask -> name of its image.
+
+    Neither case nor the suffix need be the same; where several images would do, the likest one is taken.
+    """
+    paths = [path for path in map(Path, names) if path.suffix.lower() in SUFFIXES]
+    images: dict[str, list[Path]] = {}
+    for path in paths:
+        if not MASK_STEM.search(path.stem):
+            images.setdefault(path.stem.casefold(), []).append(path)
+    found = {}
+    for path in paths:
+        stem = MASK_STEM.sub("", path.stem)
+        if stem != path.stem and (near := images.get(stem.casefold())):
+            # Same spelling before same format.
+            found[path.name] = min(near, key=lambda x: (x.stem != stem, x.suffix != path.suffix, x.name)).name
+    return found
+
+
+def list_files(folder: Path) -> list[str]:
+    """Names of what lies in a folder, without hidden files.
+
+    Raises:
+        InputError: If it cannot be listed.
+    """
+    try:
+        return [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"cannot list {folder}: {error.strerror}") from error
+
+
 def check_layout(root: Path) -> None:
     """Raise `InputError` unless `root` holds the three class folders and no other with images."""
+    if root.is_file():
+        raise InputError(f"{root} is a file: for a manifest, add data=csv. {how_to_get_data()}")
     if not root.is_dir():
         raise InputError(f"no data at {root}. {how_to_get_data()}")
     inner = [path.name for path in root.iterdir() if path.is_dir()]
     missing = [name for name in CLASSES if name not in inner]
-    strangers = [name for name in inner if name not in CLASSES and any(_images(root / name))]
+    strangers = [name for name in inner if name not in CLASSES and has_images(root / name)]
     if len(missing) == len(CLASSES):
         below = [path.parent for path in root.glob("*/benign")]
         hint = f"did you mean data.root={below[0]}? " if below else ""
@@ -86,6 +137,17 @@ def check_layout(root: Path) -> None:
             f"{root} has images in a folder that is no class: '{strangers[0]}'. "
             f"Classes are {', '.join(CLASSES)}: rename it or move it away"
         )
+    for path in sorted(root / name / below for name in CLASSES for below in list_files(root / name)):
+        if path.is_dir() and has_images(path):
+            raise InputError(f"{path} has images: move them to {path.parent}, where they are looked for")
+
+
+def has_images(folder: Path) -> bool:
+    """Whether images lie in a folder; one that cannot be listed has none."""
+    try:
+        return any(Path(name).suffix.lower() in SUFFIXES for name in list_files(folder))
+    except InputError:
+        return False
 
 
 def how_to_get_data() -> str:
@@ -98,18 +160,36 @@ def how_to_get_data() -> str:
 
 def unique(records: list[Record]) -> list[Record]:
     """Return `records`, or raise `InputError` if two of them would write the same file names."""
-    seen: dict[str, str] = {}
-    for record in records:
-        name = file_name(record.id).lower()
-        if name in seen:
-            raise InputError(f"two images have the id '{record.id}' ('{seen[name]}'): ids must differ")
-        seen[name] = record.id
+    check_ids(record.id for record in records)
     return records
+
+
+def check_ids(ids: Iterable[str]) -> None:
+    """Raise `InputError` if two ids would give the same name of a file."""
+    seen: dict[str, str] = {}
+    for one in ids:
+        name = file_name(one).lower()
+        if name in seen:
+            raise InputError(
+                f"two images have the id '{one}' ('{seen[name]}'): ids must differ in more than case, suffix "
+                "and odd signs. Rename one, or give ids in a manifest (one row an image)"
+            )
+        seen[name] = one
 
 
 def file_name(record_id: str) -> str:
     """A name for files about an image: its id, with separators and odd characters replaced."""
-    return re.sub(r"[^\w ().+-]", "_", record_id)
+    return shorten(re.sub(r"[^\w ().+-]", "_", record_id))
+
+
+def shorten(name: str) -> str:
+    """Cut a name that is too long for a file, and tell it apart by a fingerprint of the whole one."""
+    content = name.encode(errors="surrogateescape")
+    if len(content) <= MAX_BYTES:
+        return name
+    suffix = Path(name).suffix if len(Path(name).suffix) < 8 else ""
+    head = content[: MAX_BYTES - 30].decode(errors="ignore")
+    return f"{head}~{hashlib.sha256(content).hexdigest()[:8]}{suffix}"
 
 
 def raise_problems(problems: Sequence[Problem], skip: str = "data.on_bad=skip") -> None:
@@ -129,23 +209,6 @@ def raise_problems(problems: Sequence[Problem], skip: str = "data.on_bad=skip") 
     raise InputError(f"{'; '.join(parts)}. Mend these files, or go on without them with {skip}")
 
 
-def _images(folder: Path) -> Iterable[Path]:
-    return (
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not MASK_STEM.search(path.stem)
-    )
-
-
-def _masks(folder: Path) -> dict[tuple[str, str], list[Path]]:
-    """Annotations by stem and suffix of their image; the folder is listed once."""
-    found: dict[tuple[str, str], list[Path]] = {}
-    for path in folder.iterdir():
-        if MASK_STEM.search(path.stem):
-            found.setdefault((MASK_STEM.sub("", path.stem), path.suffix), []).append(path)
-    return found
-
-
 def natural(path: Path) -> list[tuple[int, str]]:
     """Sort key that puts ``benign (2)`` before ``benign (10)``."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", str(path))]
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", str(path))]

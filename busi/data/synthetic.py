@@ -5,8 +5,6 @@ Nothing that is measured on them means anything medically.
 
 import hashlib
 import json
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
-from busi.core import BENIGN, CLASSES, MALIGNANT, NORMAL, InputError
+from busi.core import BENIGN, CLASSES, MALIGNANT, NORMAL, InputError, whole_folder, writing_cache
 from busi.data.records import Reading, read_busi
 
 Rng = np.random.Generator
@@ -68,21 +66,18 @@ def make_synthetic(folder: Path, counts: tuple[int, int, int], height: int, seed
         )
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        for label, name in enumerate(CLASSES):
-            (part / name).mkdir()
-            for number in range(1, counts[label] + 1):
-                _write(part / name, f"{name} ({number})", make_sample(label, number, counts, height, seed))
+    with writing_cache(folder.parent):
         try:
-            part.rename(folder)
+            with whole_folder(folder) as part:
+                for label, name in enumerate(CLASSES):
+                    (part / name).mkdir()
+                    for number in range(1, counts[label] + 1):
+                        sample = make_sample(label, number, counts, height, seed)
+                        _write(part / name, f"{name} ({number})", sample)
         except OSError:
-            # Another process was faster with the same files.
+            # Another process may have been faster with the same files.
             if not folder.is_dir():
                 raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return folder
 
 

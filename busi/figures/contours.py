@@ -1,5 +1,6 @@
 """Figures for run folders and reports: images with contours, and the confusion matrix."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from jaxtyping import Bool, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from busi.core import CLASSES, write_whole
 
@@ -77,5 +79,24 @@ def draw_confusion(counts: Int[np.ndarray, "3 3"], title: str) -> Figure:
 
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure as a PNG, whole or not at all."""
+    content = render(figure)
+    return write_whole(path, lambda part: part.write_bytes(content))
+
+
+def render(figure: Figure) -> bytes:
+    """Draw a figure as a PNG; its text is shown as it is, and is no formula."""
     FigureCanvasAgg(figure)
-    return write_whole(path, lambda part: figure.savefig(part, dpi=110))
+    texts = figure.findobj(Text)
+    ticks = {id(label) for axes in figure.axes for label in _tick_labels(axes)}
+    for text in texts:
+        if id(text) not in ticks:  # their formatters write numbers as formulas
+            text.set_parse_math(False)
+            text.set_text(text.get_text().encode("utf-8", "backslashreplace").decode())
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def _tick_labels(axes: Axes) -> list[Text]:
+    ticks = [tick for axis in (axes.xaxis, axes.yaxis) for tick in (*axis.majorTicks, *axis.minorTicks)]
+    return [label for tick in ticks for label in (tick.label1, tick.label2)]

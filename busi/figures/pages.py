@@ -1,7 +1,6 @@
 """Self-contained HTML pages: text, tables and figures in sections, readable offline and on paper."""
 
 import base64
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -9,10 +8,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from jinja2 import Environment, StrictUndefined
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from busi.core import write_whole
+from busi.figures.contours import render
 
 Cell = str | int | float | None
 
@@ -78,14 +77,6 @@ def write_page(folder: Path, title: str, lead: str, sections: Sequence[Section])
                 images[block.name] = base64.b64encode(content).decode()
     page = _template(title=title, lead=lead, sections=sections, images=images)
     return write_whole(folder / "index.html", _writer(page.encode()))
-
-
-def render(figure: Figure) -> bytes:
-    """A figure as a PNG."""
-    FigureCanvasAgg(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
 
 
 def show(cell: Cell) -> str:

@@ -11,8 +11,9 @@ from jaxtyping import Int
 
 from busi.core import InputError, read_table
 from busi.data import SPLITS, BUSIDataModule, Cohort, train_folds
-from busi.guides.leaks import find_seen_groups
+from busi.guides.leaks import find_seen
 from busi.guides.prepare import PredictedGuide
+from busi.guides.upstream import open_finished
 from busi.runs import (
     FOLD_SETTINGS,
     SEED_SETTINGS,
@@ -20,7 +21,7 @@ from busi.runs import (
     Run,
     find_runs,
     open_run,
-    read_checkpoint,
+    read_best,
     read_overrides,
     settings_fingerprint,
 )
@@ -68,7 +69,7 @@ class CrossfitGuide(PredictedGuide):
         Raises:
             InputError: If runs are missing; the message has the command that makes them.
         """
-        outer = open_run(upstream.path.parents[1])
+        outer = find_outer(upstream.path)
         if outer.members:
             raise InputError(
                 f"guide=crossfit: {outer.folder} is an ensemble, and nothing was trained like it. Train a "
@@ -89,8 +90,30 @@ class CrossfitGuide(PredictedGuide):
         cohort = data.cohort
         used = cohort.indices(*SPLITS).tolist()
         self.guided_by = {cohort.records[i].id: inner.get(int(cohort.folds[i]), outer).folder for i in used}
-        check_guides(self.guided_by, cohort)
+        check_guides(self.guided_by, cohort, data.cache_dir)
         return group_by_run(self.guided_by, cohort)
+
+
+def find_outer(checkpoint: Path) -> Run:
+    """The finished run of which a checkpoint is the one that guides others.
+
+    Raises:
+        InputError: If there is none around it.
+    """
+    path = checkpoint.resolve()
+    place = next(iter(path.parents[1:2]), path.parent)
+    if not (place / "provenance.json").is_file():
+        raise InputError(
+            f"guide=crossfit: {checkpoint} lies in no run folder, and nobody knows how it was trained. Give "
+            "seg_ckpt=RUN_FOLDER"
+        )
+    run = open_finished(place)
+    if path != run.best_checkpoint.resolve():
+        raise InputError(
+            f"guide=crossfit guides with {run.best_checkpoint}, not with {checkpoint.name}: give "
+            f"seg_ckpt={run.folder}"
+        )
+    return run
 
 
 def group_by_run(guided_by: Mapping[str, Path], cohort: Cohort) -> dict[Path, Int[np.ndarray, " _"]]:
@@ -143,15 +166,14 @@ def inner_command(fold: int, outer: Run, folds: list[int]) -> str:
     return shlex.join(["python", "-m", "busi.train", "-m", "stage=seg", *same, *these])
 
 
-def check_guides(guided_by: Mapping[str, Path], cohort: Cohort) -> None:
-    """Raise `InputError` if an image, or a near-duplicate of it, trained the model that guides it."""
+def check_guides(guided_by: Mapping[str, Path], cohort: Cohort, cache_dir: Path) -> None:
+    """Raise `InputError` if an image, or a version of it, trained the model that guides it."""
     for folder in set(guided_by.values()):
-        metadata = read_checkpoint(open_run(folder).best_checkpoint).metadata
-        trained = find_seen_groups(metadata, "train", cohort)
+        trained = find_seen(read_best(open_run(folder)), cohort, cache_dir)[0]["train"]
         guided = zip(cohort.records, cohort.groups.tolist(), strict=True)
         if seen := [r.id for r, group in guided if group in trained and guided_by.get(r.id) == folder]:
             raise InputError(
-                f"leak: {folder} was to guide {len(seen)} images that it trained on, or near-duplicates "
+                f"leak: {folder} was to guide {len(seen)} images that it trained on, or versions "
                 f"of them (e.g. {', '.join(seen[:3])}): remove that run, and make it again"
             )
 

@@ -1,8 +1,13 @@
 """The leak guard: what guides a classifier must not have seen its validation or test images."""
 
+import logging
+from pathlib import Path
+
 from busi.core import InputError
-from busi.data import Cohort
-from busi.runs import Checkpoint, Metadata
+from busi.data import Cohort, recognize
+from busi.runs import SEEN, Checkpoint, describe_missing, read_seen
+
+log = logging.getLogger(__name__)
 
 
 def check_same_data(checkpoint: Checkpoint, cohort: Cohort, allow_other_data: bool) -> None:
@@ -19,24 +24,29 @@ def check_same_data(checkpoint: Checkpoint, cohort: Cohort, allow_other_data: bo
         )
 
 
-def check_leaks(checkpoint: Checkpoint, cohort: Cohort, command: str) -> None:
+def check_leaks(checkpoint: Checkpoint, cohort: Cohort, command: str, cache_dir: Path) -> None:
     """Raise `InputError` if the checkpoint has seen a validation or test image of the classifier.
 
     Validation and test images must not have trained it, test images must not have validated it;
     neither may a near-duplicate of one. A shared validation fold is fine. Images are compared by
-    their pixels, near-duplicates by the groups of this cohort, whatever their names there.
+    their pixels, near-duplicates by the groups of this cohort, whatever their names there. Images
+    of a checkpoint of other data are recognized by `busi.data.recognition`, as far as they are at hand.
 
     Args:
         checkpoint: Of the segmentation model.
         cohort: Of the classifier.
         command: Makes the right checkpoint; part of the message.
+        cache_dir: Where what was found is kept.
     """
+    groups, missing = find_seen(checkpoint, cohort, cache_dir)
+    if missing:
+        log.warning("%s: %s", checkpoint.path, missing)
     leaks = {
-        "in its training": find_seen(checkpoint.metadata, "train", cohort, ("val", "test")),
-        "in its validation": find_seen(checkpoint.metadata, "val", cohort, ("test",)),
+        "in its training": list_seen(groups["train"], cohort, ("val", "test")),
+        "in its validation": list_seen(groups["val"], cohort, ("test",)),
     }
     parts = [
-        f"{len(ids)} images that validate or test the classifier, or near-duplicates of them, were {where} "
+        f"{len(ids)} images that validate or test the classifier, or versions of them, were {where} "
         f"(e.g. {', '.join(ids[:3])})"
         for where, ids in leaks.items()
         if ids
@@ -47,24 +57,28 @@ def check_leaks(checkpoint: Checkpoint, cohort: Cohort, command: str) -> None:
         )
 
 
-def find_seen(metadata: Metadata, seen_in: str, cohort: Cohort, splits: tuple[str, ...]) -> list[str]:
-    """Ids of the images of `splits` of which a checkpoint saw the image itself or a near-duplicate.
-
-    Args:
-        metadata: Of the checkpoint.
-        seen_in: ``train`` or ``val``.
-        cohort: Whose images are asked about.
-        splits: Which of them.
-    """
-    groups = find_seen_groups(metadata, seen_in, cohort)
+def list_seen(groups: set[int], cohort: Cohort, splits: tuple[str, ...]) -> list[str]:
+    """Ids of the images of these splits that are in one of these groups."""
     return [cohort.records[i].id for i in cohort.indices(*splits) if int(cohort.groups[i]) in groups]
 
 
-def find_seen_groups(metadata: Metadata, seen_in: str, cohort: Cohort) -> set[int]:
-    """Groups of near-duplicates of which a checkpoint saw an image, in ``train`` or ``val``."""
-    seen = set(metadata[seen_in])
-    return {
-        int(group)
-        for content, group in zip(cohort.contents, cohort.groups, strict=True)
-        if content.pixel_hash in seen
-    }
+def find_seen(checkpoint: Checkpoint, cohort: Cohort, cache_dir: Path) -> tuple[dict[str, set[int]], str]:
+    """Find the groups of a cohort of which a checkpoint saw an image, or a version of one.
+
+    Args:
+        checkpoint: Of a segmentation model.
+        cohort: Whose images are asked about.
+        cache_dir: Where what was found is kept.
+
+    Returns:
+        Groups of which it saw something in ``train`` and in ``val``; and what cannot be known, as a sentence,
+        empty if all is known.
+    """
+    seen = {split: set(checkpoint.metadata[split]) for split in SEEN}
+    of_images, missing = [{content.pixel_hash} for content in cohort.contents], ""
+    if checkpoint.metadata["data"] != cohort.data_fingerprint:  # else the groups say it
+        known, images = read_seen(checkpoint, cache_dir), (cohort.records, cohort.contents)
+        there = recognize(images, (known.records, known.contents), known.hashes, cache_dir)
+        of_images, missing = there.seen, describe_missing(there.missing, len(known.hashes))
+    pairs = list(zip(of_images, cohort.groups.tolist(), strict=True))
+    return {split: {group for of, group in pairs if of & names} for split, names in seen.items()}, missing

@@ -104,7 +104,7 @@ class PredictedGuide(Guide):
         """
         self.upstream = find_upstream(self.seg_ckpt, data, self.output_dir, self.debug)
         check_same_data(self.upstream, data.cohort, self.allow_other_data)
-        check_leaks(self.upstream, data.cohort, seg_command(data, self.debug))
+        check_leaks(self.upstream, data.cohort, seg_command(data, self.debug), data.cache_dir)
 
     def __call__(self, data: BUSIDataModule) -> Guides:
         """Predicted guides, from the cache if they are there; raises what `find` does."""

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from busi.core import InputError
+from busi.core import InputError, expand
 from busi.data import BUSIDataModule
 from busi.runs import (
     SEED_SETTINGS,
@@ -11,6 +11,7 @@ from busi.runs import (
     Run,
     find_runs,
     open_run,
+    read_best,
     read_checkpoint,
     settings_fingerprint,
 )
@@ -32,10 +33,10 @@ def find_upstream(seg_ckpt: str, data: BUSIDataModule, output_dir: Path, debug: 
         InputError: If there is none, or ``auto`` finds runs of different settings.
     """
     if seg_ckpt != "auto":
-        path = Path(seg_ckpt).expanduser()
+        path = expand(seg_ckpt)
         if not path.exists():
             raise InputError(f"seg_ckpt={path} does not exist: give a run folder, a .ckpt file, or auto")
-        return read_checkpoint(open_finished(path).best_checkpoint if path.is_dir() else path)
+        return read_best(open_finished(path)) if path.is_dir() else read_checkpoint(path)
     wanted = {
         "data": data.cohort.data_fingerprint,
         "split": data.cohort.split_fingerprint,
@@ -62,7 +63,7 @@ def find_upstream(seg_ckpt: str, data: BUSIDataModule, output_dir: Path, debug: 
         )
     chosen = next((run for run in fitting if run.config.seed == data.seed), fitting[0])
     log.info("seg_ckpt=auto: %s", chosen.folder)
-    return read_checkpoint(chosen.best_checkpoint)
+    return read_best(chosen)
 
 
 def open_finished(folder: Path) -> Run:

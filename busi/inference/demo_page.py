@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import gradio
 import numpy as np
+from fastapi import FastAPI
 
 from busi.core import CLASSES, InputError
 from busi.figures import draw_overlay
 from busi.inference.demo_files import count_frames, read_frame, write_samples
+from busi.inference.demo_guard import HOST
 from busi.inference.demo_text import (
     View,
     describe_diagnosis,
@@ -115,10 +117,10 @@ class DemoPage:
             return self._clear("")
         try:
             name, frame = read_frame(Path(path), int(number))
+            view = View(name, frame, self.predictor.predict_one(frame))
         except InputError as error:
             text = str(error).replace(path, Path(path).name)
             return self._clear(f"<p role='alert'><b>{escape(text)}</b></p>")
-        view = View(name, frame, self.predictor.predict_one(frame))
         return self._show(view) | self.redraw(view, opacity, threshold)
 
     def redraw(self, view: View | None, opacity: float, threshold: float) -> Updates:
@@ -157,25 +159,26 @@ class DemoPage:
         updates = dict.fromkeys(hidden, gradio.update(visible=False))
         return {self.view: None, self.diagnosis: message, self.mask_text: "", **updates}
 
-    def launch(self, port: int) -> None:
-        """Serve the page to this computer alone, in another thread.
+    def as_app(self, port: int) -> FastAPI:
+        """The page as a web application.
 
         Args:
-            port: Of 127.0.0.1.
-
-        Raises:
-            OSError: If the port is taken.
+            port: At which it is served.
         """
         # The default fonts are fetched from a server.
         theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
-        self.blocks.launch(
-            server_name="127.0.0.1",
+        app: FastAPI = gradio.mount_gradio_app(
+            FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+            self.blocks,
+            path="/",
+            server_name=HOST,
             server_port=port,
-            share=False,
-            quiet=True,
-            prevent_thread_lock=True,
             max_file_size="200mb",
             footer_links=[],
             ssr_mode=False,
+            mcp_server=False,
+            show_error=False,
             theme=theme,
         )
+        self.blocks.has_launched = True  # or any file of this computer could be named in place of an upload
+        return app

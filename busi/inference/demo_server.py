@@ -1,49 +1,92 @@
 """The demo, served to this computer alone."""
 
+import contextlib
+import errno
 import logging
 import os
 import signal
-import tempfile
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from busi.core import InputError
+from busi.core import InputError, expand
 from busi.inference.bundle import Model, is_bundle
+from busi.inference.demo_folder import ENDING, demo_folder
+from busi.inference.demo_guard import HOST, App, Guard, stay_local
 from busi.inference.predictor import Predictor
 
 if TYPE_CHECKING:  # PyTorch
     from busi.inference.explain import Explainer
 
 log = logging.getLogger(__name__)
-logging.getLogger("httpx").setLevel(logging.WARNING)  # with which gradio asks its own page whether it is up
+logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+
+SWITCHES = {
+    "GRADIO_RUN_HISTORY": "False",  # or the browser would keep every image and answer
+    "OTEL_SDK_DISABLED": "true",  # or FastAPI would report to the server that OTEL_* variables name
+}
+"""Environment variables, for the demo alone, beside those of `busi.core.silence`."""
 
 
 def serve_demo(source: str | Path, port: int) -> None:
-    """Serve the page of a model until Ctrl-C or SIGTERM; see `DemoPage`.
+    """Serve the page of a model until Ctrl-C, SIGTERM or SIGHUP; see `DemoPage`.
 
     Args:
         source: Run folder, checkpoint or bundle. A bundle has no gradients: its page lacks what needs them.
         port: Of 127.0.0.1.
 
     Raises:
-        InputError: If the model or a package is missing, or the port is taken.
+        InputError: If the model or a package is missing, or the port cannot be had.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the images would stay behind
-    with tempfile.TemporaryDirectory(prefix="busi-demo-") as folder:
-        # Both are read when gradio is imported: where it keeps uploads, and whether it reports its use.
-        os.environ["GRADIO_TEMP_DIR"], os.environ["GRADIO_ANALYTICS_ENABLED"] = folder, "False"
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
+            signal.signal(number, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt), demo_folder() as folder:
+        stay_local()
+        os.environ.update(SWITCHES, GRADIO_TEMP_DIR=str(folder))
         try:
             from busi.inference.demo_page import DemoPage
 
-            page = DemoPage(*open_model(Path(source).expanduser()), Path(folder))
+            page = DemoPage(*open_model(expand(source)), folder)
         except ModuleNotFoundError as error:
             raise InputError(f"the demo needs the package {error.name}: pip install 'busi[demo]'") from error
-        try:
-            page.launch(port)
-        except OSError as error:
+        with listen(port) as listener:
+            port = listener.getsockname()[1]
+            log.info("Open http://%s:%d in a browser; Ctrl-C ends it", HOST, port)
+            run_server(Guard(page.as_app(port), port), listener)
+
+
+def listen(port: int) -> socket.socket:
+    """Take a port of this computer alone.
+
+    Raises:
+        InputError: If it is taken, forbidden or no port.
+    """
+    try:
+        return socket.create_server((HOST, port))
+    except OverflowError:
+        raise InputError(f"--port {port}: give a number from 1 to 65535") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
             raise InputError(f"port {port} is taken: give another with --port") from error
-        log.info("Open http://127.0.0.1:%d in a browser; Ctrl-C ends it", port)
-        page.blocks.block_thread()
+        raise InputError(
+            f"port {port} cannot be used ({error.strerror}): give another with --port"
+        ) from error
+
+
+def run_server(app: App, listener: socket.socket) -> None:
+    """Answer requests until a signal ends the demo."""
+    import uvicorn
+
+    # The page keeps a connection open, which is not waited for. That it is cut then is no error.
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    logging.getLogger("uvicorn.error").addFilter(lambda _: not server.should_exit)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, server.handle_exit)  # as uvicorn itself does with the other two
+    server.run(sockets=[listener])
 
 
 def open_model(source: Path) -> "tuple[Predictor, Explainer | None]":

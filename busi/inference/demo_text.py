@@ -13,7 +13,7 @@ from matplotlib import colormaps
 from PIL import Image
 
 from busi.data import Frame
-from busi.inference.bundle import ModelInfo
+from busi.inference.model_info import ModelInfo
 from busi.inference.prediction import Prediction
 
 

@@ -8,6 +8,7 @@ from captum.attr import LayerAttribution, LayerGradCam
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
+from busi.core import InputError
 from busi.data import letterbox, unletterbox
 from busi.models import Ensemble, TwoStage, to_image
 
@@ -60,7 +61,11 @@ class Explainer:
 
 @torch.no_grad()
 def find_last_maps(network: nn.Module, *inputs: Tensor) -> list[nn.Module]:
-    """The last layer whose output, (b, c, h, w), has more than one pixel; of each member of an ensemble."""
+    """The last layer whose output, (b, c, h, w), has more than one pixel; of each member of an ensemble.
+
+    Raises:
+        InputError: If there is none.
+    """
     seen: list[nn.Module] = []
 
     def note(layer: nn.Module, _: object, output: object) -> None:
@@ -74,4 +79,9 @@ def find_last_maps(network: nn.Module, *inputs: Tensor) -> list[nn.Module]:
     network(*inputs)
     for hook in hooks:
         hook.remove()
-    return [next(layer for layer in reversed(seen) if layer in set(own)) for own in leaves]
+    found = [next((layer for layer in reversed(seen) if layer in set(own)), None) for own in leaves]
+    if None in found:
+        raise InputError(
+            "Grad-CAM needs a feature map, which this classifier has not: export it, and show the bundle"
+        )
+    return [layer for layer in found if layer is not None]

@@ -1,7 +1,6 @@
 """A run written as a bundle, which predicts without PyTorch."""
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata, resources
@@ -14,10 +13,12 @@ from rich.progress import track
 from sklearn.metrics import f1_score
 
 import busi
-from busi.core import CLASSES, NORMAL, InputError, Record, read_table, writing_to
+from busi.core import CLASSES, NORMAL, InputError, Record, read_table, whole_folder, writing_to
 from busi.data import read_gray, read_mask, unletterbox
-from busi.inference.bundle import GRAPH_FILE, ModelInfo, Network, open_graph, write_model_info
+from busi.inference.bundle import is_bundle
+from busi.inference.graph import Network, open_graph
 from busi.inference.loading import as_network, find_run, load_two_stage
+from busi.inference.model_info import GRAPH_FILE, ModelInfo, write_model_info
 from busi.inference.onnx import BATCH_SIZE, letterbox_batches, write_f16, write_graph, write_int8
 from busi.metrics import dice
 from busi.models import TwoStage
@@ -64,8 +65,12 @@ def write_bundle(source: Path, output: Path, precision: str = "f32", root: Path 
         InputError: If the run, its data or the packages are missing, the bundle fails its checks, or `output`
             is not empty or cannot be written.
     """
-    if output.exists() and any(output.iterdir()):
+    if precision not in ("f32", "f16", "int8"):
+        raise InputError(f"precision {precision}: give f32, f16 or int8")
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise InputError(f"{output} is not empty: give a new folder with --output")
+    if is_bundle(source):
+        raise InputError(f"{source} is a bundle already: give the run folder that it was made from")
     two_stage, info = load_two_stage(source)
     run = find_run(source)
     if run is None:
@@ -73,17 +78,10 @@ def write_bundle(source: Path, output: Path, precision: str = "f32", root: Path 
             f"{source} is a checkpoint: export needs its run folder, to calibrate and to check on images"
         )
     splits = split_records(run, root)
-    with writing_to(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as name:
-            folder = Path(name) / "bundle"
-            folder.mkdir()
-            about = write_checked_graph(two_stage, info, folder, splits, precision)
-            write_model_info(folder, info, about)
-            write_texts(folder, info, about)
-            if output.exists():
-                output.rmdir()
-            folder.rename(output)
+    with writing_to(output), whole_folder(output) as folder:
+        about = write_checked_graph(two_stage, info, folder, splits, precision)
+        write_model_info(folder, info, about)
+        write_texts(folder, info, about)
     log.info("%s, %.1f MB: %s", about["precision"], (output / GRAPH_FILE).stat().st_size / 1e6, output)
     return info
 
@@ -107,9 +105,12 @@ def check_graph(
     """Compare the graph with PyTorch on real images.
 
     Raises:
-        InputError: If a probability differs by more than `TOLERANCE`.
+        InputError: If a probability differs by more than `TOLERANCE` or is none, or there are no images.
     """
-    graph, network = open_graph(folder / GRAPH_FILE), as_network(two_stage)
+    if not records:
+        raise InputError("the run has no validation images: there is nothing to check a bundle on")
+    graph = open_graph(folder / GRAPH_FILE, info.image_size)
+    network = as_network(two_stage)
     checked = records[:: max(1, len(records) // NUM_CHECKED)][:NUM_CHECKED]
     largest = 0.0
     for letterboxed in track(
@@ -133,12 +134,12 @@ def lower_precision(
     Raises:
         InputError: If it loses more on the validation fold than `MAX_LOSS`, or no lesion there is annotated.
     """
-    before = measure_quality(open_graph(folder / GRAPH_FILE), info, splits["val"])
+    before = measure_quality(open_graph(folder / GRAPH_FILE, info.image_size), info, splits["val"])
     if precision == "f16":
         write_f16(folder / GRAPH_FILE)
     else:
         write_int8(folder / GRAPH_FILE, splits["train"], info.image_size)
-    after = measure_quality(open_graph(folder / GRAPH_FILE), info, splits["val"])
+    after = measure_quality(open_graph(folder / GRAPH_FILE, info.image_size), info, splits["val"])
     for name, most in MAX_LOSS.items():
         was, now = getattr(before, name), getattr(after, name)
         log.info("%s: validation %s %.3f instead of %.3f", precision, name, now, was)

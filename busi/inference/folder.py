@@ -1,5 +1,7 @@
 """Masks and diagnoses of files, written into a folder."""
 
+import contextlib
+import errno
 import json
 import logging
 import sys
@@ -20,11 +22,22 @@ from busi.figures import draw_overlay
 from busi.inference.bundle import PRETRAINED
 from busi.inference.prediction import Prediction
 from busi.inference.predictor import Predictor
-from busi.inference.tables import JOURNAL, Row, make_row, read_finished
+from busi.inference.tables import (
+    INTERNAL,
+    JOURNAL,
+    Row,
+    hash_images,
+    image_paths,
+    make_row,
+    read_finished,
+)
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+BAD_NAME = (errno.EEXIST, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR)
+"""Errors of a file system that does not take a name, or has it already for something else."""
 
 
 def predict_files(
@@ -115,13 +128,16 @@ def predict_sources(
             for item, prediction in predict_items(predictor, rest):
                 row = make_row(item, prediction, header)
                 if prediction is not None and item.frame is not None:
-                    write_images(output, item.id, item.frame, prediction)
+                    if error := write_images(output, item.id, item.frame, prediction):
+                        row = make_row(item._replace(error=error), None, header)
+                    else:
+                        row["written"] = hash_images(output, item.id)
                 rows.append(row)
                 journal.write(f"{json.dumps(row)}\n")
                 journal.flush()
         order = {source.id: i for i, source in enumerate(sources)}
         rows.sort(key=lambda row: (order[row["source"]], row["number"] or 0))
-        shown = [{name: x for name, x in row.items() if name not in ("source", "number")} for row in rows]
+        shown = [{name: x for name, x in row.items() if name not in INTERNAL} for row in rows]
         write_json(output / "predictions.json", {"made_by": made_by, "predictions": rows})
         write_table(output / "predictions.csv", shown)
         (output / JOURNAL).unlink()
@@ -149,13 +165,24 @@ def read_ahead(batches: Iterator[T]) -> Iterator[T]:
             yield batch
 
 
-def write_images(output: Path, name: str, frame: Frame, prediction: Prediction) -> None:
-    """Write mask and overlay."""
-    images = {
-        "masks": prediction.mask * np.uint8(255),
-        "overlays": draw_overlay(frame.gray, prediction.mask),
-    }
-    for folder, image in images.items():
-        # A third of the time of the default level, and no larger.
-        save = partial(Image.fromarray(image).save, format="PNG", compress_level=3)
-        write_whole(output / folder / f"{name}.png", save)
+def write_images(output: Path, name: str, frame: Frame, prediction: Prediction) -> str:
+    """Write mask and overlay; what is wrong with the name for this file system, else empty.
+
+    Raises:
+        OSError: If nothing can be written there, whatever its name.
+    """
+    images = (prediction.mask * np.uint8(255), draw_overlay(frame.gray, prediction.mask))
+    paths = image_paths(output, name).values()
+    try:
+        for image, path in zip(images, paths, strict=True):
+            # A third of the time of the default level, and no larger.
+            save = partial(Image.fromarray(image).save, format="PNG", compress_level=3)
+            write_whole(path, save)
+    except OSError as error:
+        if error.errno not in BAD_NAME:
+            raise
+        for path in paths:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        return f"cannot write {name}.png: {error.strerror}. Rename the file, or give another --output"
+    return ""

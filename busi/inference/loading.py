@@ -1,5 +1,6 @@
 """Both stages rebuilt from a classification run, with what is known of them."""
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,9 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from busi.core import CLASSES, InputError, file_hash
-from busi.inference.bundle import ModelInfo, Network
+from busi.inference.graph import Network, check_probs
 from busi.inference.maps import default_device
+from busi.inference.model_info import ModelInfo
 from busi.metrics import calibrate, malignant_thresholds
 from busi.models import Postprocess, TwoStage
 from busi.runs import (
@@ -20,8 +22,9 @@ from busi.runs import (
     load_segmenter,
     open_run,
     postprocess_of,
+    read_best,
     read_checkpoint,
-    read_columns,
+    read_run_columns,
 )
 
 LEVEL = 0.9
@@ -38,7 +41,7 @@ def load_two_stage(source: Path) -> tuple[TwoStage, ModelInfo]:
         InputError: If the source is missing, unfinished, damaged, or has no two stages of one size.
     """
     run = find_run(source)
-    checkpoint = read_checkpoint(run.best_checkpoint if run else source)
+    checkpoint = read_best(run) if run else read_checkpoint(source)
     cfg = checkpoint.config
     if checkpoint.metadata["stage"] != "cls":
         raise InputError(f"{source} is a segmentation run: give one of stage=cls, which carries both stages")
@@ -106,7 +109,7 @@ def gather_model_info(run: Run | None, checkpoint: Checkpoint, postprocess: Post
 
 def add_calibration(info: ModelInfo, run: Run) -> ModelInfo:
     """Add what the validation fold of the run decides, and what the run reached."""
-    columns = read_columns(run.folder / "predictions.csv", "cls")
+    columns = read_run_columns(run)
     val = columns["split"] == "val"
     if not val.any():
         raise InputError(f"{run.folder}/predictions.csv has no validation images: train this run again")
@@ -127,18 +130,30 @@ def add_calibration(info: ModelInfo, run: Run) -> ModelInfo:
 
 def read_metrics(run: Run) -> dict[str, list[float | None]]:
     """Test metrics of a run, and of the segmentation run that it was made from if that is still there."""
+    paths = [run.file("metrics.json")]
+    if upstream := run.provenance["upstream"].get("segmentation"):
+        with contextlib.suppress(InputError):
+            paths.append(open_run(Path(upstream).parent.parent).file("metrics.json"))
     found: dict[str, list[float | None]] = {}
-    upstream = run.provenance["upstream"].get("segmentation")
-    folders = [run.folder, *([Path(upstream).parent.parent] if upstream else [])]
-    for folder in folders:
-        path = folder / "metrics.json"
-        if not path.is_file():
-            continue
-        values: dict[str, float | None] = json.loads(path.read_text())
-        for name, value in values.items():
+    for path in paths:
+        values = read_values(path)
+        for name in values:
             if name.startswith("test/") and f"{name}_low" in values:
-                found[name] = [value, values[f"{name}_low"], values[f"{name}_high"]]
+                found[name] = [values[f"{name}{end}"] for end in ("", "_low", "_high")]
     return found
+
+
+def read_values(path: Path) -> dict[str, float | None]:
+    """Read ``metrics.json``.
+
+    Raises:
+        InputError: If it is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text())
+        return {str(name): None if value is None else float(value) for name, value in content.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is missing or damaged: train this run again") from error
 
 
 def as_network(two_stage: TwoStage) -> Network:
@@ -150,7 +165,9 @@ def as_network(two_stage: TwoStage) -> Network:
     def run(
         letterboxed: UInt8[np.ndarray, "b s s"],
     ) -> tuple[Float32[np.ndarray, "b s s"], Float32[np.ndarray, "b 3"]]:
-        mask_probs, class_probs = two_stage(torch.from_numpy(letterboxed).to(device))
-        return mask_probs.cpu().numpy(), class_probs.cpu().numpy()
+        answers = two_stage(torch.from_numpy(letterboxed).to(device))
+        mask_probs, class_probs = (answer.cpu().numpy() for answer in answers)
+        check_probs(mask_probs, class_probs, letterboxed.shape, "the model")
+        return mask_probs, class_probs
 
     return run

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
+from busi.core import InputError
 from busi.data import letterbox, unletterbox
 from busi.models import Segmenter, to_image
 
@@ -24,9 +25,14 @@ def segment(segmenter: Segmenter, letterboxed: UInt8[np.ndarray, "b s s"]) -> Fl
     Args:
         segmenter: In evaluation mode.
         letterboxed: Gray; s is a multiple of its size.
+
+    Raises:
+        InputError: If it gives NaN, which would look like a mask without lesion.
     """
     device = next(segmenter.parameters()).device
     probs: Tensor = segmenter(to_image(torch.from_numpy(np.ascontiguousarray(letterboxed)).to(device)))
+    if probs.isnan().any():
+        raise InputError("the segmentation model gives NaN, its weights are damaged: train it again")
     return probs
 
 

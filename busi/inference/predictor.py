@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Float, Float32, Shaped
 from PIL import Image
 
-from busi.core import CLASSES, InputError
-from busi.data import Frame, letterbox, read_frames, to_gray, unletterbox
-from busi.inference.bundle import PRETRAINED, Model, ModelInfo, is_bundle, load_bundle
+from busi.core import CLASSES, InputError, expand
+from busi.data import Frame, letterbox, read_frames, refuse_flat, to_gray, unletterbox
+from busi.inference.bundle import PRETRAINED, Model, is_bundle, load_bundle
+from busi.inference.model_info import GRAPH_FILE, INFO_FILE, ModelInfo
 from busi.inference.prediction import Prediction
 from busi.models import check_tta, mean_postprocess
 
@@ -29,7 +30,8 @@ class Predictor:
         batch_size: Images that the networks see at once.
 
     Raises:
-        InputError: If a source is missing, damaged, or no model of both stages, or there is no such `tta`.
+        InputError: If a source is missing, damaged, or no model of both stages, there is no such `tta`, or
+            `batch_size` is not positive.
     """
 
     def __init__(
@@ -38,6 +40,8 @@ class Predictor:
         tta: str = "none",
         batch_size: int = 8,
     ) -> None:
+        if batch_size < 1:
+            raise InputError(f"batch_size={batch_size}: give at least 1")
         self.tta, self.batch_size = check_tta(tta, "tta"), batch_size
         sources = [source] if isinstance(source, (str, Path, Model)) else list(source)
         if not sources:
@@ -70,9 +74,15 @@ class Predictor:
         return next(self.predict([frame]))
 
     def predict(self, frames: Sequence[Frame]) -> Iterator[Prediction]:
-        """Predict images, a batch at a time; each is brought to its own size when it is taken."""
+        """Predict images, a batch at a time; each is brought to its own size when it is taken.
+
+        Raises:
+            InputError: If an image has one gray level.
+        """
         for start in range(0, len(frames), self.batch_size):
             batch = frames[start : start + self.batch_size]
+            for frame in batch:
+                refuse_flat(frame.gray)
             began = time.perf_counter()
             outputs = [self._run(model, batch) for model in self.models]
             shared = (time.perf_counter() - began) / len(batch)
@@ -128,7 +138,9 @@ def load_model(source: str | Path) -> Model:
     Raises:
         InputError: If it is missing, damaged, or no model of both stages.
     """
-    path = Path(source).expanduser()
+    path = expand(source)
+    if path.name in (GRAPH_FILE, INFO_FILE) and path.is_file():
+        raise InputError(f"{path} is a part of a bundle: give its folder")
     if is_bundle(path):
         return load_bundle(path)
     from busi.inference.loading import as_network, load_two_stage  # PyTorch
@@ -144,7 +156,7 @@ def as_frame(image: str | Path | Image.Image | Shaped[np.ndarray, "..."]) -> Fra
         InputError: If it cannot be read, holds several images, or is an array of another kind.
     """
     if isinstance(image, (str, Path)):
-        frames = list(islice(read_frames(Path(image).expanduser()), 2))
+        frames = list(islice(read_frames(expand(image)), 2))
         if len(frames) != 1:
             raise InputError(f"{image} holds several images: give predict() those of busi.read_frames")
         return frames[0]

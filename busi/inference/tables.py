@@ -1,17 +1,23 @@
 """The tables that prediction writes, and which of their rows still hold when it goes on."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from busi.core import CLASSES, InputError, file_hash
+from busi.core import CLASSES, InputError, file_hash, printable
 from busi.data import Item, Source, is_dicom, read_header
 from busi.inference.prediction import Prediction
 
 Row = dict[str, Any]
 JOURNAL = ".unfinished.jsonl"
 """The rows so far, one a line, until the tables are written."""
+FOLDERS = ("masks", "overlays")
+WRITTEN = ("predictions.csv", *FOLDERS)
+"""What is written beside ``predictions.json``."""
+INTERNAL = ("source", "number", "written")
+"""What a row holds for a later call; left out of the table."""
 BOX = ("box_left", "box_top", "box_width", "box_height")
 COLUMNS = (
     *("pred", *(f"prob_{name}" for name in CLASSES), "calibrated", "conformal_set", "refer"),
@@ -30,7 +36,7 @@ def make_row(item: Item, prediction: Prediction | None, header: Sequence[str]) -
     """
     row: Row = {
         "id": item.id,
-        "file": str(item.source.path),
+        "file": printable(str(item.source.path)),
         "source": item.source.id,
         "number": item.number,
         "sha256": item.sha256,
@@ -59,26 +65,14 @@ def make_row(item: Item, prediction: Prediction | None, header: Sequence[str]) -
 def read_finished(output: Path, made_by: dict[str, Any], sources: Sequence[Source]) -> dict[str, list[Row]]:
     """Rows of the files that need not be predicted again, by the ids of the files.
 
-    A file is done if it has not changed, nothing was wrong with it, and its images are there. The last
-    file of a stopped call counts as unfinished, for it may hold more images.
+    A file is done if it has not changed, nothing was wrong with it, and its images are as they were written;
+    those of any other file are deleted. The last file of a stopped call counts as unfinished, for it may hold
+    more images.
 
     Raises:
-        InputError: If the rows are of another model or of other files.
+        InputError: If what lies there is of another model, of other files, or of another program.
     """
-    lines: list[Any] = []
-    finished = output / "predictions.json"
-    try:
-        if (output / JOURNAL).exists():
-            for text in (output / JOURNAL).read_text(encoding="utf-8").splitlines(keepends=True):
-                if text.endswith("\n"):  # the last line may have been cut off
-                    lines.append(json.loads(text))
-            if lines and (last := lines[-1]).get("number"):
-                lines = [line for line in lines if line.get("source") != last["source"]]
-        elif finished.exists():
-            content = json.loads(finished.read_text(encoding="utf-8"))
-            lines = [content["made_by"], *content["predictions"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{output} holds damaged predictions: give another --output") from error
+    lines = read_lines(output)
     if not lines:
         return {}
     if lines[0] != made_by:
@@ -93,19 +87,85 @@ def read_finished(output: Path, made_by: dict[str, Any], sources: Sequence[Sourc
         raise InputError(
             f"{output} holds predictions of other files, e.g. {strangers[0]}: give another --output"
         )
-    return {name: found for name, found in rows.items() if is_done(output, known[name], found)}
+    finished = {name: found for name, found in rows.items() if is_done(output, known[name], found)}
+    for row in lines[1:]:
+        if row["source"] not in finished:
+            for path in image_paths(output, row["id"]).values():
+                path.unlink(missing_ok=True)
+    return finished
+
+
+def read_lines(output: Path) -> list[Any]:
+    """The model and options, and then the rows, that an earlier call left; nothing in a new folder.
+
+    Raises:
+        InputError: If they are damaged, or what lies in the folder is of another program.
+    """
+    finished = output / "predictions.json"
+    lines: list[Any] = []
+    try:
+        if (output / JOURNAL).exists():
+            text = (output / JOURNAL).read_text(encoding="utf-8")
+            # The last line may have been cut off.
+            lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+            if len(lines) > 1 and lines[-1]["number"]:
+                lines = [*lines[:1], *(row for row in lines[1:] if row["source"] != lines[-1]["source"])]
+        elif finished.exists():
+            content = json.loads(finished.read_text(encoding="utf-8"))
+            lines = [content["made_by"], *content["predictions"]]
+        elif strange := [name for name in WRITTEN if holds_something(output / name)]:
+            raise InputError(
+                f"{output} holds {strange[0]}, which no prediction left there: give another --output"
+            )
+        if lines and not (isinstance(lines[0], dict) and all(is_row(row) for row in lines[1:])):
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{output} holds damaged predictions, or those of another program: give another --output"
+        ) from error
+    return lines
+
+
+def holds_something(path: Path) -> bool:
+    """Whether there is such a file, or such a folder with something in it."""
+    return any(path.iterdir()) if path.is_dir() else path.exists()
+
+
+def is_row(row: object) -> bool:
+    """Whether a value has the types of a row as far as a later call depends on them."""
+    return (
+        isinstance(row, dict)
+        and all(isinstance(row.get(name), str) for name in ("id", "file", "source", "sha256", "error"))
+        and (row.get("number") is None or isinstance(row["number"], int))
+        and set(COLUMNS) <= row.keys()
+        and re.fullmatch(rf"{re.escape(row['source'])}( \[\d+\])?", row["id"]) is not None
+    )
 
 
 def is_done(output: Path, source: Source, rows: Sequence[Row]) -> bool:
-    """Whether a file's rows still hold and its images are there."""
+    """Whether a file's rows still hold and its images are as they were written."""
     return not any(row["error"] for row in rows) and all(
         (
-            rows[0]["file"] == str(source.path),
-            rows[0]["sha256"] == file_hash(source.path)[:16],
-            *(
-                (output / kind / f"{row['id']}.png").exists()
-                for kind in ("masks", "overlays")
-                for row in rows
-            ),
+            rows[0]["file"] == printable(str(source.path)),
+            rows[0]["sha256"] == hash_of(source.path),
+            *(row.get("written") == hash_images(output, row["id"]) for row in rows),
         )
     )
+
+
+def image_paths(output: Path, name: str) -> dict[str, Path]:
+    """Mask and overlay of an image, by the folders that they are in."""
+    return {folder: output / folder / f"{name}.png" for folder in FOLDERS}
+
+
+def hash_images(output: Path, name: str) -> dict[str, str | None]:
+    """Fingerprints of the mask and the overlay of an image."""
+    return {folder: hash_of(path) for folder, path in image_paths(output, name).items()}
+
+
+def hash_of(path: Path) -> str | None:
+    """Fingerprint of a file; None if it cannot be read."""
+    try:
+        return file_hash(path)[:16]
+    except OSError:
+        return None

@@ -3,6 +3,8 @@ from .building import guided_classifier as guided_classifier
 from .building import unet as unet
 from .encoders import Normalized as Normalized
 from .encoders import check_encoder as check_encoder
+from .encoders import fixed_size as fixed_size
+from .encoders import forget_weights as forget_weights
 from .encoders import load_encoder_weights as load_encoder_weights
 from .ensemble import Ensemble as Ensemble
 from .guided import EarlyGuide as EarlyGuide

@@ -59,6 +59,24 @@ def check_encoder(name: str) -> None:
         )
 
 
+def fixed_size(name: str) -> int | None:
+    """Side in pixels of the only images that a timm network takes; None if it takes others too."""
+    config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    return config.input_size[1] if config is not None and config.fixed_input_size else None
+
+
+def forget_weights(config: Any) -> Any:
+    """The config of a trained network that begins with no weights of a hub, whatever it began with before."""
+    if isinstance(config, list):
+        return [forget_weights(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    plain = {name: forget_weights(value) for name, value in config.items()}
+    if str(plain.get("_target_")).startswith("segmentation_models_pytorch."):
+        plain["encoder_weights"] = None
+    return plain
+
+
 def load_encoder_weights(
     model: Normalized, encoder: str, source: str, segmenter: Normalized | None = None
 ) -> None:

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 
-from busi.core import Batch, InputError, as_built, built_from
+from busi.core import Batch, InputError, build, built_from
 
 MakeOptimizer = Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]
 MakeScheduler = Callable[[Optimizer], LRScheduler]
@@ -123,7 +123,11 @@ def build_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
         )
     if arguments["network"] is None:
         raise InputError("network: give one, e.g. busi.models.unet() or busi.models.guided_classifier()")
-    return {name: as_built(x) for name, x in arguments.items()}
+    sections = {"network": "model", "segmenter": "model"}
+    return {
+        name: build(x, sections.get(name, name)) if isinstance(x, Mapping) else x
+        for name, x in arguments.items()
+    }
 
 
 def _stored(value: object) -> object:

@@ -7,7 +7,7 @@ from pathlib import Path
 from busi.core import InputError, read_table
 from busi.figures import Block, Cell, Section, Table
 from busi.reporting.cells import JsonObject
-from busi.runs import Predictions, Variant, describe_environment, now
+from busi.runs import Predictions, Run, Variant, describe_environment, now
 
 
 def describe_origin(variants: Sequence[Variant], about: str) -> tuple[Section, JsonObject]:
@@ -34,7 +34,7 @@ def describe_origin(variants: Sequence[Variant], about: str) -> tuple[Section, J
         if dropped
         else "No image was dropped.",
         Table(
-            ["run", "guide", "seed", "fold", "best epoch", "finished", "seconds", "device", "commit"],
+            ["run", "guide", "seed", "fold", "epoch saved", "finished", "seconds", "device", "commit"],
             [describe_run(one) for one in found],
             "Runs",
         ),
@@ -78,12 +78,20 @@ def describe_run(one: Predictions) -> list[Cell]:
         one.run.variant,
         ", ".join(map(str, one.seeds)),
         one.fold,
-        provenance["epoch"],
+        show_epoch(one.run),
         show_time(provenance["finished"]),
         round(provenance["seconds"]),
         provenance["device"],
         commit[:10] + ("-dirty" if commit.endswith("-dirty") else ""),
     ]
+
+
+def show_epoch(run: Run) -> Cell:
+    """The epoch that a run saved, counted from 0, and whether it was the best or just the last."""
+    epoch: int | None = run.provenance["epoch"]
+    if epoch is None or run.members:
+        return epoch
+    return f"{epoch} ({'best' if run.config.callbacks.checkpoint.monitor else 'last'})"
 
 
 def member_tables(found: Sequence[Predictions]) -> list[Block]:

@@ -1,7 +1,6 @@
 """Checkpoints: the metadata that says what one was made of, and networks rebuilt from it."""
 
 import io
-import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,14 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from busi.core import InputError, write_whole
+from busi.core import CLASSES, InputError, to_plain, write_whole
 from busi.data import Cohort
-from busi.models import Classifier, Normalized, Postprocess, Segmenter, build_network
+from busi.models import Classifier, Normalized, Postprocess, Segmenter, build_network, forget_weights
+from busi.runs.run import BEST, Run
+from busi.runs.stored import CheckpointContent, check_stored, parse_config
+
+OF_RUN = ("stage", "data", "split", "fold")
+"""What a checkpoint and the provenance of its run both say."""
 
 Metadata = dict[str, Any]
 """Plain values only, so that a checkpoint loads as data.
@@ -46,7 +50,13 @@ def make_metadata(
 
 
 def postprocess_of(metadata: Metadata) -> Postprocess:
-    """What makes a mask of a segmentation model's map."""
+    """What makes a mask of a segmentation model's map.
+
+    Raises:
+        InputError: If that is missing.
+    """
+    if not metadata["postprocess"]:
+        raise InputError("the checkpoint does not say what makes a mask (postprocess): give another")
     return Postprocess(**metadata["postprocess"])
 
 
@@ -114,7 +124,7 @@ class Checkpoint:
     @property
     def config(self) -> DictConfig:
         """The composed config of the run that wrote it."""
-        return OmegaConf.create(self.metadata["config"])  # type: ignore[return-value]
+        return parse_config(self.metadata["config"], self.path)
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """State of one part of the module, e.g. ``network.``."""
@@ -125,31 +135,55 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Load a checkpoint as data: nothing in it is executed.
 
     Raises:
-        InputError: If the file is missing, damaged, or was not written by this project.
+        InputError: If the file is missing, damaged, or was not written by this project, or a value in it is
+            of another type or out of range.
     """
     if not path.is_file():
         raise InputError(f"no checkpoint at {path}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError) as error:
+    except Exception as error:  # whatever the unpickler finds in a damaged file
         raise InputError(
             f"{path} is damaged or no checkpoint ({type(error).__name__}): give another"
         ) from error
     if not isinstance(content, dict) or "busi" not in content:
         raise InputError(f"{path} is not a checkpoint of busi: give one that `python -m busi.train` wrote")
-    return Checkpoint(path, content["busi"], content["state_dict"], content["epoch"], content["global_step"])
+    check_stored(CheckpointContent, content, path)
+    checkpoint = Checkpoint(
+        path, content["busi"], content["state_dict"], content["epoch"], content["global_step"]
+    )
+    for metadata in (checkpoint.metadata, checkpoint.metadata["upstream"]):
+        if metadata and parse_config(metadata["config"], path).stage != metadata["stage"]:
+            raise InputError(f"{path} is damaged (its config is of another stage): give another")
+    return checkpoint
+
+
+def read_best(run: Run) -> Checkpoint:
+    """Load the checkpoint that a finished run is known by.
+
+    Raises:
+        InputError: If it is missing, damaged, or not the one that the run wrote.
+    """
+    checkpoint = read_checkpoint(run.file(BEST))
+    if other := [name for name in OF_RUN if checkpoint.metadata[name] != run.provenance[name]]:
+        raise InputError(
+            f"{checkpoint.path} is of another run: its {' and '.join(other)} differ from those in "
+            "provenance.json. Put the right one back"
+        )
+    return checkpoint
 
 
 def load_network(checkpoint: Checkpoint) -> Normalized:
     """Rebuild a trained network from its checkpoint alone, in evaluation mode."""
-    network = build_network(checkpoint.config.model)
-    network.load_state_dict(checkpoint.part("network."))
-    return network.eval()
+    return _rebuild(checkpoint, checkpoint.config, "network.")
 
 
 def load_classifier(checkpoint: Checkpoint) -> Classifier:
     """Rebuild a trained classifier from its checkpoint alone, in evaluation mode."""
-    return Classifier(load_network(checkpoint), checkpoint.weights["logit_correction"]).eval()
+    correction = checkpoint.weights.get("logit_correction")
+    if correction is None or correction.shape != (len(CLASSES),):
+        raise InputError(f"{checkpoint.path} is damaged (logit_correction): give another")
+    return Classifier(load_network(checkpoint), correction).eval()
 
 
 def load_segmenter(checkpoint: Checkpoint) -> Segmenter | None:
@@ -161,7 +195,17 @@ def load_segmenter(checkpoint: Checkpoint) -> Segmenter | None:
         return Segmenter(load_network(checkpoint), checkpoint.config.image_size)
     if (upstream := checkpoint.metadata["upstream"]) is None:
         return None
-    config: DictConfig = OmegaConf.create(upstream["config"])
-    network = build_network(config.model)
-    network.load_state_dict(checkpoint.part("segmenter."))
-    return Segmenter(network.eval(), config.image_size)
+    config = parse_config(upstream["config"], checkpoint.path)
+    return Segmenter(_rebuild(checkpoint, config, "segmenter."), config.image_size)
+
+
+def _rebuild(checkpoint: Checkpoint, config: DictConfig, prefix: str) -> Normalized:
+    try:
+        network = build_network(forget_weights(to_plain(config.model)))
+        network.load_state_dict(checkpoint.part(prefix))
+    except InputError as error:
+        raise InputError(f"{checkpoint.path}: {error}") from error
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise InputError(f"{checkpoint.path} does not fit its own config ({reason}): give another") from error
+    return network.eval()

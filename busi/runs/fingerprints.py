@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -27,6 +27,7 @@ NOT_SETTINGS = (
     *PLACES,
     "resume",
     "test",
+    "trust",
     "logger",
     "callbacks.learning_rate",
     "callbacks.figures",
@@ -88,7 +89,9 @@ def flatten(cfg: DictConfig, leave_out: Sequence[str]) -> dict[str, object]:
 
 
 def find_differences(
-    there: DictConfig, other: DictConfig, leave_out: Sequence[str] = (*PLACES, *REPEATED, "resume", "test")
+    there: DictConfig,
+    other: DictConfig,
+    leave_out: Sequence[str] = (*PLACES, *REPEATED, "resume", "test", "trust"),
 ) -> dict[str, tuple[object, object]]:
     """Which values two configs do not share: name -> value there, value in the other.
 
@@ -98,8 +101,15 @@ def find_differences(
         leave_out: Dotted names that do not matter.
     """
     before, after = (flatten(cfg, leave_out) for cfg in (there, other))
+    return compare_values(before, after, dict.fromkeys([*before, *after]))
+
+
+def compare_values(
+    before: Mapping[str, object], after: Mapping[str, object], names: Iterable[str]
+) -> dict[str, tuple[object, object]]:
+    """Which of some values of two flat configs differ; see `find_differences`."""
     different: dict[tuple[str, str], tuple[str, tuple[object, object]]] = {}
-    for name in dict.fromkeys([*before, *after]):
+    for name in names:
         values = before.get(name, "not there"), after.get(name, "not there")
         if values[0] != values[1]:
             # An interpolated value is in several places: the first is where it was set.

@@ -8,7 +8,7 @@ from itertools import groupby
 from omegaconf import OmegaConf
 
 from busi.core import InputError
-from busi.runs.checkpoints import read_checkpoint
+from busi.runs.checkpoints import read_best
 from busi.runs.run import Run
 from busi.runs.variants import drop_inner_runs, rank_variant
 
@@ -115,6 +115,6 @@ def _seeds(members: Sequence[Run]) -> str:
 def _digest(run: Run, prefix: str) -> str:
     """Digest of the weights of one part of a run's best checkpoint."""
     digest = hashlib.sha256()
-    for name, x in sorted(read_checkpoint(run.best_checkpoint).part(prefix).items()):
+    for name, x in sorted(read_best(run).part(prefix).items()):
         digest.update(name.encode() + x.contiguous().numpy().tobytes())
     return digest.hexdigest()

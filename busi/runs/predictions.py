@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
-from omegaconf import OmegaConf
+from omegaconf import DictConfig
 
-from busi import data
-from busi.core import CLASSES, InputError, Record, read_table
-from busi.runs.run import Run
+from busi.core import CLASSES, InputError, Record, construct, expand, read_table
+from busi.runs.run import Run, resume_command
 
 COLUMNS = ("id", "label", "group", "fold", "split", "lesion_share", "burned_in")
 STAGE_COLUMNS = {
@@ -71,16 +69,21 @@ def find_records(run: Run, root: Path | None = None) -> dict[str, Record]:
         root: Where the data is now, if it was moved.
 
     Raises:
-        InputError: If the data is not there, or is read by a function of another package.
+        InputError: If the data is not there, or is read by a function of a package that is not trusted.
     """
-    node: dict[str, Any] = OmegaConf.to_container(run.config.data.read)  # type: ignore[assignment]
-    target = node.pop("_target_")
-    node.pop("_partial_", None)
-    name = str(target).removeprefix("busi.data.")
-    if not (name.startswith("read_") and name in dir(data)):
-        raise InputError(f"the data of {run.folder} is read by {target}, which is no reader of busi.data")
-    records, _ = getattr(data, name)(Path(root or run.config.data.root).expanduser(), **node)
-    return {record.id: record for record in records}
+    return {record.id: record for record in list_records(run.config.data, root)}
+
+
+def list_records(config: DictConfig, root: Path | None = None) -> list[Record]:
+    """List the data set that a config describes; see `find_records`.
+
+    Args:
+        config: The part ``data`` of a run's config.
+        root: Where the data is now, if it was moved.
+    """
+    read = construct({**config.read, "_partial_": True}, "data")
+    records, _ = read(expand(root or config.root))
+    return list(records)
 
 
 def read_predictions(run: Run) -> Predictions:
@@ -92,13 +95,21 @@ def read_predictions(run: Run) -> Predictions:
     if not run.provenance.get("tested"):
         how = "test its members, and make it again: " if run.members else ""
         folders = run.members or [str(run.folder)]
-        commands = "; ".join(f"python -m busi.train resume={folder} test=true" for folder in folders)
+        commands = "; ".join(resume_command(folder, "test=true") for folder in folders)
         raise InputError(f"{run.folder} did not score its test fold: {how}{commands}")
-    path = run.folder / "predictions.csv"
-    columns = read_columns(path, run.provenance["stage"])
+    path, columns = run.folder / "predictions.csv", read_run_columns(run)
     if missing := {"val", "test"} - set(columns["split"].tolist()):
         raise InputError(f"{path} has no {' and no '.join(sorted(missing))} images: train this run again")
     return Predictions(run, columns)
+
+
+def read_run_columns(run: Run) -> dict[str, Shaped[np.ndarray, " n"]]:
+    """Read ``predictions.csv`` of a run, whether or not it scored its test fold.
+
+    Raises:
+        InputError: If it is missing, damaged, or not the one that the run wrote.
+    """
+    return read_columns(run.file("predictions.csv"), run.provenance["stage"])
 
 
 def read_columns(path: Path, stage: str) -> dict[str, Shaped[np.ndarray, " n"]]:
@@ -112,7 +123,7 @@ def read_columns(path: Path, stage: str) -> dict[str, Shaped[np.ndarray, " n"]]:
         names = dict.fromkeys([*rows[0], *COLUMNS, *STAGE_COLUMNS[stage]])
         columns = {name: _column(name, [row[name] for row in rows]) for name in names}
         return {**columns, "label": np.array([CLASSES.index(name) for name in columns["label"]])}
-    except (OSError, KeyError, IndexError, ValueError, TypeError) as error:
+    except (InputError, OSError, KeyError, IndexError, ValueError, TypeError) as error:
         raise InputError(
             f"{path} is missing, damaged or of an older version ({error}): train this run again"
         ) from error

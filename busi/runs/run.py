@@ -1,27 +1,36 @@
 """Run folders: started, finished, and found again by what they were made of."""
 
-import contextlib
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from yaml import YAMLError
 
-from busi.core import InputError, write_json, write_table, write_whole
+from busi.core import InputError, file_hash, flush_all, write_json, write_table, write_text
 from busi.data import Cohort
 from busi.models import Postprocess
 from busi.runs.fingerprints import FOLD_SETTINGS, folds_that_train, settings_fingerprint
 from busi.runs.provenance import describe_environment, git_commit, now
+from busi.runs.stored import Finished, Provenance, check_stored, parse_config
 
 UPPER_BOUND = {"ground_truth": " (upper bound: the mask gives the label away)"}
 """What is said after the name of a guide, wherever it appears."""
+
+BEST = "checkpoints/best.ckpt"
+FILES = (BEST, "predictions.csv", "metrics.json", "postprocess.json", "split.csv", "guides.csv")
+"""What a finished run is known by; ``provenance.json`` has their fingerprints."""
 
 
 def name_guide(name: str) -> str:
     """The name of a guide, with a warning where it gives the label away."""
     return f"{name}{UPPER_BOUND.get(name, '')}"
+
+
+def resume_command(folder: Path | str, *more: str) -> str:
+    """What a user types to go on with a run."""
+    return shlex.join(["python", "-m", "busi.train", f"resume={folder}", *more])
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class Run:
     @property
     def best_checkpoint(self) -> Path:
         """The checkpoint with the best monitored value, or of the last epoch where that was asked for."""
-        return self.folder / "checkpoints" / "best.ckpt"
+        return self.folder / BEST
 
     @property
     def last_checkpoint(self) -> Path:
@@ -70,29 +79,63 @@ class Run:
     def how_to_finish(self) -> str:
         """What a user types where it was stopped."""
         again = "the busi.ensemble command that began it, again"
-        return again if self.members else f"python -m busi.train resume={self.folder}"
+        return again if self.members else resume_command(self.folder)
 
     @property
     def config(self) -> DictConfig:
-        """The config that it was started with, resolved."""
+        """The config that it was started with, resolved.
+
+        Raises:
+            InputError: If the file is missing, damaged, or not the one that the run was started with.
+        """
+        path = self.folder / "config.yaml"
         try:
-            return OmegaConf.load(self.folder / "config.yaml")  # type: ignore[return-value]
-        except (OSError, YAMLError) as error:
+            config = parse_config(path.read_text(encoding="utf-8"), path)
+        except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{self.folder} has no readable config.yaml: start the run again") from error
+        said = {
+            "stage": config.stage,
+            "fold": config.data.fold,
+            "leave_out": config.data.leave_out,
+            "settings": settings_fingerprint(config),
+        }
+        if other := [name for name, value in said.items() if self.provenance[name] != value]:
+            raise InputError(
+                f"{path} is not that of this run: {' and '.join(other)} differ from provenance.json. Put the "
+                "right one back"
+            )
+        return config
 
     @property
     def postprocess(self) -> Postprocess:
         """What makes masks of the maps of a segmentation run."""
-        path = self.folder / "postprocess.json"
+        path = self.file("postprocess.json")
         try:
             return Postprocess(**json.loads(path.read_text()))
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{path} is missing or damaged: train this run again") from error
 
+    def file(self, name: str) -> Path:
+        """One of `FILES`, checked to be the one that the run wrote, if it is finished.
+
+        Raises:
+            InputError: If it is another, or missing.
+        """
+        path = self.folder / name
+        if self.finished and (wrote := self.provenance["files"].get(name)):
+            if not path.is_file():
+                raise InputError(f"{path} is missing: put it back, or train this run again")
+            if file_hash(path) != wrote:
+                raise InputError(
+                    f"{path} is not the file that this run wrote: put that back, or train this run again"
+                )
+        return path
+
     def finish(self, metrics: dict[str, float | None], **facts: object) -> "Run":
         """Write the metrics and, last of all files, that the run is finished."""
         write_json(self.folder / "metrics.json", metrics)
-        provenance = {**self.provenance, **facts, "finished": now()}
+        files = {name: file_hash(path) for name in FILES if (path := self.folder / name).is_file()}
+        provenance = {**self.provenance, **facts, "files": files, "finished": now()}
         write_json(self.folder / "provenance.json", provenance)
         return Run(self.folder, provenance)
 
@@ -130,11 +173,12 @@ def start_run(
     }
     if (folder / "provenance.json").exists():
         raise InputError(
-            f"{folder} holds a run already: go on with it by resume={folder}, or give another folder with "
-            "hydra.run.dir="
+            f"{folder} holds a run already: {resume_command(folder)} goes on with it; a new run needs "
+            "another folder (hydra.run.dir=)"
         )
-    write_whole(folder / "config.yaml", lambda part: part.write_text(OmegaConf.to_yaml(cfg, resolve=True)))
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_table(folder / "split.csv", cohort.rows())
+    flush_all(folder)  # what Hydra wrote too
     # Last of all: whoever kills a run before this leaves a folder where it can be started again.
     write_json(folder / "provenance.json", provenance)
     return Run(folder, provenance)
@@ -168,49 +212,12 @@ def open_run(folder: Path) -> Run:
     Raises:
         InputError: If it is none.
     """
+    path = folder / "provenance.json"
     try:
-        return Run(folder, json.loads((folder / "provenance.json").read_text()))
-    except (OSError, json.JSONDecodeError):
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
         raise InputError(f"{folder} is not a run folder: it has no readable provenance.json") from None
-
-
-def find_runs(output_dir: Path, stage: str) -> list[Run]:
-    """All finished runs of a stage below a folder, newest first; what is unreadable is not finished."""
-    found = []
-    for path in output_dir.rglob("provenance.json"):
-        with contextlib.suppress(InputError):
-            run = open_run(path.parent)
-            if run.finished and run.provenance["stage"] == stage:
-                found.append(run)
-    return sorted(found, key=lambda run: str(run.provenance["finished"]), reverse=True)
-
-
-def find_same(cfg: DictConfig, cohort: Cohort, upstream: dict[str, Any]) -> Run | None:
-    """The newest finished run of the same content, whatever its name: None if there is none.
-
-    A run with ``data.leave_out`` chooses nothing, so it is what it was trained on, whichever fold was
-    its test fold.
-    """
-    wanted = {
-        "debug": cfg.debug,
-        "data": cohort.data_fingerprint,
-        "split": cohort.split_fingerprint,
-        "recipe": settings_fingerprint(cfg, FOLD_SETTINGS),
-        "trained_on": folds_that_train(cfg),
-        "upstream": upstream,
-    }
-    if cfg.data.leave_out is None:
-        wanted |= {"fold": cfg.data.fold, "settings": settings_fingerprint(cfg)}
-    for run in find_runs(Path(cfg.output_dir), cfg.stage):
-        inner = run.provenance.get("leave_out") is not None
-        if inner == (cfg.data.leave_out is not None) and all(
-            run.provenance.get(name) == value for name, value in wanted.items()
-        ):
-            return run
-    return None
-
-
-def read_overrides(folder: Path) -> list[str]:
-    """The overrides that a run was started with, as Hydra stored them."""
-    path = folder / ".hydra" / "overrides.yaml"
-    return [str(text) for text in OmegaConf.load(path)] if path.is_file() else []
+    check_stored(Provenance, content, path)
+    if content["finished"]:
+        check_stored(Finished, content, path)
+    return Run(folder, content)

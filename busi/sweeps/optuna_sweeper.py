@@ -21,7 +21,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from busi.core import InputError, hold, write_json
+from busi.core import InputError, expand, hold, write_json
 from busi.sweeps.jobs import PRUNED
 from busi.sweeps.search_space import Space, check_search, split_overrides
 from busi.sweeps.study import TRIAL, claim, draw_study, open_study
@@ -103,7 +103,7 @@ class OptunaSweeper(Sweeper):
         folder = Path(self.config.hydra.sweep.dir).resolve()
         storage = self.storage or f"sqlite:///{folder}/study.db"
         if "://" not in storage:  # jobs may run in another folder
-            storage = str(Path(storage).expanduser().resolve())
+            storage = str(expand(storage).resolve())
         with hold(folder, wait=True):  # tables are made once
             study = open_study(storage, self.study, cfg, space, instantiate(self.sampler))
         while self.run_trials(study, storage, space, fixed, folder):

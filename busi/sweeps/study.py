@@ -5,6 +5,7 @@ Optuna is an extra, and imported where it is needed: every command knows the swe
 
 import contextlib
 import functools
+import json
 import logging
 import warnings
 from collections.abc import Callable
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+STYLE: list[str | dict[str, Any]] = ["default", {"text.parse_math": False}]
+"""Of drawings: names and choices are shown as they are, whatever dollar signs they have."""
 TRIAL = "trial.json"
 """In the folder of a trial: the study that it belongs to, and its number there."""
 
@@ -58,7 +61,7 @@ def open_study(storage: str, name: str, cfg: DictConfig, space: Space, sampler: 
         sampler: Of Optuna.
 
     Raises:
-        InputError: If the study was started with other settings or choices.
+        InputError: If the study was started with other settings or choices, or its config is damaged.
     """
     import optuna
 
@@ -74,7 +77,12 @@ def open_study(storage: str, name: str, cfg: DictConfig, space: Space, sampler: 
     )
     shared: DictConfig = OmegaConf.merge(cfg, {"run_dir": "RUN_DIR"})  # type: ignore[assignment]
     if "config" in study.user_attrs:
-        before: DictConfig = OmegaConf.create(study.user_attrs["config"])
+        stored = study.user_attrs["config"]
+        if not isinstance(stored, dict) or "${" in json.dumps(stored):
+            raise InputError(
+                f"the study {name} has no config of plain values: begin another with hydra.sweeper.study=NAME"
+            )
+        before: DictConfig = OmegaConf.create(stored)
         if different := find_differences(before, shared, NOT_SETTINGS):
             listed = "; ".join(f"{key} {was} (asked: {now})" for key, (was, now) in different.items())
             raise InputError(
@@ -132,7 +140,7 @@ def draw_study(study: "optuna.Study", folder: Path) -> list[Path]:
     drawn = []
     for name, draw in drawings.items():
         # Optuna sets a style for all that the process draws later, and warns of where it may change.
-        with warnings.catch_warnings(action="ignore"), plt.style.context("default"):
+        with warnings.catch_warnings(action="ignore"), plt.style.context(STYLE):
             try:
                 draw(study, target_name=study.user_attrs["config"]["monitor"])
             except (RuntimeError, ValueError) as error:
@@ -140,6 +148,9 @@ def draw_study(study: "optuna.Study", folder: Path) -> list[Path]:
                 continue
             figure = plt.gcf()
             for axis in figure.axes:
+                if axis.get_xscale() == "log":  # whose numbers are written as formulas
+                    for label in axis.get_xticklabels(which="both"):
+                        label.set_parse_math(True)
                 axis.tick_params("x", labelrotation=30)
                 axis.xaxis.label.set_fontsize("small")
             write = functools.partial(figure.savefig, dpi=110, bbox_inches="tight")

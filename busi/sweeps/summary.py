@@ -43,8 +43,19 @@ class SummaryCallback(Callback):
         atexit.register(print_summary, Path(config.hydra.sweep.dir))
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """End with one line, before Hydra does with a traceback, if the folder cannot be written."""
-        check_folder(Path(config.hydra.run.dir))
+        """End with one line if the folder cannot be written, or holds another run, which Hydra would change.
+
+        Raises:
+            SystemExit: See `on_multirun_start`.
+        """
+        check_folder(folder := Path(config.hydra.run.dir))
+        if not config.resume and (folder / "provenance.json").exists():
+            from busi.runs import resume_command
+
+            raise SystemExit(
+                f"error: {folder} holds a run already: {resume_command(folder)} goes on with it; a new run "
+                "needs another folder (hydra.run.dir=)"
+            )
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
         """Tell a job in another process the command that it belongs to, and that it may be queued again."""
@@ -88,7 +99,7 @@ def check_launcher(name: str, target: str) -> None:
 def print_summary(folder: Path) -> None:
     """Print the table of a sweep, if any job began."""
     if path := write_summary(folder):
-        print(f"\n{path.read_text()}\n{path}")
+        print(f"\n{path.read_text(encoding='utf-8')}\n{path}")
 
 
 def write_summary(folder: Path) -> Path | None:

@@ -1,3 +1,5 @@
+from .arguments import expand_resume as expand_resume
+from .arguments import quote_paths as quote_paths
 from .build import build_module as build_module
 from .callbacks import SeedEpochs as SeedEpochs
 from .callbacks import ValidationFigures as ValidationFigures
@@ -11,6 +13,12 @@ from .fitting import go_on as go_on
 from .fitting import resolve as resolve
 from .fitting import run_as_worker as run_as_worker
 from .fitting import wants_test as wants_test
+from .loggers import CSVLog as CSVLog
 from .loggers import wandb_logger as wandb_logger
+from .resuming import NOT_COMPARED as NOT_COMPARED
+from .resuming import check_asked as check_asked
+from .resuming import read_changes as read_changes
+from .resuming import refuse_differences as refuse_differences
+from .scoring import Metrics as Metrics
 from .scoring import score_classification as score_classification
 from .scoring import score_segmentation as score_segmentation

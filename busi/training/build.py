@@ -6,7 +6,6 @@ from typing import Any
 
 import lightning
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from timm.layers.norm_act import convert_sync_batchnorm
 
@@ -17,7 +16,9 @@ from busi.models import Normalized, Postprocess, build_network, load_encoder_wei
 from busi.modules import StageModule
 from busi.runs import Checkpoint, MetadataCallback, WholeCheckpointIO, load_network, make_metadata
 from busi.training.callbacks import SeedEpochs, StopOnSignal
+from busi.training.checks import check_monitors
 from busi.training.distributed import environment, teardown
+from busi.training.first_step import try_step
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,8 @@ log = logging.getLogger(__name__)
 def prepare(cfg: DictConfig) -> tuple[BUSIDataModule, Guide]:
     """Read the data of a config, find the runs that it builds on, and make its guides."""
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
-    guide: Guide = instantiate(cfg.guide) if "guide" in cfg else Guide()
-    data: BUSIDataModule = construct(cfg.data, guide=guide)
+    guide: Guide = construct(cfg.guide, "guide") if "guide" in cfg else Guide()
+    data: BUSIDataModule = construct(cfg.data, "data", guide=guide)
     guide.find(data)
     if guide.upstream is not None:
         check_upstream(cfg, guide.upstream)
@@ -77,11 +78,11 @@ def build_module(
         # Not Lightning's sync_batchnorm: it drops the activations that timm's layers contain.
         network = convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     parts: dict[str, Any] = {
-        name: remember(instantiate(cfg[name]), cfg[name]) for name in ("loss", "optimizer", "scheduler")
+        name: remember(construct(cfg[name], name), cfg[name]) for name in ("loss", "optimizer", "scheduler")
     }
     if segmenter is not None:
         parts["segmenter"] = segmenter
-    module: StageModule = construct(cfg.module, network=network, **parts, **(balance or {}))
+    module: StageModule = construct(cfg.module, "module", network=network, **parts, **(balance or {}))
     return module
 
 
@@ -103,16 +104,21 @@ def build(
     module.check_data(data)
     module.configure_optimizers()  # wrong settings fail here, before the folder is begun
     data.prepare_data()
+    check_monitors(cfg, module)
+    try_step(cfg, module, data, environment().world_size())
     # Until the run is finished, and the validation fold may have tuned it.
-    postprocess: Postprocess | None = instantiate(cfg.postprocess)([]) if "postprocess" in cfg else None
+    postprocess: Postprocess | None = (
+        construct(cfg.postprocess, "postprocess")([]) if "postprocess" in cfg else None
+    )
     metadata = make_metadata(cfg, data.cohort, upstream.metadata if upstream else None, postprocess)
     callbacks = [MetadataCallback(metadata), SeedEpochs(cfg.seed), StopOnSignal()]
-    callbacks += [instantiate(node) for node in cfg.callbacks.values()]
+    callbacks += [construct(node, "callbacks") for node in cfg.callbacks.values()]
     # The data module shards by itself, without the repeats of Lightning's sampler.
-    trainer: lightning.Trainer = instantiate(
+    trainer: lightning.Trainer = construct(
         cfg.trainer,
+        "trainer",
         callbacks=callbacks,
-        logger=[instantiate(node) for node in cfg.logger.values()],
+        logger=[construct(node, "logger") for node in cfg.logger.values()],
         plugins=[environment(), WholeCheckpointIO()],
         use_distributed_sampler=False,
     )

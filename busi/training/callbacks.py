@@ -9,7 +9,7 @@ from types import FrameType
 import lightning
 import numpy as np
 
-from busi.core import CLASSES, Batch
+from busi.core import CLASSES, Batch, InputError
 from busi.data import BUSIDataModule, collate
 from busi.figures import Overlay, draw_overlays, save_figure
 from busi.modules import StageModule
@@ -88,9 +88,15 @@ class ValidationFigures(lightning.Callback):
         folder: Where the image goes; each drawing replaces the one before.
         num_images: How many, spread over the classes.
         every_n_epochs: And after the last epoch.
+
+    Raises:
+        InputError: If one of the numbers is less than 1.
     """
 
     def __init__(self, folder: str, num_images: int, every_n_epochs: int) -> None:
+        for name, value in (("num_images", num_images), ("every_n_epochs", every_n_epochs)):
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"callbacks.figures.{name}={value}: give a whole number, at least 1")
         self.folder, self.num_images, self.every_n_epochs = Path(folder), num_images, every_n_epochs
 
     def on_validation_epoch_end(

@@ -8,14 +8,9 @@ stays as it was: nothing of one job of a sweep reaches the next.
 import json
 import logging
 import os
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -32,6 +27,7 @@ from torch.distributed.rendezvous import rendezvous as connect
 
 from busi.core import InputError
 from busi.sweeps import Pruned
+from busi.training.processes import run_all
 
 Job = dict[str, Any]
 """What to train: ``config`` (YAML), ``folder``, ``resume``."""
@@ -42,10 +38,10 @@ RENDEZVOUS_TIMEOUT = timedelta(minutes=10)
 JOB_TIMEOUT = timedelta(hours=12)
 """For how long the other ranks wait for a job, while rank 0 may be preparing data."""
 
-GRACE_SECONDS = 60
-"""Seconds that processes have to end by themselves, before they are killed."""
-
 JOB = "busi/job"
+LOCAL = "127.0.0.1"
+LAUNCHED = "BUSI_LAUNCHED"
+"""Set in the processes that `launch` starts."""
 
 
 def count_processes(trainer: DictConfig) -> int:
@@ -111,12 +107,33 @@ def rendezvous() -> Store | None:
     started = environment()
     if started.world_size() == 1:
         return None
+    if LAUNCHED in os.environ and started.global_rank() == 0:
+        _listen_here(started.main_port, started.world_size())
     place = f"tcp://{started.main_address}:{started.main_port}"
     store: Store
     store, _, _ = next(
         connect(place, started.global_rank(), started.world_size(), timeout=RENDEZVOUS_TIMEOUT)
     )
     store.set_timeout(JOB_TIMEOUT)
+    return store
+
+
+@cache
+def _listen_here(port: int, world_size: int) -> Store:
+    """Open the store of processes of one machine, for that machine alone.
+
+    PyTorch would open it to the network, where anybody could write a job into it. Whoever asks for a store of
+    this port in this process gets this one.
+    """
+    store: Store = torch.distributed.TCPStore(  # type: ignore[attr-defined]
+        LOCAL,
+        port,
+        world_size,
+        is_master=True,
+        timeout=RENDEZVOUS_TIMEOUT,
+        multi_tenant=True,
+        master_listen_fd=socket.create_server((LOCAL, port)).detach(),
+    )
     return store
 
 
@@ -179,8 +196,9 @@ def launch(cfg: DictConfig, folder: Path, resume: bool) -> Path:
                     "RANK": str(rank),
                     "LOCAL_RANK": str(rank),
                     "WORLD_SIZE": str(world_size),
-                    "MASTER_ADDR": "127.0.0.1",
+                    "MASTER_ADDR": LOCAL,
                     "MASTER_PORT": port,
+                    LAUNCHED: "1",
                 }
                 for port in [str(free_port())]
                 for rank in range(world_size)
@@ -196,61 +214,8 @@ def launch(cfg: DictConfig, folder: Path, resume: bool) -> Path:
     return Path(result["run"])
 
 
-def run_all(command: list[str], environments: list[Mapping[str, str]]) -> int | None:
-    """Run a command once for each set of environment variables, until all end or one of them fails.
-
-    They get a Ctrl-C when this process is interrupted or one of them fails, and see the end of their
-    standard input if it dies.
-
-    Returns:
-        The status of the first that failed, or None.
-    """
-    processes = [
-        subprocess.Popen(
-            command,
-            env={**os.environ, **variables},
-            stdin=subprocess.PIPE,
-            start_new_session=True,  # a Ctrl-C of the terminal comes once, from here
-        )
-        for variables in environments
-    ]
-    try:
-        while True:
-            states = [process.poll() for process in processes]
-            if failed := next((state for state in states if state), None):
-                return failed
-            if all(state == 0 for state in states):
-                return None
-            time.sleep(0.1)
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-        end = time.monotonic() + GRACE_SECONDS
-        for process in processes:
-            try:
-                process.wait(max(0.1, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            assert process.stdin is not None
-            process.stdin.close()
-
-
-def exit_with_parent() -> None:
-    """Stop as by Ctrl-C when the process that started this one is gone."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def watch() -> None:
-        # Not sys.stdin: a thread that holds its lock would crash the interpreter at its end.
-        os.read(0, 1)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def free_port() -> int:
     """A port of this machine that nobody listens to."""
     with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
+        found.bind((LOCAL, 0))
         return int(found.getsockname()[1])

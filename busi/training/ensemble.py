@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
@@ -33,6 +32,7 @@ from busi.runs import (
     make_metadata,
     open_run,
     open_runs,
+    read_best,
     read_checkpoint,
     start_run,
 )
@@ -113,21 +113,21 @@ def _make_ensemble(members: Sequence[Run], folder: Path, segmenter: Run | None, 
             log.info("Finished already: %s", folder)
             return there
         (folder / "provenance.json").unlink()  # stopped, or of what its members were then
-    checkpoints = [read_checkpoint(run.best_checkpoint) for run in members]
+    checkpoints = [read_best(run) for run in members]
     cfg = ensemble_config([run.config for run in members], folder)
     if root:
         cfg.data.root, cfg.data.download = str(root), False
     cfg.test = all(run.provenance["tested"] for run in members)
     if not cfg.test:
         log.info("The test fold is left alone: not every member has scored it")
-    data: BUSIDataModule = instantiate(cfg.data)
+    data: BUSIDataModule = construct(cfg.data, "data")
     first = members[0].provenance
     if (data.cohort.data_fingerprint, data.cohort.split_fingerprint) != (first["data"], first["split"]):
         raise InputError(f"{data.root} holds other data than {members[0].folder} was trained on")
     weights = ensemble_weights(cfg, checkpoints)
     upstream = checkpoints[0].metadata["upstream"]
     if segmenter:
-        guide = read_checkpoint(segmenter.best_checkpoint)
+        guide = read_best(segmenter)
         upstream, state = guide.metadata, guide.part("network.")
         made_of["segmentation"] = str(guide.path.resolve())
     elif upstream:
@@ -136,7 +136,7 @@ def _make_ensemble(members: Sequence[Run], folder: Path, segmenter: Run | None, 
     if upstream:
         cfg.seg_ckpt = cfg.guide.seg_ckpt = made_of["segmentation"]
         weights |= {f"segmenter.{name}": x for name, x in state.items()}
-    postprocess = instantiate(cfg.postprocess)([]) if "postprocess" in cfg else None
+    postprocess = construct(cfg.postprocess, "postprocess")([]) if "postprocess" in cfg else None
     metadata = make_metadata(cfg, data.cohort, upstream, postprocess)
     for one in checkpoints:
         if any(set(one.metadata[split]) != set(metadata[split]) for split in ("train", "val")):
@@ -197,13 +197,13 @@ def arguments_of(cfg: DictConfig, weights: dict[str, Tensor], upstream: Metadata
 def measure(run: Run, cfg: DictConfig, data: BUSIDataModule) -> Metrics:
     """Predict and measure with what the checkpoint of a run holds."""
     checkpoint, device = read_checkpoint(run.best_checkpoint), default_device()
-    score = instantiate(cfg.score)
+    score = construct(cfg.score, "score")
     if cfg.stage == "seg":
         network: nn.Module = load_network(checkpoint)
     else:
         network = load_classifier(checkpoint)
         guide = StoredGuide(checkpoint, scored_splits(cfg.test))
-        data = construct(cfg.data, guide=guide, cohort=data.cohort)
+        data = construct(cfg.data, "data", guide=guide, cohort=data.cohort)
         data.setup()
     metrics: Metrics = score(network.to(device), data, run.folder, test=cfg.test)
     return metrics

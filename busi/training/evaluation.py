@@ -7,22 +7,24 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from busi.core import InputError, read_table, write_json, write_table, write_whole, writing_to
-from busi.data import BUSIDataModule, Reading, build_external_cohort, describe_cohort, read_busi, read_csv
+from busi.core import InputError, expand, read_table, write_json, write_table, write_text, writing_to
+from busi.data import BUSIDataModule, build_external_cohort, describe_cohort, read_busi, read_csv
 from busi.guides import StoredGuide
 from busi.inference import default_device
 from busi.runs import (
     Checkpoint,
     Run,
     Variant,
-    find_records,
+    describe_missing,
     load_classifier,
     load_segmenter,
     open_run,
     postprocess_of,
-    read_checkpoint,
-    read_columns,
+    read_best,
     read_predictions,
+    read_run_columns,
+    read_seen,
+    settings_fingerprint,
 )
 from busi.training.predicting import Row, predict_classes, predict_masks
 
@@ -63,10 +65,10 @@ def evaluate(folder: Path, source: str, output: Path, on_bad: str, cache_dir: Pa
         raise InputError(f"{run.folder} is not finished: {run.how_to_finish}")
     if (output / "provenance.json").exists():
         raise InputError(f"{output} holds a run: give another --output")
-    data = open_data(run, source, on_bad, cache_dir.expanduser())
+    data, missing = open_data(run, source, on_bad, expand(cache_dir))
     with writing_to(output):
         variant = predict_unseen(run, data, output)
-    return Evaluation(variant, f"{run.folder} on {data.root}", about(run, data))
+    return Evaluation(variant, f"{run.folder} on {data.root}", about(run, data, missing))
 
 
 def predict_unseen(run: Run, data: BUSIDataModule, output: Path) -> Variant:
@@ -75,21 +77,24 @@ def predict_unseen(run: Run, data: BUSIDataModule, output: Path) -> Variant:
     Writes ``predictions.csv`` (the run's own validation images, which calibrate it, and the test images),
     ``split.csv``, ``config.yaml`` and, for segmentation, ``maps/``.
     """
-    checkpoint = read_checkpoint(run.best_checkpoint)
+    checkpoint = read_best(run)
     cfg = checkpoint.config
-    predictions = run.folder / "predictions.csv"
-    read_columns(predictions, cfg.stage)  # before hours of work: can the run be reported at all?
+    read_run_columns(run)  # before hours of work: can the run be reported at all?
     cfg.data.root, cfg.data.name = str(data.root), data.root.name
     cfg.data.read = {"_target_": f"busi.data.{data.read.__name__}"}
-    write_whole(output / "config.yaml", lambda part: part.write_text(OmegaConf.to_yaml(cfg)))
+    write_text(output / "config.yaml", OmegaConf.to_yaml(cfg))
     write_table(output / "split.csv", data.cohort.rows())
     predict = predict_run_masks if cfg.stage == "seg" else predict_run_classes
-    rows: list[Row] = [dict(row) for row in read_table(predictions) if row["split"] == "val"]
+    rows: list[Row] = [
+        dict(row) for row in read_table(run.folder / "predictions.csv") if row["split"] == "val"
+    ]
     write_table(output / "predictions.csv", [*rows, *predict(checkpoint, data, output)])
     provenance = {
         **run.provenance,
         "data": data.cohort.data_fingerprint,
         "split": data.cohort.split_fingerprint,
+        "settings": settings_fingerprint(cfg),
+        "files": {},
         "tested": True,
         "evaluated": str(run.folder),
     }
@@ -97,8 +102,11 @@ def predict_unseen(run: Run, data: BUSIDataModule, output: Path) -> Variant:
     return Variant(evaluated.variant, ((read_predictions(evaluated),),))
 
 
-def open_data(run: Run, source: str, on_bad: str, cache_dir: Path) -> BUSIDataModule:
+def open_data(run: Run, source: str, on_bad: str, cache_dir: Path) -> tuple[BUSIDataModule, str]:
     """Open the data that ``--data`` names, without the images that the run has seen.
+
+    Returns:
+        The data, and what cannot be known of it, as a sentence; empty if all is known.
 
     Raises:
         InputError: If it is missing or empty, has unusable files, or the run has seen all of it.
@@ -107,19 +115,22 @@ def open_data(run: Run, source: str, on_bad: str, cache_dir: Path) -> BUSIDataMo
     root = os.environ.get("BUSI_ROOT", "") if source == "busi" else source
     if not root:
         raise InputError("--data busi needs the environment variable BUSI_ROOT: set it, or give the folder")
-    checkpoint, path = read_checkpoint(run.best_checkpoint), Path(root).expanduser()
+    checkpoint, path = read_best(run), expand(root)
     read = read_csv if path.is_file() else read_busi
-    cohort = build_external_cohort(
-        read(path),
-        known=known_reading(run),
-        seen=seen_hashes(checkpoint),
+    reading, seen = read(path), read_seen(checkpoint, cache_dir)
+    cohort, number = build_external_cohort(
+        reading,
+        known=(seen.records, seen.contents),
+        seen=seen.hashes,
         fold=cfg.data.fold,
         need_masks=cfg.stage == "seg" or cfg.guide.name == "ground_truth",
         on_bad=on_bad,
         cache_dir=cache_dir,
     )
     log.info("%s", describe_cohort(cohort))
-    return BUSIDataModule(
+    if missing := describe_missing(number, len(seen.hashes)):
+        log.warning("%s: %s", run.folder, missing)
+    data = BUSIDataModule(
         path,
         read=read,
         image_size=cfg.image_size,
@@ -128,25 +139,7 @@ def open_data(run: Run, source: str, on_bad: str, cache_dir: Path) -> BUSIDataMo
         guide=StoredGuide(checkpoint, ["test"]) if cfg.stage == "cls" else None,
         cohort=cohort,
     )
-
-
-def known_reading(run: Run) -> Reading:
-    """The data that a run was trained on; empty, with a warning, if it is no longer there."""
-    try:
-        return list(find_records(run).values()), []
-    except InputError as error:
-        log.warning(
-            "The data of %s is not there (%s): of the images it has seen, only identical ones are recognized",
-            run.folder,
-            error,
-        )
-        return [], []
-
-
-def seen_hashes(checkpoint: Checkpoint) -> set[str]:
-    """Pixel hashes of the images that trained or validated a run, or the segmentation model inside it."""
-    models = [one for one in (checkpoint.metadata, checkpoint.metadata["upstream"]) if one]
-    return {name for one in models for split in ("train", "val") for name in one[split]}
+    return data, missing
 
 
 def predict_run_masks(checkpoint: Checkpoint, data: BUSIDataModule, output: Path) -> list[Row]:
@@ -166,11 +159,11 @@ def predict_run_classes(checkpoint: Checkpoint, data: BUSIDataModule, output: Pa
     return predict_classes(load_classifier(checkpoint).to(default_device()), data, ["test"])
 
 
-def about(run: Run, data: BUSIDataModule) -> str:
+def about(run: Run, data: BUSIDataModule, missing: str) -> str:
     """How the images were kept apart from those that the run has seen."""
     seen = data.cohort.reasons.count("seen")
     return (
         f"The run {run.folder} as it was trained. Temperature, thresholds and conformal sets come from its "
         f"own validation fold. {seen} images were left out: the run was trained or validated on them, or on "
-        "near-duplicates of them."
+        f"near-duplicates or altered versions of them (e.g. flipped, inverted, turned). {missing}".rstrip()
     )

@@ -4,15 +4,15 @@ import contextlib
 import logging
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from busi.core import InputError, hold, read_table, write_table
+from busi.core import InputError, check_targets, construct, hold, read_table, to_plain, trust, write_table
 from busi.guides import guide_rows
 from busi.models import check_encoder
 from busi.runs import (
@@ -27,8 +27,10 @@ from busi.runs import (
 )
 from busi.sweeps import Pruned
 from busi.training.build import build, prepare, train
+from busi.training.checks import check_saved, check_settings
 from busi.training.distributed import count_processes, launch, needs_launch, publish_job, wait_for_job
 from busi.training.loggers import keep_log, log_result, open_loggers
+from busi.training.resuming import settings_to_go_on
 from busi.training.scoring import Metrics
 
 log = logging.getLogger(__name__)
@@ -60,7 +62,9 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
         InputError: If something that the user gave is wrong.
     """
     began = time.monotonic()
+    check_settings(cfg)
     cfg = resolve(cfg, folder)
+    check_targets(to_plain(cfg))
     check(cfg)
     if needs_launch(cfg.trainer):
         return open_run(launch(cfg, folder, resume))
@@ -85,10 +89,11 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
             write_table(folder / "guides.csv", guide_rows(guide.guided_by, folder))
         publish_job(cfg, folder, resume)
         train(module, trainer, data, last)
+        check_saved(run.best_checkpoint)
         best = read_checkpoint(run.best_checkpoint)
         module.load_state_dict(best.weights)
         device = trainer.strategy.root_device
-        metrics: Metrics = instantiate(cfg.score)(module.to(device), data, folder, test=cfg.test)
+        metrics: Metrics = construct(cfg.score, "score")(module.to(device), data, folder, test=cfg.test)
         facts = {
             "epoch": best.epoch,
             "monitor": cfg.monitor,
@@ -108,36 +113,36 @@ def run_as_worker() -> None:
     if (job := wait_for_job()) is None:
         return
     cfg: DictConfig = OmegaConf.create(job["config"])  # type: ignore[assignment]
+    trust(*cfg.trust)
     last = find_last(Path(job["folder"])) if job["resume"] else None
     data, guide = prepare(cfg)
     with contextlib.suppress(Pruned):  # rank 0 says so
         train(*build(cfg, data, guide, last), data, last)
 
 
-def go_on(run: Run, test: bool) -> Run:
+def go_on(run: Run, test: bool, changes: Mapping[str, Any] | None = None) -> Run:
     """Finish a run that was stopped, score the test fold of one that was not tested, or take it as it is.
 
     Args:
-        run: Started by whatever config.
+        run: Started by whatever config, maybe of somebody else.
         test: Whether its test fold is to be scored.
+        changes: See `busi.training.resuming.read_changes`.
     """
     if run.finished and (run.provenance["tested"] or not test):
         log.info("Finished already: %s", run.folder)
         return run
     if run.members:
         raise InputError(f"{run.folder} is an ensemble and cannot go on: make it again with busi.ensemble")
-    same = run.config
-    same.test, same.reuse = test, False
-    if segmentation := run.provenance["upstream"].get("segmentation"):
-        same.seg_ckpt = same.guide.seg_ckpt = segmentation
-    return fit(same, run.folder, resume=True)
+    cfg = settings_to_go_on(run, changes or {})
+    cfg.test = test
+    return fit(cfg, run.folder, resume=True)
 
 
 def find_last(folder: Path) -> Checkpoint | None:
     """Read the last checkpoint of a run folder; None if the run was stopped before there was one.
 
     Raises:
-        InputError: If it is damaged, or was written while the folder lay elsewhere.
+        InputError: If it is damaged.
     """
     path = Run(folder, {}).last_checkpoint
     if not path.exists():
@@ -146,9 +151,6 @@ def find_last(folder: Path) -> Checkpoint | None:
         last = read_checkpoint(path)
     except InputError as error:
         raise InputError(f"{error}, or delete it: then the run begins again") from None
-    written_in = last.config.run_dir
-    if Path(written_in) != folder:
-        raise InputError(f"{folder} was at {written_in} when it was stopped: move it back to go on with it")
     log.info("Going on after epoch %d", last.epoch + 1)
     return last
 
@@ -218,10 +220,10 @@ def check(cfg: DictConfig) -> None:
         )
     check_encoder(cfg.encoder)
     if "checkpoint" not in cfg.callbacks:
-        raise InputError("nothing saves the best epoch: give the default too, e.g. callbacks=[default,ema]")
+        raise InputError("nothing saves a checkpoint: give the default too, e.g. callbacks=[default,ema]")
     if cfg.data.leave_out is not None:
         choosing = [f"callbacks.{name}" for name, node in cfg.callbacks.items() if node.get("monitor")]
-        if instantiate(cfg.scheduler).func is ReduceLROnPlateau:
+        if construct(cfg.scheduler, "scheduler").func is ReduceLROnPlateau:
             choosing.append("scheduler=plateau")
         if cfg.stage != "seg":
             raise InputError("data.leave_out makes guides: it is for stage=seg")
@@ -237,6 +239,3 @@ def check(cfg: DictConfig) -> None:
             f"data.batch_size={cfg.data.batch_size} cannot be shared evenly by the {world_size} processes of "
             f"trainer.devices={cfg.trainer.devices}: give a multiple of {world_size}"
         )
-    epochs = cfg.trainer.max_epochs
-    if not isinstance(epochs, int) or epochs < 1:
-        raise InputError(f"trainer.max_epochs={epochs}: give a whole number, at least 1")

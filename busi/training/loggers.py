@@ -1,4 +1,4 @@
-"""What W&B and TensorBoard get of a run beyond its curves."""
+"""The log of a run as a table, and what W&B and TensorBoard get beyond its curves."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,10 +7,11 @@ from typing import Any
 
 import matplotlib.image
 import wandb
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torchmetrics import MetricCollection
 
-from busi.core import InputError, read_table
+from busi.core import InputError, read_table, write_table
 from busi.runs import Run
 from busi.sweeps import Pruned
 
@@ -56,6 +57,50 @@ def wandb_logger(
     )
 
 
+class CSVLog(Logger):
+    """Losses and metrics as a table, written whole each time: no kill or power cut costs an earlier row.
+
+    Args:
+        folder: Gets ``metrics.csv``.
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.path = Path(folder) / "metrics.csv"
+        self.rows: list[dict[str, object]] = []
+
+    @property
+    def name(self) -> None:
+        """It has none."""
+
+    @property
+    def version(self) -> None:
+        """It has none."""
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Leave them to ``config.yaml``."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float | int], step: int | None = None) -> None:
+        """Add a row."""
+        self.rows.append(
+            {**{name: x if isinstance(x, int) else float(x) for name, x in metrics.items()}, "step": step}
+        )
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write all rows."""
+        columns = sorted({name for row in self.rows for name in row})
+        if columns:
+            write_table(self.path, [{name: row.get(name) for name in columns} for row in self.rows])
+
+    def keep(self, step: int) -> None:
+        """Go on with the rows of the file before a step."""
+        if self.path.is_file():
+            rows = [{k: x for k, x in row.items() if x} for row in read_table(self.path)]
+            self.rows = [dict(row) for row in rows if int(row["step"]) < step]
+
+
 @contextmanager
 def open_loggers(
     loggers: Sequence[Logger], config: dict[str, Any], metrics: MetricCollection
@@ -67,7 +112,8 @@ def open_loggers(
     Args:
         loggers: Of the trainer.
         config: Plain values.
-        metrics: Validation metrics, whose best values W&B summarizes.
+        metrics: Validation metrics. W&B summarizes their best values, or the last ones where the
+            last epoch is saved.
 
     Raises:
         InputError: If W&B needs a login or cannot be reached.
@@ -79,8 +125,10 @@ def open_loggers(
             experiment.config.update(config, allow_val_change=True)
             best = {"train/loss": "min", "val/loss": "min"}
             best |= {name: "max" if metric.higher_is_better else "min" for name, metric in metrics.items()}
+            takes_best = config["callbacks"]["checkpoint"]["monitor"] is not None
             for name, summary in best.items():
-                experiment.define_metric(name, summary=summary, step_metric="trainer/global_step")
+                kept = {"summary": summary} if takes_best else {}
+                experiment.define_metric(name, step_metric="trainer/global_step", **kept)
         yield
         exit_code = 0
     except Pruned:
@@ -102,19 +150,15 @@ def _start_wandb(logger: WandbLogger) -> Any:
 
 
 def keep_log(loggers: Sequence[Logger], step: int) -> None:
-    """Let CSV logs go on where a checkpoint was written; Lightning would begin them anew.
+    """Let CSV logs go on where a checkpoint was written.
 
     Args:
         loggers: Of the trainer, not used yet.
         step: Optimizer steps that the checkpoint has seen; later rows will be logged again.
     """
     for logger in loggers:
-        path = Path(logger.log_dir or "") / "metrics.csv"
-        if isinstance(logger, CSVLogger) and path.is_file():
-            rows = [{k: x for k, x in row.items() if x} for row in read_table(path)]
-            path.unlink()
-            logger.experiment.metrics = [row for row in rows if int(row["step"]) < step]
-            logger.experiment.save()
+        if isinstance(logger, CSVLog):
+            logger.keep(step)
 
 
 def log_figures(loggers: Sequence[Logger], paths: Sequence[Path], step: int) -> None:
@@ -139,7 +183,7 @@ def log_result(loggers: Sequence[Logger], run: Run, metrics: dict[str, float | N
     log_figures(loggers, sorted(path for path in drawn if path.stem != PROGRESS), step)
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            # The curves' best values are summarized already, under some of the same names.
+            # The curves are summarized already, under some of the same names.
             curves = dict(logger.experiment.summary)
             more = {name: x for name, x in numbers.items() if name not in curves}
             logger.experiment.summary.update({"monitored": run.monitored[1], **more})

@@ -10,10 +10,11 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from busi.core import InputError, need_room, write_json
+from busi.core import InputError, need_room, print_anything, trust, write_json
 from busi.sweeps import Pruned
-from busi.training.distributed import exit_with_parent, is_worker, release_ranks, rendezvous
+from busi.training.distributed import is_worker, release_ranks, rendezvous
 from busi.training.fitting import fit, run_as_worker
+from busi.training.processes import exit_with_parent
 
 
 def main(place: Path) -> None:
@@ -23,6 +24,7 @@ def main(place: Path) -> None:
         place: Folder with ``job.json``; gets ``result.json``.
     """
     exit_with_parent()
+    print_anything()
     logging.getLogger("lightning").setLevel(logging.WARNING)
     if is_worker():
         logging.basicConfig(level=logging.WARNING)
@@ -34,9 +36,13 @@ def main(place: Path) -> None:
         level=logging.INFO,
         format="%(asctime)s %(message)s",
         datefmt="%H:%M:%S",
-        handlers=[logging.StreamHandler(sys.stdout), *map(logging.FileHandler, job["logs"])],
+        handlers=[
+            logging.StreamHandler(sys.stdout),
+            *(logging.FileHandler(path, encoding="utf-8", errors="backslashreplace") for path in job["logs"]),
+        ],
     )
     cfg: DictConfig = OmegaConf.create(job["config"])
+    trust(*cfg.trust)
     rendezvous()
     try:
         with need_room(Path(job["folder"])):

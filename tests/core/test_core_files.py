@@ -1,11 +1,31 @@
-"""Files written whole, locks, and the folder of the cache."""
+"""Files written whole, flushed and as private as asked for; locks; the folder of the cache."""
 
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hydra
+import numpy as np
 import pytest
 
-from busi.core.files import conf_dir, default_cache_dir, hold, read_kept, write_json, writing_to
+from busi.core.files import (
+    conf_dir,
+    default_cache_dir,
+    expand,
+    flush_all,
+    read_kept,
+    whole_folder,
+    write_json,
+    write_text,
+    write_whole,
+    writing_cache,
+    writing_to,
+)
+from busi.core.locks import hold
+from busi.core.tables import write_table
 from busi.core.types import InputError
 
 
@@ -20,6 +40,18 @@ def test_config_and_commands_have_the_same_cache(monkeypatch: pytest.MonkeyPatch
     assert Path(composed.cache_dir).expanduser() == default_cache_dir()
 
 
+def test_unknown_home_folder_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(_: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    with pytest.raises(InputError, match="~nobody-has-this-name/x: there is no such home folder"):
+        expand("~nobody-has-this-name/x")
+    monkeypatch.delenv("BUSI_CACHE", raising=False)
+    monkeypatch.setattr(Path, "expanduser", nobody)
+    with pytest.raises(InputError, match="set BUSI_CACHE=FOLDER"):
+        default_cache_dir()
+
+
 def test_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write to"), hold(tmp_path / "file" / "run"):
@@ -32,6 +64,20 @@ def test_what_cannot_be_written_is_named_with_the_reason(tmp_path: Path) -> None
         tmp_path.write_text("x")
 
 
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (errno.EACCES, "cannot write to {0}: Permission denied. Make that possible, or give another cache"),
+        (errno.ENOSPC, "cannot write any more: No space left on device. Make room in {0}, or give another"),
+    ],
+)
+def test_cache_that_cannot_be_written_is_an_error(tmp_path: Path, reason: int, words: str) -> None:
+    with pytest.raises(InputError) as caught, writing_cache(tmp_path):
+        raise OSError(reason, os.strerror(reason))
+    assert words.format(tmp_path) in str(caught.value)
+    assert "BUSI_CACHE=FOLDER" in str(caught.value)
+
+
 @pytest.mark.parametrize("content", [None, "", "[1, 2"])
 def test_kept_file_that_is_missing_or_damaged_is_made_again(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "x.json"
@@ -39,3 +85,183 @@ def test_kept_file_that_is_missing_or_damaged_is_made_again(tmp_path: Path, cont
         path.write_text(content)
     assert read_kept(path) is None
     assert read_kept(write_json(path, [1, 2])) == [1, 2]
+
+
+def test_kept_file_that_cannot_be_read_is_made_again(tmp_path: Path) -> None:
+    (tmp_path / "x.json").mkdir()
+    assert read_kept(tmp_path / "x.json") is None
+    (tmp_path / "file").touch()
+    assert read_kept(tmp_path / "file" / "x.json") is None
+
+
+@pytest.fixture
+def umask() -> Iterator[Callable[[int], int]]:
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o077, 0o600), (0o022, 0o644), (0o002, 0o664)])
+def test_files_are_as_private_as_the_user_asks(
+    tmp_path: Path, umask: Callable[[int], int], mask: int, mode: int
+) -> None:
+    from busi.data.cache import load_array
+    from busi.figures.contours import draw_confusion, save_figure
+
+    umask(mask)
+    write_table(tmp_path / "table.csv", [{"id": "a patient"}])
+    write_json(tmp_path / "x.json", "a patient")
+    write_text(tmp_path / "x.txt", "a patient")
+    save_figure(draw_confusion(np.eye(3, dtype=int), ""), tmp_path / "figure.png")
+    load_array(tmp_path / "array.npy", (2, 2), lambda _: None)
+    with whole_folder(tmp_path / "new" / "folder") as folder:
+        (folder / "inside.txt").touch()
+    with hold(tmp_path):
+        pass
+    paths = list(tmp_path.rglob("*"))
+    assert len(paths) == 9
+    for path in paths:
+        wanted = mode | mode >> 2 & 0o111 if path.is_dir() else mode
+        assert stat.S_IMODE(path.stat().st_mode) == wanted, path
+
+
+@pytest.mark.parametrize("name", ["x" * 250 + ".png", "ü" * 125 + ".csv", "x." + "y" * 250])
+def test_longest_names_can_be_written(tmp_path: Path, name: str) -> None:
+    write_text(tmp_path / name, "x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_failed_writer_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    write_text(tmp_path / "x", "old")
+
+    def fail(part: Path) -> None:
+        part.write_text("half of the n")
+        raise ValueError
+
+    with pytest.raises(ValueError, match="^$"):
+        write_whole(tmp_path / "x", fail)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("x", "old")]
+
+
+def test_failed_folder_does_not_appear(tmp_path: Path) -> None:
+    def fail() -> None:
+        with whole_folder(tmp_path / "new") as part:
+            (part / "file").touch()
+            raise ValueError
+
+    with pytest.raises(ValueError, match="^$"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+class Disk:
+    """Notes what is flushed and renamed, in order; inodes stand for files, which get other names."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.done: list[tuple[str, int]] = []
+        monkeypatch.setattr(os, "fsync", self.fsync)
+        for name in ("replace", "rename"):
+            monkeypatch.setattr(Path, name, self.moving(getattr(Path, name)))
+
+    def fsync(self, handle: int) -> None:
+        self.done.append(("flushed", os.fstat(handle).st_ino))
+
+    def moving(self, move: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+        def moved(path: Path, to: Path) -> Path:
+            self.done.append(("renamed", path.stat().st_ino))
+            return move(path, to)
+
+        return moved
+
+
+def test_file_is_flushed_before_it_is_renamed_and_its_name_after(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    disk = Disk(monkeypatch)
+    path = write_text(tmp_path / "a" / "b" / "x", "x")
+    file, folders = (
+        path.stat().st_ino,
+        [p.stat().st_ino for p in (tmp_path / "a" / "b", tmp_path / "a", tmp_path)],
+    )
+    renamed = disk.done.index(("renamed", file))
+    assert ("flushed", file) in disk.done[:renamed]
+    assert ("flushed", folders[0]) in disk.done[renamed:]
+    assert {("flushed", number) for number in folders[1:]} <= set(disk.done)
+
+
+def test_folder_is_flushed_with_all_in_it_before_it_is_renamed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    disk = Disk(monkeypatch)
+    with whole_folder(tmp_path / "new") as part:
+        (part / "below").mkdir()
+        (part / "below" / "file").touch()
+    new = tmp_path / "new"
+    renamed = disk.done.index(("renamed", new.stat().st_ino))
+    below = {("flushed", p.stat().st_ino) for p in (new, new / "below", new / "below" / "file")}
+    assert below <= set(disk.done[:renamed])
+    assert ("flushed", tmp_path.stat().st_ino) in disk.done[renamed:]
+
+
+def test_what_others_wrote_is_flushed_and_the_way_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "run" / ".hydra").mkdir(parents=True)
+    (tmp_path / "run" / ".hydra" / "overrides.yaml").touch()
+    os.mkfifo(tmp_path / "run" / "pipe")
+    disk = Disk(monkeypatch)
+    flush_all(tmp_path / "run")
+    way = (tmp_path / "run" / ".hydra" / "overrides.yaml", tmp_path / "run" / ".hydra", tmp_path / "run")
+    assert {("flushed", path.stat().st_ino) for path in (*way, tmp_path)} <= set(disk.done)
+
+
+def test_file_system_that_flushes_no_folders_is_written_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fsync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert write_text(tmp_path / "x", "x").read_text() == "x"
+
+
+def test_disk_that_fails_to_flush_is_an_error_and_keeps_the_old_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fsync(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = write_text(tmp_path / "x", "old")
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_text(path, "new")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("x", "old")]
+
+
+@pytest.mark.parametrize("reason", ["ENOLCK", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EINVAL"])
+def test_file_system_without_locks_is_used_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, reason: str
+) -> None:
+    def lockf(*_: object) -> None:
+        raise OSError(getattr(errno, reason), "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", lockf)
+    with hold(tmp_path / "run"):
+        assert (tmp_path / "run").is_dir()
+    assert "has no locks" in caplog.text
+    assert "start one process at a time there" in caplog.text
+
+
+def test_lock_that_fails_for_another_reason_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def lockf(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "lockf", lockf)
+    with (
+        pytest.raises(InputError, match="cannot lock .*: Input/output error. Give another folder"),
+        hold(tmp_path),
+    ):
+        pass

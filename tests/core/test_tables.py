@@ -1,7 +1,20 @@
 import csv
+import random
 from pathlib import Path
 
+import pytest
+
 from busi.core.tables import read_table, write_table
+from busi.core.text import printable
+from busi.core.types import InputError
+
+FORMULAS = ("=1+1", "+A1", "-A1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\uff1d1", "-", "'=1", "''@x")
+NO_FORMULAS = ("a=b", "x", "", "'quoted'", "it's", "-1", "+2.5e-3", "'-1", "-inf", "p (1)", "ä")
+
+
+def read_raw(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
 
 
 def test_table_keeps_full_precision_and_leaves_undefined_values_empty(tmp_path: Path) -> None:
@@ -16,3 +29,61 @@ def test_table_keeps_full_precision_and_leaves_undefined_values_empty(tmp_path: 
 def test_table_of_a_spreadsheet_is_read_without_its_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("id,x\nä,1\n", encoding="utf-8-sig")
     assert read_table(tmp_path / "x.csv") == [{"id": "ä", "x": "1"}]
+
+
+def test_no_cell_is_a_formula_and_all_text_comes_back(tmp_path: Path) -> None:
+    rows = [{"id": text} for text in (*FORMULAS, *NO_FORMULAS)]
+    path = write_table(tmp_path / "x.csv", rows)
+    written = [row[0] for row in read_raw(path)[1:]]
+    assert written[: len(FORMULAS)] == [f"'{text}" for text in FORMULAS]
+    assert written[len(FORMULAS) :] == list(NO_FORMULAS)
+    assert read_table(path) == rows
+
+
+def test_numbers_are_written_as_numbers_also_after_they_were_read(tmp_path: Path) -> None:
+    rows = [{"id": "-a", "logit": -1.25e-07, "low": float("-inf"), "set": ("benign", "normal"), "+x": -3}]
+    path = write_table(tmp_path / "x.csv", rows)
+    expected = [["id", "logit", "low", "set", "'+x"], ["'-a", "-1.25e-07", "-inf", "benign normal", "-3"]]
+    assert read_raw(path) == expected
+    again = read_table(path)
+    assert again == [{"id": "-a", "logit": "-1.25e-07", "low": "-inf", "set": "benign normal", "+x": "-3"}]
+    assert read_raw(write_table(tmp_path / "y.csv", again)) == expected
+
+
+def test_any_text_survives_writing_and_reading(tmp_path: Path) -> None:
+    rng, signs = random.Random(0), "'=+-@ \t\r\n\",;1.ea\u00e9\uff0b"
+    rows = [{"id": f"{k}", "text": "".join(rng.choices(signs, k=rng.randrange(8)))} for k in range(3000)]
+    assert read_table(write_table(tmp_path / "x.csv", rows)) == rows
+
+
+def test_table_is_written_whatever_a_file_was_called(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "x.csv", [{"id": "caf\udce9", "x": 1}])
+    assert read_table(path) == [{"id": "caf\\udce9", "x": "1"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"id,x\na,1\nb\n", "row 3 has 1 cells, its header 2"),
+        (b'id,x\na,1\n"b,2\n', "damaged after row 2"),
+        (b"id,x\n\xe4,1\n", "unknown encoding"),
+        (b"id,x\n\0\0,1\n", "damaged"),
+    ],
+)
+def test_damaged_table_of_busi_is_one_error(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(InputError, match=words):
+        read_table(tmp_path / "x.csv")
+
+
+def test_table_whose_writer_was_stopped_lacks_its_last_line(tmp_path: Path) -> None:
+    whole = 'step,loss\n1,0.5\n2,"0.25"\n'
+    for end in range(len("step,loss\n1,0.5\n"), len(whole)):
+        (tmp_path / "x.csv").write_text(whole[:end])
+        assert read_table(tmp_path / "x.csv", may_be_cut=True) == [{"step": "1", "loss": "0.5"}]
+
+
+def test_text_is_printed_on_one_line() -> None:
+    assert printable("ä (1) \u200d") == "ä (1) \u200d"
+    assert printable("a\nb\tc\udce9\u2028") == "a\\nb\\tc\\xe9\\u2028"
+    assert printable("a\nb\udce9", "_") == "a_b_"

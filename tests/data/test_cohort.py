@@ -66,7 +66,7 @@ def test_excluding_the_mislabeled_image_resolves_a_conflict(root: Path, build: B
     ("text", "words"),
     [
         (None, "does not exist: give a CSV file with the column id"),
-        ("name\nx\n", "has no column id"),
+        ("name\nx\n", r"unknown columns: 'name' \(did you mean id\?\)"),
         ("id\nbenign (1)\nx\n", "names 1 unknown images: x"),
     ],
 )
@@ -201,10 +201,42 @@ def test_subset_keeps_some_of_each_class_in_each_split(root: Path, build: Build)
 
 def test_missing_file_of_a_manifest_is_a_problem(tmp_path: Path, build: Build) -> None:
     (tmp_path / "m.csv").write_text("image,label\ngone.png,benign\n")
-    with pytest.raises(InputError, match="1 x unreadable or truncated file: gone.png"):
+    with pytest.raises(InputError, match=r"no such file: \S+/gone.png \(row 2\)"):
         build(read_csv(tmp_path / "m.csv"))
-    with pytest.raises(InputError, match="no usable image is left"):
-        build(read_csv(tmp_path / "m.csv"), on_bad="skip")
+    save(tmp_path / "there.png", draw(1))
+    (tmp_path / "m.csv").write_text("image,label\ngone.png,benign\nthere.png,benign\n")
+    with pytest.raises(InputError, match=r"1 x no such file: \S+/gone.png \(row 2\)"):
+        build(read_csv(tmp_path / "m.csv"))
+
+
+def test_normal_image_with_a_lesion_is_a_problem(root: Path, build: Build, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text(
+        "image,mask,label\n"
+        f"{root}/normal/normal (1).png,{root}/normal/normal (1)_mask.png,normal\n"
+        f"{root}/normal/normal (2).png,{root}/benign/benign (2)_mask.png,normal\n"
+    )
+    with pytest.raises(InputError, match=r"1 x normal image with a lesion in its mask: benign \(2\)_mask"):
+        build(read_csv(tmp_path / "m.csv"))
+
+
+def test_files_of_one_name_are_told_apart_by_their_paths(root: Path, build: Build, tmp_path: Path) -> None:
+    for folder in ("p1", "p2"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "scan.png").write_text("no image")
+    (tmp_path / "m.csv").write_text(
+        f"image,label\np1/scan.png,benign\np2/scan.png,benign\n{root}/benign/benign (1).png,benign\n"
+    )
+    with pytest.raises(InputError, match=rf"2 x [\w ]+: {tmp_path}/p1/scan.png, {tmp_path}/p2/scan.png\."):
+        build(read_csv(tmp_path / "m.csv"))
+
+
+@pytest.mark.parametrize("text", ["id;_note\r\n twin ;x\r\n;\r\n", "id,reason\ntwin,why not\n", "id\ntwin\n"])
+def test_list_of_exclusions_may_come_from_a_spreadsheet(
+    root: Path, build: Build, tmp_path: Path, text: str
+) -> None:
+    add_conflict(root)
+    (tmp_path / "out.csv").write_bytes(text.encode("utf-16"))
+    assert reasons(build(read_busi(root), exclude=tmp_path / "out.csv")) == {"twin": "excluded"}
 
 
 def test_rows_say_where_every_image_went(root: Path, build: Build, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from busi.data.cache import load_letterboxed
 from busi.data.datamodule import BUSIDataModule
 from busi.data.dataset import EpochSampler
 from busi.data.geometry import letterbox, letterbox_mask
-from busi.data.images import read_gray, read_mask
+from busi.data.images import read_gray
+from busi.data.masks import read_mask
 
 Make = Callable[..., BUSIDataModule]
 AUGMENTATIONS = sorted(path.stem for path in (conf_dir() / "augmentation").glob("*.yaml"))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from busi.core.types import InputError
-from busi.data.files import find_sources, read_frames, unique_names
+from busi.data.files import read_frames
 from busi.data.images import read_gray
 from tests.data.test_dicom import write
 
@@ -30,8 +30,10 @@ def test_the_content_decides_not_the_name(tmp_path: Path) -> None:
     Image.fromarray(IMAGE).save(tmp_path / "a.jpg", format="PNG")
     (frame,) = read_frames(tmp_path / "a.jpg")
     assert np.array_equal(frame.gray, IMAGE)
-    (frame,) = read_frames(write(tmp_path / "b.png", IMAGE))
-    assert np.array_equal(frame.gray, IMAGE)
+    Image.fromarray(IMAGE).save(tmp_path / "a.dcm", format="PNG")
+    for path in (write(tmp_path / "b.png", IMAGE), tmp_path / "a.dcm"):
+        (frame,) = read_frames(path)
+        assert np.array_equal(frame.gray, IMAGE)
 
 
 def test_every_page_of_a_tiff_is_an_image(tmp_path: Path) -> None:
@@ -61,7 +63,7 @@ def make_bomb(width: int, height: int) -> bytes:
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image"),
         (make_bomb(10_000, 6_000), "10000 x 6000 pixels: give at most 50 megapixels"),
         (make_bomb(30_000, 30_000), "far over 50 megapixels"),
-        (b"\0" * 128 + b"DICM" + b"\1\2\3", "DICOM file without pixels"),
+        (b"\0" * 128 + b"DICM" + b"\1\2\3", "no DICOM file, or a damaged one"),
     ],
 )
 def test_what_is_no_image_says_so(tmp_path: Path, content: bytes, words: str) -> None:
@@ -86,29 +88,3 @@ def test_no_cut_and_no_flipped_byte_raises_anything_else(tmp_path: Path, kind: s
                 assert frame.gray.dtype == np.uint8
         except InputError as error:
             assert str(tmp_path / "a") in str(error)  # noqa: PT017  either outcome is right
-
-
-def test_folders_patterns_and_files_are_found_once_without_annotations(tmp_path: Path) -> None:
-    folder = tmp_path / "in"
-    for name in ("b (10).png", "b (2).png", "b (2)_mask.png", "b (2)_mask_1.png", "deep/c_mask.png", "x.txt"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"x")
-    (folder / "out").mkdir()
-    (folder / "out" / "old.png").write_bytes(b"x")
-    write(folder / "scan", IMAGE)
-    inputs = [str(folder), str(folder / "b (2).png"), str(folder / "*.png")]
-    found = [source.id for source in find_sources(inputs, leave_out=folder / "out")]
-    # c_mask.png has no image beside it, so that it is one.
-    assert found == ["b (2)", "b (10)", "deep/c_mask", "scan"]
-
-
-def test_inputs_that_mean_nothing_say_so(tmp_path: Path) -> None:
-    for text, words in ((tmp_path / "gone", "does not exist"), (tmp_path, "has no images")):
-        with pytest.raises(InputError, match=words):
-            find_sources([str(text)], leave_out=tmp_path / "out")
-
-
-def test_names_stay_apart_on_any_file_system() -> None:
-    names = [Path(x) for x in ("a.png", "a.jpg", "A.png", "b.png", "c/b.png", "a.png")]
-    found = unique_names(names)
-    assert found == ["a.png", "a.jpg", "A.png (2)", "b", "c/b", "a.png (3)"]

@@ -35,13 +35,18 @@ def test_manifest_needs_no_masks_and_no_patients(root: Path) -> None:
     assert (records[0].masks, records[0].patient) == ((), None)
 
 
-def test_column_group_is_read_as_patient_where_there_is_no_patient(root: Path) -> None:
+def test_column_group_is_read_as_patient(root: Path) -> None:
     rows = "benign/benign (1).png,benign,g1\nbenign/benign (2).png,benign,\n"
     records, _ = read_csv(write_manifest(root, f"image,label,group\n{rows}"))
     assert [record.patient for record in records] == ["g1", None]
-    both = "benign/benign (1).png,benign,g1,p1\nbenign/benign (2).png,benign,g1,\n"
-    records, _ = read_csv(write_manifest(root, f"image,label,group,patient\n{both}"))
-    assert [record.patient for record in records] == ["p1", "g1"]
+
+
+def test_neither_case_nor_spaces_tell_patients_apart(root: Path) -> None:
+    rows = "".join(
+        f"benign/benign ({k + 1}).png,benign,{name}\n" for k, name in enumerate(("P7", " p7 ", "p8"))
+    )
+    records, _ = read_csv(write_manifest(root, f"image,label,patient\n{rows}"))
+    assert [record.patient for record in records] == ["p7", "p7", "p8"]
 
 
 @pytest.mark.parametrize(
@@ -49,14 +54,73 @@ def test_column_group_is_read_as_patient_where_there_is_no_patient(root: Path) -
     [
         ("", "needs the columns image and label"),
         ("image,label\n", "needs the columns image and label"),
-        ("file,label\na.png,benign\n", "needs the columns image and label"),
+        (
+            "file,label\na.png,benign\n",
+            r"did you mean image\?\). It needs the columns image and label",
+        ),
+        ("image,label,Group\na.png,benign,g1\n", r"'Group' \(did you mean patient\?\)"),
+        ("image,label,patient_id\na.png,benign,g1\n", r"'patient_id' \(did you mean patient\?\)"),
+        ("image,label,Mask\na.png,benign,m.png\n", r"'Mask' \(did you mean mask\?\)"),
+        ("image,label,mask_path\na.png,benign,m.png\n", r"'mask_path' \(did you mean mask\?\)"),
+        ("image,label,segmentation\na.png,benign,m.png\n", r"'segmentation' \(did you mean mask\?\)"),
+        ("image,label,age\na.png,benign,50\n", r"unknown columns: 'age'. .*'_age'"),
+        ("image,label,patient,group\na.png,benign,p,g\n", r"patient 2 times \(group is the same\)"),
         ("image,label\na.png,benign\na.jpg,benign\n", "two images have the id 'a'"),
         ("image,label\na/b.png,benign\na_b.png,benign\n", "two images have the id"),
+        ("image,label\n,benign\n", "row 2 has no image"),
+        ("image,label\na.png,benign\n~nobody-here/b.png,benign\n", "there is no such home folder"),
+        (
+            "image,label\na.png,benign\nb.png,benign\n",
+            r"no such file: \S+/a.png \(row 2\), \S+/b.png",
+        ),
     ],
 )
 def test_unusable_manifest_is_an_error(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         read_csv(write_manifest(tmp_path, text))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_manifest_of_a_spreadsheet_is_read(root: Path, encoding: str) -> None:
+    (root / "benign" / "benign (1).png").rename(root / "ärm.png")
+    text = (
+        "image;mask;label;patient;;\r\n"
+        "ärm.png ;benign\\benign (1)_mask.png; BENIGN ;p1 ;;\r\n"
+        ";;;;;\r\n"
+        'benign\\benign (2).png;"benign/benign (2)_mask.png;benign/benign (3)_mask.png";Benign;p1;;\r\n'
+        f"{root}/normal/normal (1).png;;Normal;;;\r\n"
+        ";;;;;\r\n"
+    )
+    (root / "manifest.csv").write_bytes(text.encode(encoding))
+    records, problems = read_csv(root / "manifest.csv")
+    assert problems == []
+    found = {record.id: record for record in records}
+    assert set(found) == {"ärm", "benign/benign (2)", f"{root}/normal/normal (1)"}
+    assert [len(found[name].masks) for name in ("ärm", "benign/benign (2)")] == [1, 2]
+    assert {found[name].patient for name in ("ärm", "benign/benign (2)")} == {"p1"}
+    assert all(path.is_file() for record in records for path in (record.image, *record.masks))
+
+
+def test_home_folder_may_stand_in_a_manifest(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(root))
+    records, _ = read_csv(write_manifest(root / "normal", "image,label\n~/normal/normal (1).png,normal\n"))
+    assert [record.image for record in records] == [root / "normal" / "normal (1).png"]
+
+
+def test_wrong_paths_are_problems_with_their_rows(root: Path) -> None:
+    text = (
+        "image,mask,label\n"
+        "benign/benign (1).png,masks/gone.png,benign\n"
+        "benign/Benign (2).PNG,,benign\n"
+        "benign,,benign\n"
+        f"{'x' * 300}.png,,benign\n"
+        "benign/benign (3).png,,benign\n"
+    )
+    records, problems = read_csv(write_manifest(root, text))
+    assert [record.id for record in records] == ["benign/benign (3)"]
+    assert {problem.kind for problem in problems} == {"no such file"}
+    wrong = ["masks/gone.png", "benign/Benign (2).PNG", "benign", f"{'x' * 300}.png"]
+    assert [one.file for one in problems] == [f"{root / x} (row {k})" for k, x in enumerate(wrong, 2)]
 
 
 def test_missing_manifest_is_an_error(tmp_path: Path) -> None:
@@ -68,4 +132,4 @@ def test_unknown_label_is_a_problem_of_its_row(root: Path) -> None:
     text = "image,label\nbenign/benign (1).png,benign\nbenign/benign (2).png,begnin\n"
     records, (problem,) = read_csv(write_manifest(root, text))
     assert len(records) == 1
-    assert (problem.kind, problem.file) == ("label is none of normal, benign, malignant", "begnin")
+    assert (problem.kind, problem.file) == ("label is none of normal, benign, malignant", "begnin (row 3)")

@@ -3,10 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from busi.core.types import CLASSES, NORMAL, InputError
-from busi.data.images import read_mask
-from busi.data.records import file_name, read_busi
+from busi.data.masks import read_mask
+from busi.data.records import annotations, file_name, read_busi
 from tests.data.conftest import PER_CLASS, draw, lesion, save
 
 
@@ -42,6 +43,80 @@ def test_pattern_characters_in_a_name_are_only_characters(root: Path) -> None:
     found = {record.id: [path.name for path in record.masks] for record in read_busi(root)[0]}
     assert found["a[1]"] == ["a[1]_mask.png"]
     assert found["a*"] == ["a*_mask.png"]
+
+
+@pytest.mark.parametrize(
+    ("image", "masks"),
+    [
+        ("x.jpg", ["x_mask.png"]),
+        ("x.PNG", ["x_mask.png"]),
+        ("x.png", ["x_mask.PNG"]),
+        ("x.png", ["X_Mask.png"]),
+        ("x.jpeg", ["x_MASK.bmp", "x_mask_1.tif", "x_mask_2.jpg"]),
+        ("x.png", ["x_mask_1.png"]),
+        ("x.png", ["x-mask.png", "x mask (1).png", "x_mask2.png"]),
+    ],
+)
+def test_masks_of_another_format_or_case_are_found(root: Path, image: str, masks: list[str]) -> None:
+    for name in (image, *masks):
+        save(root / "benign" / name, draw(7))
+    records, problems = read_busi(root)
+    (record,) = (record for record in records if record.id == "x")
+    assert problems == []
+    assert record.image.name == image
+    assert sorted(path.name for path in record.masks) == sorted(masks)
+    assert len(records) == 3 * PER_CLASS + 1
+
+
+def test_mask_goes_to_the_likest_of_several_images() -> None:
+    assert annotations(["x.jpg", "X.png", "x_mask.png"]) == {"x_mask.png": "x.jpg"}
+    assert annotations(["y.jpg", "y.png", "y_mask.png"]) == {"y_mask.png": "y.png"}
+    assert annotations(["unmask.png", "mask.png", "z_mask.txt", "z.png"]) == {}
+
+
+def test_what_training_would_pass_over_is_a_problem(root: Path) -> None:
+    for name in (
+        "lost_mask.png",
+        "scan.dcm",
+        "film.gif",
+        "notes.txt",
+        "._benign (1).png",
+        ".DS_Store",
+        "Thumbs.db",
+    ):
+        (root / "benign" / name).write_bytes(b"x")
+    records, problems = read_busi(root)
+    assert len(records) == 3 * PER_CLASS
+    assert {(problem.kind, problem.file) for problem in problems} == {
+        ("mask without an image", "lost_mask.png"),
+        ("file that training does not read", "scan.dcm"),
+        ("file that training does not read", "film.gif"),
+    }
+
+
+def test_images_in_a_folder_of_a_class_folder_are_not_passed_over(root: Path) -> None:
+    (root / "benign" / "more").mkdir()
+    save(root / "benign" / "more" / "x.png", draw(0))
+    with pytest.raises(InputError, match=r"benign/more has images: move them to \S+/benign"):
+        read_busi(root)
+
+
+def test_names_of_any_bytes_give_ids_that_can_be_written(root: Path) -> None:
+    for name in (b"caf\xe9", b"new\nline", "²".encode()):
+        for suffix, image in ((b".png", draw(7)), (b"_mask.png", lesion())):
+            with open(os.path.join(os.fsencode(root / "benign"), name + suffix), "wb") as file:  # noqa: PTH118, PTH123
+                Image.fromarray(image).save(file, format="PNG")
+    records, problems = read_busi(root)
+    assert problems == []
+    found = {record.id: record for record in records}
+    for record_id in ("caf_", "new_line", "²"):
+        assert read_mask(found[record_id], 72, 80).any()
+
+
+def test_manifest_in_place_of_a_folder_says_what_to_add(root: Path) -> None:
+    (root / "m.csv").write_text("image,label\n")
+    with pytest.raises(InputError, match=r"m.csv is a file: for a manifest, add data=csv"):
+        read_busi(root / "m.csv")
 
 
 def test_missing_folder_says_how_to_get_data(tmp_path: Path) -> None:
@@ -84,6 +159,13 @@ def test_empty_class_folders_are_no_data(tmp_path: Path) -> None:
 
 def test_file_names_hold_no_separators() -> None:
     assert file_name("a/b\\c:d (1)") == "a_b_c_d (1)"
+
+
+def test_file_names_of_long_ids_are_cut_and_stay_apart() -> None:
+    names = [file_name("/".join(["x" * 100] * 9) + end) for end in ("a", "b", "é")]
+    assert len(set(names)) == 3
+    assert all(len(os.fsencode(f"{name}.png")) < 255 for name in names)
+    assert file_name("x" * 200) == "x" * 200
 
 
 @pytest.mark.real

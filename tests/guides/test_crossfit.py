@@ -207,16 +207,44 @@ def test_runs_of_another_seed_guide_until_there_are_some_of_the_same(
         shutil.rmtree(folder)
 
 
+def test_checkpoint_stands_for_its_run_however_it_is_named(
+    configs: Compose, runs: dict[str, Run], crossfit: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(runs["0"].best_checkpoint.parent)
+    run = fit(configs("stage=cls", "guide=crossfit", "seg_ckpt=best.ckpt"), tmp_path / "cls")
+    assert run.provenance["upstream"] == crossfit.provenance["upstream"]
+    assert read_guide_runs(run.folder) == read_guide_runs(crossfit.folder)
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("last.ckpt", r"guide=crossfit guides with .*best\.ckpt, not with last\.ckpt: give seg_ckpt="),
+        ("alone.ckpt", r"lies in no run folder.*Give seg_ckpt=RUN_FOLDER"),
+    ],
+)
+def test_checkpoint_without_its_run_cannot_be_cross_fitted(
+    configs: Compose, runs: dict[str, Run], tmp_path: Path, place: str, words: str
+) -> None:
+    path = runs["0"].best_checkpoint.parent / place
+    if place == "alone.ckpt":
+        path = tmp_path / place
+        shutil.copy(runs["0"].best_checkpoint, path)
+    with pytest.raises(InputError, match=words):
+        fit(configs("stage=cls", "guide=crossfit", f"seg_ckpt={path}"), tmp_path / "cls")
+
+
 def test_swapped_runs_would_be_a_leak(configs: Compose, runs: dict[str, Run], crossfit: Run) -> None:
-    cohort = hydra.utils.instantiate(configs("stage=cls").data).cohort
+    data = hydra.utils.instantiate(configs("stage=cls").data)
+    cohort, cache_dir = data.cohort, data.cache_dir
     guided_by = {row["id"]: crossfit.folder / row["run"] for row in table(crossfit.folder / "guides.csv")}
-    check_guides(guided_by, cohort)
+    check_guides(guided_by, cohort, cache_dir)
     swapped = {
         name: runs["0 without 2"].folder if "0_3" in str(folder) else folder
         for name, folder in guided_by.items()
     }
     with pytest.raises(InputError, match="leak: .* that it trained on"):
-        check_guides(swapped, cohort)
+        check_guides(swapped, cohort, cache_dir)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_heatmap_of_an_ensemble_is_the_mean_of_its_members() -> None:
     assert np.allclose(both, expected / expected.max(), atol=1e-6)
 
 
-@pytest.mark.parametrize(("height", "width"), [(40, 70), (1, 1), (500, 300)])
+@pytest.mark.parametrize(("height", "width"), [(40, 70), (1, 2), (500, 300)])
 def test_a_trained_run_is_explained_at_the_size_of_the_image(trained: Path, height: int, width: int) -> None:
     two_stage, info = load_two_stage(trained)
     explainer, gray = Explainer(two_stage, info.image_size), make_image(height, width)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import busi
-from busi.inference.bundle import open_graph
 from busi.inference.export import split_records
+from busi.inference.graph import open_graph
 from busi.inference.onnx import write_graph, write_int8
 from busi.models.two_stage import Segmenter, TwoStage
 from busi.models.two_views import TwoViews
@@ -43,7 +43,7 @@ def test_sums_over_an_image_keep_its_small_pixels(tmp_path: Path) -> None:
     letterboxed = np.ones((3, 320, 320), np.uint8)
     letterboxed[:, 100:180, 100:180] = 255
     write_graph(TwoStage(Segmenter(Same(), 320), Sums(), 1.0).eval(), 320, tmp_path / "sums.onnx")
-    _, class_probs = open_graph(tmp_path / "sums.onnx")(letterboxed)
+    _, class_probs = open_graph(tmp_path / "sums.onnx", 320)(letterboxed)
     guide = letterboxed / 255
     sums = np.stack([guide.sum(axis=(1, 2)), guide[:, 130].sum(axis=1), guide.sum(axis=(1, 2))], axis=1)
     np.testing.assert_allclose(class_probs, sums / sums.sum(axis=1, keepdims=True), rtol=1e-5)
@@ -53,8 +53,8 @@ def test_a_classifier_of_two_views_can_be_quantized(trained: Path, tmp_path: Pat
     graph = tmp_path / "views.onnx"
     write_graph(TwoStage(Segmenter(Same(), 64), TwoViews("resnet10t", 32), 1.0).eval(), 64, graph)
     letterboxed = np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8)
-    expected, size = open_graph(graph)(letterboxed), graph.stat().st_size
+    expected, size = open_graph(graph, 64)(letterboxed), graph.stat().st_size
     write_int8(graph, split_records(open_run(trained), None)["train"], 64)
     assert graph.stat().st_size < size / 2
-    for found, before in zip(open_graph(graph)(letterboxed), expected, strict=True):
+    for found, before in zip(open_graph(graph, 64)(letterboxed), expected, strict=True):
         np.testing.assert_allclose(found, before, atol=0.1)

@@ -17,8 +17,9 @@ from busi.core.files import conf_dir
 from busi.core.tables import read_table
 from busi.core.types import CLASSES, NORMAL
 from busi.data.datamodule import BUSIDataModule
-from busi.data.images import read_mask
-from busi.inference.bundle import PRETRAINED, read_model_info
+from busi.data.masks import read_mask
+from busi.inference.bundle import PRETRAINED
+from busi.inference.model_info import read_model_info
 from busi.metrics.segmentation import dice
 from tests.inference.test_predictor import make_image
 

@@ -10,12 +10,15 @@ from omegaconf import DictConfig, OmegaConf
 from busi.core.files import need_room
 from busi.core.types import InputError
 from busi.models.building import build_network
+from busi.models.postprocess import Postprocess
 from busi.runs.checkpoints import (
     WholeCheckpointIO,
     load_network,
+    make_metadata,
     read_checkpoint,
     remove_parts,
 )
+from tests.guides.test_leaks import cohort
 
 
 class Evil:
@@ -60,17 +63,17 @@ def test_missing_checkpoint_is_an_error(tmp_path: Path) -> None:
     ["os.system", "busi.runs.provenance.subprocess.run", "torch.hub.load", "torch.nn.functional.relu"],
 )
 def test_config_in_a_checkpoint_can_only_build_networks(target: str) -> None:
-    with pytest.raises(InputError, match="is no network, loss, optimizer or schedule of"):
+    with pytest.raises(InputError, match="is nothing that a config may build"):
         build_network(OmegaConf.create({"network": {"_target_": target}, "tta": "none"}))
 
 
 def test_network_is_rebuilt_from_its_checkpoint_alone(
     tmp_path: Path, compose: Callable[..., DictConfig]
 ) -> None:
-    cfg = compose("image_size=32", "model.network.decoder_channels=[8,8,8,8,8]")
+    cfg = compose("image_size=32", "run_dir=here", "model.network.decoder_channels=[8,8,8,8,8]")
     network = build_network(cfg.model).eval()
     network.mean.fill_(0.3)
-    metadata = {"config": OmegaConf.to_yaml(OmegaConf.create({"model": cfg.model, "encoder": cfg.encoder}))}
+    metadata = make_metadata(cfg, cohort(0), None, Postprocess())
     weights = {f"network.{name}": x for name, x in network.state_dict().items()}
     weights["other"] = torch.ones(1)
     content = {"busi": metadata, "state_dict": weights, "epoch": 3, "global_step": 12}
@@ -79,6 +82,39 @@ def test_network_is_rebuilt_from_its_checkpoint_alone(
     image = torch.rand(1, 1, 32, 32)
     assert not rebuilt.training
     assert torch.equal(rebuilt(image), network(image))
+
+
+@pytest.mark.parametrize("named", [{"encoder_weights": "imagenet"}, {"encoder_weights": True}, {}])
+def test_checkpoint_that_names_hub_weights_is_rebuilt_without_the_network(
+    tmp_path: Path,
+    compose: Callable[..., DictConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    named: dict[str, object],
+) -> None:
+    def call(*_: object, **__: object) -> None:
+        raise AssertionError("a server was looked up")
+
+    cfg = compose("image_size=32", "run_dir=here", "model.network.decoder_channels=[8,8,8,8,8]")
+    network = build_network(cfg.model).eval()
+    del cfg.model.network.encoder_weights
+    cfg.model.network = {**cfg.model.network, **named}
+    weights = {f"network.{name}": x for name, x in network.state_dict().items()}
+    metadata = make_metadata(cfg, cohort(0), None, Postprocess())
+    content = {"busi": metadata, "state_dict": weights, "epoch": 3, "global_step": 12}
+    torch.save(content, tmp_path / "x.ckpt")
+    monkeypatch.setattr("socket.getaddrinfo", call)
+    rebuilt = load_network(read_checkpoint(tmp_path / "x.ckpt"))
+    image = torch.rand(1, 1, 32, 32)
+    assert torch.equal(rebuilt(image), network(image))
+    with pytest.raises(InputError, match="encoder_weights"):  # a training asks for them in another way
+        build_network(cfg.model)
+
+
+@pytest.mark.parametrize("arguments", [["resnet34", 5, "imagenet"], ["resnet34"]])
+def test_networks_have_named_arguments(arguments: list[object]) -> None:
+    network = {"_target_": "segmentation_models_pytorch.Unet", "_args_": arguments, "encoder_weights": None}
+    with pytest.raises(InputError, match="_args_: give a network its arguments by name"):
+        build_network(OmegaConf.create({"network": network, "tta": "none"}))
 
 
 def test_checkpoint_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:

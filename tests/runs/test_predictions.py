@@ -102,7 +102,7 @@ def test_runs_that_cannot_be_reported_say_what_to_do(runs: Path, configs: Compos
         (untested, "did not score its test fold: python -m busi.train resume=.* test=true"),
         (inner, "only runs with data.leave_out"),
         (unfinished, r"1 runs are not finished: .* \(python -m busi.train resume="),
-        (damaged, "predictions.csv is missing, damaged or of an older version"),
+        (damaged, "predictions.csv is not the file that this run wrote"),
         (tmp_path / "nothing", "is no run folder, and has none below it"),
     ):
         with pytest.raises(InputError, match=words):

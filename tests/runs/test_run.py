@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from busi.core.files import hold
+from busi.core.locks import hold
 from busi.core.types import InputError
+from busi.runs.finding import find_runs
 from busi.runs.fingerprints import settings_fingerprint
-from busi.runs.run import find_runs, open_run, start_run
+from busi.runs.run import open_run, start_run
 from tests.guides.test_leaks import cohort
 
 RUN = ("run_dir=here",)
+FACTS = {"epoch": 0, "monitor": "val/dice_net", "monitored": 0.5, "tested": True, "seconds": 1.0}
 
 
 def test_run_is_finished_only_when_its_last_file_says_so(
@@ -22,7 +24,7 @@ def test_run_is_finished_only_when_its_last_file_says_so(
         run = start_run(folder, cfg, cohort(0), {})
     assert not open_run(run.folder).finished
     assert find_runs(tmp_path, "seg") == []
-    run.finish({"test/dice": 0.5, "test/hd95": None}, seconds=1.0)
+    run.finish({"test/dice": 0.5, "test/hd95": None}, **FACTS)
     (found,) = find_runs(tmp_path, "seg")
     assert found.finished
     assert find_runs(tmp_path, "cls") == []
@@ -42,7 +44,7 @@ def test_run_that_was_killed_while_it_claimed_its_folder_can_be_started_again(
     tmp_path: Path, compose: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = compose(*RUN)
-    for name in ("write_whole", "write_table", "write_json"):
+    for name in ("write_text", "write_table", "write_json"):
         with monkeypatch.context() as patch:
             patch.setattr(f"busi.runs.run.{name}", interrupt)
             with pytest.raises(KeyboardInterrupt):
@@ -62,11 +64,26 @@ def test_half_written_provenance_is_no_run(tmp_path: Path) -> None:
     assert find_runs(tmp_path, "seg") == []
 
 
-def test_newest_run_comes_first(tmp_path: Path) -> None:
+def test_newest_run_comes_first(tmp_path: Path, compose: Callable[..., DictConfig]) -> None:
     for name, finished in (("a", "2026-01-02"), ("b", "2026-01-03"), ("c", "2026-01-01")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "provenance.json").write_text(json.dumps({"stage": "seg", "finished": finished}))
+        run = start_run(tmp_path / name, compose(*RUN), cohort(0), {}).finish({}, **FACTS)
+        provenance = json.dumps({**run.provenance, "finished": finished})
+        (run.folder / "provenance.json").write_text(provenance)
     assert [run.folder.name for run in find_runs(tmp_path, "seg")] == ["b", "a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("stage", "other"), ("fold", -1), ("fold", "0"), ("debug", 1), ("upstream", []), ("files", None)],
+)
+def test_provenance_of_somebody_else_is_checked(
+    tmp_path: Path, compose: Callable[..., DictConfig], name: str, value: object
+) -> None:
+    run = start_run(tmp_path / "run", compose(*RUN), cohort(0), {}).finish({}, **FACTS)
+    (run.folder / "provenance.json").write_text(json.dumps({**run.provenance, name: value}))
+    with pytest.raises(InputError, match=rf"provenance.json is damaged or of another version \({name}"):
+        open_run(run.folder)
+    assert find_runs(tmp_path, "seg") == []
 
 
 @pytest.mark.parametrize(

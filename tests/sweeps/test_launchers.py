@@ -48,7 +48,7 @@ def sweep(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
                 check=False,
             )
             assert done.returncode == 1, done.stderr
-            assert "Invalid learning rate: -1" in done.stderr
+            assert "optimizer.lr=-1: give a number" in done.stderr
             assert "Traceback" not in done.stderr
             assert (outputs / launcher / "summary.md").read_text().strip() in done.stdout
         return outputs / launcher

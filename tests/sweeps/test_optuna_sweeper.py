@@ -16,7 +16,8 @@ from omegaconf import DictConfig
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from busi.core.files import hold, write_json
+from busi.core.files import write_json
+from busi.core.locks import hold
 from busi.core.types import InputError
 from busi.sweeps.jobs import read_job, record_pruned
 from busi.sweeps.optuna_sweeper import OptunaSweeper
@@ -179,7 +180,7 @@ def test_trial_ends_early_if_others_were_better(
     compose: Callable[..., DictConfig], tmp_path: Path, devices: int
 ) -> None:
     # What is imported before the tests has no shape checks.
-    from busi.runs.run import find_runs
+    from busi.runs.finding import find_runs
     from busi.sweeps.jobs import Pruned
     from busi.training.fitting import fit
 
@@ -220,7 +221,7 @@ def test_command_records_failed_trials_goes_on_and_leaves_table_and_plots(
         rows = list(csv.DictReader(file))
     assert [row["status"] for row in rows] == ["finished", "finished", "failed"]
     assert rows[2]["optimizer.lr"] == "-1"
-    assert "Invalid learning rate: -1" in rows[2]["error"]
+    assert "optimizer.lr=-1: give a number" in rows[2]["error"]
     study = optuna.load_study(study_name="optuna_seg", storage=f"sqlite:///{folder}/study.db")
     assert str(study.best_trial.number) == rows[0]["job"]
     assert study.best_value == float(rows[0]["val/dice_net"])

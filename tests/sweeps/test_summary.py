@@ -29,7 +29,7 @@ def test_failed_job_is_recorded_the_rest_go_on_and_the_same_command_goes_on(
     assert "Traceback" not in done.stderr
     rows = table(sweep / "summary.csv")
     assert [row["status"] for row in rows] == ["finished", "finished", "failed"]
-    assert "Invalid learning rate: -1" in rows[2]["error"]
+    assert "optimizer.lr=-1: give a number" in rows[2]["error"]
     assert {row["optimizer.lr"] for row in rows} == {"0.001", "-1", "0.01"}
     scores = [float(row["val/dice_net"]) for row in rows[:2]]
     assert scores == sorted(scores, reverse=True)

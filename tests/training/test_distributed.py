@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from segmentation_models_pytorch import Unet
 from timm.layers.norm_act import convert_sync_batchnorm
 
-from busi.core.files import hold
+from busi.core.locks import hold
 from busi.core.types import InputError
 from busi.data.dataset import EpochSampler, share_batches
 from busi.runs.run import open_run
@@ -210,6 +210,6 @@ def test_what_rank_0_finds_wrong_is_one_line(train: Train, tmp_path: Path) -> No
     done = train(*arguments, "hydra.run.dir=run")
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if "error" in line]
-    assert line.startswith("error: optimizer or scheduler: Invalid learning rate: -1")
+    assert line.startswith("error: optimizer.lr=-1: give a number, at least 0")
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run" / "provenance.json").exists()

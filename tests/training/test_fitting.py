@@ -17,14 +17,15 @@ from scipy.special import softmax
 from busi.core.types import CLASSES, InputError
 from busi.data.datamodule import BUSIDataModule
 from busi.data.geometry import letterbox, quantize
-from busi.data.images import read_gray, read_mask
+from busi.data.images import read_gray
+from busi.data.masks import read_mask
 from busi.data.records import file_name
 from busi.inference.maps import predict_maps, segment
 from busi.metrics.segmentation import dice
 from busi.runs.checkpoints import load_classifier, load_segmenter, read_checkpoint
 from busi.runs.run import Run
 from busi.training.fitting import fit
-from tests.conftest import SMALL
+from tests.conftest import SMALL, unfinished
 
 Compose = Callable[..., DictConfig]
 
@@ -276,7 +277,7 @@ def test_auto_takes_the_fitting_run_and_refuses_to_choose_between_settings(
 
 
 def test_unfinished_run_is_refused(configs: Compose, tmp_path: Path) -> None:
-    (tmp_path / "provenance.json").write_text('{"stage": "seg", "finished": null}')
+    (tmp_path / "provenance.json").write_text(unfinished("seg"))
     with pytest.raises(InputError, match="is not finished"):
         fit(configs("stage=cls", f"seg_ckpt={tmp_path}"), tmp_path / "cls")
 
@@ -299,7 +300,7 @@ def test_run_without_train_images_of_a_class_says_so(configs: Compose, tmp_path:
             "vit_tiny_patch16_224 is none: choose model=guide_early",
         ),
         (("stage=seg", "+optimizer.speed=3"), "unexpected keyword argument 'speed'"),
-        (("stage=seg", "optimizer.lr=-1"), "Invalid learning rate"),
+        (("stage=seg", "+optimizer.betas=[2,2]"), "Invalid beta"),
         (("stage=seg", "scheduler=one_cycle", "scheduler.warmup=7.0"), "pct_start"),
         (("stage=seg", "postprocess.high_threshold=2.0"), "threshold and high_threshold lie from 0 to 1"),
         (("stage=seg", "encoder_weights=segmenter"), "encoder_weights=segmenter is for stage=cls"),

@@ -11,7 +11,10 @@ import pytest
 from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from busi.core.tables import read_table
+from busi.reporting.origin import show_epoch
 from busi.training.fitting import fit
+from busi.training.loggers import CSVLog, keep_log
 from tests.conftest import SMALL
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
@@ -91,6 +94,44 @@ def test_wandb_without_a_login_names_both_ways_on(train: Train, tmp_path: Path) 
     assert "wandb login" in line
     assert "logger.wandb.offline=true" in line
     assert not list(tmp_path.glob("outputs/seg/*/provenance.json"))
+
+
+def test_csv_log_is_whole_after_each_row_and_goes_on(tmp_path: Path) -> None:
+    log = CSVLog(str(tmp_path))
+    log.log_metrics({"val/loss": 0.5, "epoch": 0}, 3)
+    log.save()
+    log.log_metrics({"train/loss": 0.25, "epoch": 0}, 3)
+    log.log_metrics({"val/loss": float("nan"), "epoch": 1}, 7)
+    log.save()
+    rows = [
+        {"epoch": "0.0", "step": "3", "train/loss": "", "val/loss": "0.5"},
+        {"epoch": "0.0", "step": "3", "train/loss": "0.25", "val/loss": ""},
+        {"epoch": "1.0", "step": "7", "train/loss": "", "val/loss": ""},
+    ]
+    assert read_table(tmp_path / "metrics.csv") == rows
+    resumed = CSVLog(str(tmp_path))
+    keep_log([resumed], 7)
+    resumed.log_metrics({"val/loss": 0.125, "epoch": 1}, 7)
+    resumed.save()
+    rows[2]["val/loss"] = "0.125"
+    assert read_table(tmp_path / "metrics.csv") == rows
+
+
+def test_run_of_the_last_epoch_calls_nothing_its_best(
+    compose: Callable[..., DictConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """W&B gets the values of that epoch; the log and the report name it."""
+    last = ["callbacks.checkpoint.monitor=null", "trainer.max_epochs=3", "test=false"]
+    with caplog.at_level("INFO"):
+        run = fit(compose("stage=seg", *SMALL, *OFFLINE, *last), tmp_path / "run")
+    said = "".join(record.getMessage() for record in caplog.records if record.name.startswith("busi."))
+    assert "last epoch; the test fold is left alone" in said
+    assert "best" not in said
+    assert show_epoch(run) == "2 (last)"
+    summary = read_back(run.folder)[0]["summary"]
+    assert summary["val/dice_net"] == pytest.approx(run.provenance["monitored"])
+    rows = [row for row in read_table(run.folder / "log" / "metrics.csv") if row["val/dice_net"]]
+    assert float(rows[-1]["val/dice_net"]) == run.provenance["monitored"]
 
 
 def test_tensorboard_gets_curves_images_and_results(

@@ -15,13 +15,14 @@ from scipy.special import softmax
 from busi import Predictor
 from busi.core.tables import read_table
 from busi.core.types import CLASSES, InputError
-from busi.data.images import read_mask
+from busi.data.masks import read_mask
 from busi.guides.prepare import fill_guides
 from busi.inference.loading import load_two_stage
 from busi.models.postprocess import Postprocess, tune_postprocess
 from busi.runs.checkpoints import load_segmenter, postprocess_of, read_checkpoint
+from busi.runs.finding import find_same
 from busi.runs.predictions import find_records
-from busi.runs.run import Run, find_same
+from busi.runs.run import Run
 from busi.training.build import check_upstream
 from busi.training.fitting import fit
 from busi.training.predicting import annotated_maps
@@ -160,7 +161,7 @@ def test_sizes_that_cannot_be_predicted_with_are_said_before_training(
 def test_damaged_postprocess_is_an_error(seg: Run, tmp_path: Path) -> None:
     (tmp_path / "postprocess.json").write_text('{"threshold": 3.0}')
     with pytest.raises(InputError, match="from 0 to 1"):
-        _ = Run(tmp_path, seg.provenance).postprocess
+        _ = Run(tmp_path, seg.provenance | {"files": {}}).postprocess
     (tmp_path / "postprocess.json").write_text("{")
     with pytest.raises(InputError, match="is missing or damaged"):
-        _ = Run(tmp_path, seg.provenance).postprocess
+        _ = Run(tmp_path, seg.provenance | {"files": {}}).postprocess

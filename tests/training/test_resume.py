@@ -12,10 +12,10 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from busi.core.files import hold
+from busi.core.locks import hold
 from busi.core.types import InputError
-from busi.runs.run import open_run
-from busi.training.fitting import fit
+from busi.runs.run import Run, open_run
+from busi.training.fitting import fit, go_on
 from tests.conftest import SMALL
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
@@ -114,7 +114,10 @@ def test_what_cannot_go_on_says_why(compose: Callable[..., DictConfig], train: T
         ([f"resume={folder}", "optimizer.lr=0.5"], "was started with optimizer.lr 0.001 (asked: 0.5)"),
         ([f"resume={folder}", "model=unetplusplus"], "(asked: segmentation_models_pytorch.UnetPlusPlus)"),
         ([f"resume={tmp_path}/nowhere"], "nowhere is not a run folder"),
-        (["stage=seg", f"hydra.run.dir={folder}", *SMALL], f"go on with it by resume={folder}"),
+        (
+            ["stage=seg", f"hydra.run.dir={folder}", *SMALL],
+            f"python -m busi.train resume={folder} goes on with it",
+        ),
     ):
         done = train(*arguments)
         assert done.returncode == 1
@@ -123,8 +126,9 @@ def test_what_cannot_go_on_says_why(compose: Callable[..., DictConfig], train: T
     with pytest.raises(InputError, match="its data, split, settings changed"):
         fit(compose("stage=seg", *SMALL, "data.read.seed=5", "seed=4"), folder, resume=True)
     moved = folder.rename(folder.with_name("two"))
+    stopped = Run(moved, {**open_run(moved).provenance, "finished": None})
     with pytest.raises(InputError, match="move it back"):
-        fit(compose("stage=seg", *SMALL), moved, resume=True)
+        go_on(stopped, test=True)
     (moved / "checkpoints" / "last.ckpt").write_bytes(b"half")
     with pytest.raises(InputError, match="damaged"):
         fit(compose("stage=seg", *SMALL), moved, resume=True)

@@ -1,25 +1,75 @@
 """Lesion mask and class probabilities of one image: python example.py IMAGE. For research only."""
 
 import json
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
+from scipy import ndimage
 
-model = json.loads(Path(__file__).with_name("model.json").read_text())
-size, image = model["image_size"], Image.open(sys.argv[1]).convert("L")
-width, height = (max(1, round(side * size / max(image.size))) for side in image.size)
-left, top = (size - width) // 2, (size - height) // 2
-letterboxed = np.zeros((1, size, size), np.uint8)
-inside = (0, slice(top, top + height), slice(left, left + width))
-letterboxed[inside] = image.resize((width, height), Image.Resampling.BILINEAR)
-session = onnxruntime.InferenceSession(Path(__file__).with_name(model["graph"]["file"]))
-mask_probs, class_probs = session.run(["mask_probs", "class_probs"], {"images": letterboxed})
-probs = np.asarray(Image.fromarray(mask_probs[inside]).resize(image.size, Image.Resampling.BILINEAR))
-mask = (probs >= model["postprocess"]["threshold"]) & (probs.max() >= model["postprocess"]["high_threshold"])
-Image.fromarray(mask).save("mask.png")
-for name, p, most in zip(model["classes"], map(float, class_probs[0]), model["quantiles"], strict=True):
-    print(f"{name:10}{p:6.3f}{'  cannot be excluded' if 1 - p <= most else ''}")
-print(f"lesion of {mask.sum()} pixels: mask.png")
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # or opening the graph would call a server
+import onnxruntime
+
+FOLDER = Path(__file__).resolve().parent
+MODEL = json.loads((FOLDER / "model.json").read_text(encoding="utf-8"))
+
+
+def read_gray(path: str) -> np.ndarray:
+    """An 8-bit gray or RGB image as gray (h, w), upright as its EXIF orientation says."""
+    try:
+        with Image.open(path, formats=("PNG", "JPEG", "BMP")) as image:
+            other = ";16" in str(image.tile) or getattr(image, "is_animated", False)
+            if other or image.mode not in ("L", "RGB") or "transparency" in image.info:
+                sys.exit(f"{path} is not 8-bit gray or RGB: python -m busi.predict reads such images")
+            gray = np.asarray(ImageOps.exif_transpose(image).convert("L"))
+    except (OSError, SyntaxError, ValueError) as error:
+        sys.exit(f"cannot read {path} as PNG, JPEG or BMP: {error}")
+    if gray.min() == gray.max():
+        sys.exit(f"{path} shows nothing: every pixel has the same gray level")
+    return gray
+
+
+def predict(
+    gray: np.ndarray, model: dict[str, Any], session: onnxruntime.InferenceSession
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mask (h, w) and probability of each class."""
+    size, (height, width) = model["image_size"], gray.shape
+    scale = size / max(height, width)
+    inner_height, inner_width = max(1, round(height * scale)), max(1, round(width * scale))
+    top, left = (size - inner_height) // 2, (size - inner_width) // 2
+    inside = (0, slice(top, top + inner_height), slice(left, left + inner_width))
+    letterboxed = np.zeros((1, size, size), np.uint8)
+    letterboxed[inside] = Image.fromarray(gray).resize((inner_width, inner_height), Image.Resampling.BILINEAR)
+    mask_probs, class_probs = session.run(["mask_probs", "class_probs"], {"images": letterboxed})
+    inner = Image.fromarray(np.ascontiguousarray(mask_probs[inside]))
+    probs = np.asarray(inner.resize((width, height), Image.Resampling.BILINEAR))
+    return find_lesions(probs, **model["postprocess"]), class_probs[0].astype(float)
+
+
+def find_lesions(probs: np.ndarray, threshold: float, high_threshold: float) -> np.ndarray:
+    """Connected parts, also by a corner, of probs >= threshold, that reach high_threshold somewhere."""
+    mask = np.asarray(probs >= threshold)
+    if high_threshold <= threshold:
+        return mask
+    parts, _ = ndimage.label(mask, np.ones((3, 3)))
+    return mask & np.isin(parts, parts[mask & (probs.astype(float) >= high_threshold)])
+
+
+def main() -> None:
+    """Predict the image that the command names."""
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    options = {"providers": ["CPUExecutionProvider"]}
+    session = onnxruntime.InferenceSession(FOLDER / MODEL["graph"]["file"], **options)
+    mask, probs = predict(read_gray(sys.argv[1]), MODEL, session)
+    Image.fromarray(mask).save("mask.png")
+    for name, p, most in zip(MODEL["classes"], probs, MODEL["quantiles"] or (-1, -1, -1), strict=True):
+        print(f"{name:10}{p:6.3f}{'  cannot be excluded' if 1 - p <= most else ''}")
+    print(f"lesion of {mask.sum()} pixels: mask.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Text from outside, such as names of files, as one line that any file and any terminal takes."""
+
+import unicodedata
+
+ODD = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Categories of control characters, of bytes of a file name that are no UTF-8, and of line ends."""
+
+
+def printable(text: str, instead: str | None = None) -> str:
+    r"""Replace what cannot be printed: control characters, line ends, bytes that are no UTF-8.
+
+    Args:
+        text: Also with surrogate escapes, which stand for such bytes in Python's names of files.
+        instead: What takes the place of each; without it an escape sequence such as ``\n`` or ``\xe9``.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escape(x, instead) if unicodedata.category(x) in ODD else x for x in text)
+
+
+def _escape(character: str, instead: str | None) -> str:
+    if instead is not None:
+        return instead
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()

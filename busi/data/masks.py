@@ -1,0 +1,61 @@
+"""Annotations: mask files decoded to 0 and 1."""
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from PIL import Image, ImageOps
+
+from busi.core import NORMAL, InputError, Record
+from busi.data.images import BadFile, read_one
+from busi.data.levels import PHOTOMETRIC, is_wide, refuse_wide_color
+
+
+def read_mask(record: Record, height: int, width: int) -> UInt8[np.ndarray, "{height} {width}"]:
+    """Decode the annotation: the union of a record's mask files, values 0 and 1.
+
+    Raises:
+        BadFile: If a file is unreadable, or a mask has another size than the image, is ambiguous (see
+            `to_mask`), or empty though there is a lesion.
+    """
+    union = np.zeros((height, width), np.uint8)
+    for path in record.masks:
+        mask = read_one(path, to_mask)
+        if mask.shape != union.shape:
+            raise BadFile("mask of another size than its image", path)
+        union |= mask.astype(np.uint8)
+    if record.label != NORMAL and record.masks and not union.any():
+        raise BadFile("lesion with an empty mask", record.masks[0])
+    return union
+
+
+def to_mask(image: Image.Image) -> Bool[np.ndarray, "h w"]:
+    """Where a mask image shows the lesion, upright as its EXIF orientation says.
+
+    The background is black or transparent. The lesion has one other value: any gray level of any depth, or
+    any color. A color under transparent pixels is not seen. Where the whole image has one color, black
+    included, and parts are transparent, the lesion is what is not.
+
+    Raises:
+        InputError: If there are several values beside the background, or the whole border belongs to the
+            lesion, which may be inverted.
+    """
+    refuse_wide_color(image)
+    wide, tags = is_wide(image), getattr(image, "tag_v2", {})
+    if wide and tags.get(PHOTOMETRIC) == 0:
+        raise InputError("mask of more than 8 bits whose 0 is white: invert it")
+    image = ImageOps.exif_transpose(image)
+    if wide or (image.mode in ("1", "L") and not image.has_transparency_data):
+        values = np.asarray(image)
+        lesion = values != 0
+        if (transparent := image.info.get("transparency")) is not None:
+            lesion &= values != transparent
+    else:
+        pixels = np.array(image.convert("RGBA"))
+        values, color, lesion = pixels.view(np.uint32)[..., 0], pixels[..., :3], pixels[..., 3] > 0
+        if lesion.all() or (color != color[0, 0]).any():
+            lesion &= color.any(-1)
+    seen = values[lesion]
+    if seen.size and not (seen == seen[0]).all():
+        raise InputError("mask with more than two values")
+    if all(edge.all() for edge in (lesion[0], lesion[-1], lesion[:, 0], lesion[:, -1])):
+        raise InputError("mask whose whole border is lesion: is it inverted?")
+    return np.asarray(lesion)

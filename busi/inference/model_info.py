@@ -1,0 +1,194 @@
+"""``model.json`` of a bundle: what must be known of a model beside its graph, checked field by field."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from busi.core import CLASSES, InputError, file_hash, write_json
+from busi.inference.schema import (
+    COUNT,
+    FINITE,
+    HASH,
+    SHARE,
+    TEXT,
+    Each,
+    Rule,
+    Schema,
+    find_wrong,
+    number,
+    one_of,
+    or_null,
+    several,
+    show,
+    whole,
+)
+from busi.models import Postprocess
+
+FORMAT = 3
+"""Of ``model.json``; a later one that older code cannot read has a higher number."""
+GRAPH_FILE, INFO_FILE = "model.onnx", "model.json"
+PRECISIONS = ("float32", "f16", "int8")
+MAX_BYTES = 1_000_000
+"""Of ``model.json``."""
+MAX_IMAGE_SIZE = 4096
+"""In pixels."""
+AGAIN = "copy the bundle again, or export its run again"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a model beside its networks.
+
+    Attributes:
+        image_size: Side of the letterboxed images, in pixels.
+        postprocess: Turns lesion probabilities into a mask.
+        temperature: Divides the logits; 1 where there was no validation fold to fit it on.
+        quantiles: The largest ``1 - probability`` with which each class is in the conformal set; None if the
+            model is not calibrated.
+        level: Share of each class that the conformal sets are meant to contain.
+        malignant_thresholds: Probability of malignant from which an image is predicted malignant, for each
+            sensitivity or specificity that this reaches on the validation fold, e.g. ``sensitivity_95``.
+        fingerprints: Of data, split and checkpoint.
+        metrics: Of the test fold: value, and both ends of the 95 % interval, None where undefined.
+        origin: The run: its name, data, guide, encoder, fold and settings.
+    """
+
+    image_size: int
+    postprocess: Postprocess
+    temperature: float
+    quantiles: tuple[float, ...] | None
+    level: float
+    malignant_thresholds: dict[str, float | None]
+    fingerprints: dict[str, str]
+    metrics: dict[str, list[float | None]]
+    origin: dict[str, Any]
+
+
+QUALITY: Schema = {"num_images": COUNT, "dice": SHARE, "macro_f1": SHARE}
+SCHEMA: dict[str, Schema] = {
+    "format": whole(FORMAT, FORMAT),
+    "classes": Rule(f"{', '.join(CLASSES)}, in this order", lambda x: x == list(CLASSES)),
+    "image_size": whole(1, MAX_IMAGE_SIZE),
+    "postprocess": {"threshold": SHARE, "high_threshold": SHARE},
+    "temperature": number(1e-6, 1e6),
+    "quantiles": or_null(several(SHARE, "one number from 0 to 1 for each class", [len(CLASSES)])),
+    "level": SHARE,
+    # One that no image reaches may lie just above 1.
+    "malignant_thresholds": Each(or_null(number(0.0, 1.001, "a number from 0 to 1"))),
+    "fingerprints": {"data": TEXT, "split": TEXT, "checkpoint": TEXT},
+    "metrics": Each(several(or_null(FINITE), "a value and both ends of its interval", [3])),
+    "origin": {
+        **{"name": TEXT, "data": TEXT, "guide": TEXT, "encoder": TEXT, "fold": COUNT},
+        **{"recipe?": TEXT, "settings?": TEXT, "finished?": TEXT},
+        "seeds?": several(whole(0, 2**64), "1 to 1000 whole numbers", range(1, 1001)),
+    },
+    "graph": {
+        **{"file": one_of(GRAPH_FILE), "sha256": HASH, "precision": one_of(*PRECISIONS)},
+        **{
+            "num_checked": COUNT,
+            "largest_difference": SHARE,
+            "float32?": QUALITY,
+            "reduced?": QUALITY,
+        },
+    },
+}
+"""Of ``model.json``, which may come from anywhere."""
+
+
+def write_model_info(folder: Path, info: ModelInfo, about_graph: dict[str, Any]) -> Path:
+    """Write ``model.json`` beside the graph, which must be there.
+
+    Args:
+        folder: Of the bundle.
+        info: Of the model.
+        about_graph: Its precision, and how it was checked.
+
+    Raises:
+        InputError: If the file could not be read again, because a value is out of its range.
+    """
+    content = {
+        "format": FORMAT,
+        "classes": list(CLASSES),
+        **asdict(info),
+        "graph": {"file": GRAPH_FILE, "sha256": file_hash(folder / GRAPH_FILE), **about_graph},
+    }
+    read_content(json.dumps(content).encode(), folder / INFO_FILE)
+    return write_json(folder / INFO_FILE, content)
+
+
+def read_model_info(folder: Path) -> ModelInfo:
+    """Read ``model.json``; see `read_model_json`."""
+    return read_model_json(folder)[0]
+
+
+def read_model_json(folder: Path) -> tuple[ModelInfo, str]:
+    """Read ``model.json``, and the SHA-256 of the graph that it describes.
+
+    Raises:
+        InputError: If it is missing, damaged, of another format or program, or a field breaks its rule.
+    """
+    path = folder / INFO_FILE
+    content = read_content(read_part(path, MAX_BYTES), path)
+    fields: dict[str, Any] = {name: content[name] for name in ModelInfo.__dataclass_fields__}
+    thresholds = {name: float(value) for name, value in fields["postprocess"].items()}
+    fields["postprocess"] = Postprocess(**thresholds)
+    fields["quantiles"] = fields["quantiles"] and tuple(map(float, fields["quantiles"]))
+    fields |= {name: float(fields[name]) for name in ("temperature", "level")}
+    return ModelInfo(**fields), content["graph"]["sha256"]
+
+
+def read_content(text: bytes, path: Path) -> dict[str, Any]:
+    """Decode and check the content of ``model.json``.
+
+    Raises:
+        InputError: See `read_model_json`.
+    """
+    try:
+        content = json.loads(text.decode(), object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged ({error}): {AGAIN}") from error
+    version = content.get("format") if isinstance(content, dict) else None
+    if type(version) is not int:
+        raise InputError(f"{path} is not of busi: it names no format. Give the folder of a bundle of busi")
+    if version > FORMAT:
+        raise InputError(f"{path} is of a newer busi (format {show(version)}, not {FORMAT}): update busi")
+    if version < FORMAT:
+        formats = f"format {show(version)}, not {FORMAT}"
+        raise InputError(f"{path} is of an older busi ({formats}): export its run again")
+    if wrong := find_wrong(content, SCHEMA):
+        raise InputError(f"{path} is damaged: {wrong}. {AGAIN.capitalize()}")
+    return content  # type: ignore[no-any-return]
+
+
+def read_part(path: Path, most: int) -> bytes:
+    """Read a file of a bundle.
+
+    Args:
+        path: Of the file.
+        most: The most bytes that it may have.
+
+    Raises:
+        InputError: If it is missing, no file, empty, larger, or cannot be read.
+    """
+    if not os.path.lexists(path):
+        raise InputError(f"{path} is missing: {AGAIN}")
+    if not path.is_file():  # nor anything that would wait for ever, like a pipe
+        raise InputError(f"{path} is no file: {AGAIN}")
+    try:
+        size = path.stat().st_size
+        if not 0 < size <= most:
+            what = "is empty" if not size else f"has {size} bytes, over {most}"
+            raise InputError(f"{path} {what}: {AGAIN}")
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}. {AGAIN.capitalize()}") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{show(next(key for key in keys if keys.count(key) > 1))} stands there twice")
+    return content

@@ -1,0 +1,66 @@
+"""Run folders found again: all of a stage, the one of the same content, and what one was started with."""
+
+import contextlib
+import re
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from busi.core import InputError
+from busi.data import Cohort
+from busi.runs.fingerprints import FOLD_SETTINGS, folds_that_train, settings_fingerprint
+from busi.runs.run import Run, open_run
+
+
+def find_runs(output_dir: Path, stage: str) -> list[Run]:
+    """All finished runs of a stage below a folder, newest first; what is unreadable is not finished."""
+    found = []
+    for path in output_dir.rglob("provenance.json"):
+        with contextlib.suppress(InputError):
+            run = open_run(path.parent)
+            if run.finished and run.provenance["stage"] == stage:
+                found.append(run)
+    return sorted(found, key=lambda run: str(run.provenance["finished"]), reverse=True)
+
+
+def find_same(cfg: DictConfig, cohort: Cohort, upstream: dict[str, Any]) -> Run | None:
+    """The newest finished run of the same content, whatever its name: None if there is none.
+
+    A run with ``data.leave_out`` chooses nothing, so it is what it was trained on, whichever fold was
+    its test fold.
+    """
+    wanted = {
+        "debug": cfg.debug,
+        "data": cohort.data_fingerprint,
+        "split": cohort.split_fingerprint,
+        "recipe": settings_fingerprint(cfg, FOLD_SETTINGS),
+        "trained_on": folds_that_train(cfg),
+        "upstream": upstream,
+    }
+    if cfg.data.leave_out is None:
+        wanted |= {"fold": cfg.data.fold, "settings": settings_fingerprint(cfg)}
+    for run in find_runs(Path(cfg.output_dir), cfg.stage):
+        inner = run.provenance.get("leave_out") is not None
+        if inner == (cfg.data.leave_out is not None) and all(
+            run.provenance.get(name) == value for name, value in wanted.items()
+        ):
+            return run
+    return None
+
+
+def read_overrides(folder: Path) -> list[str]:
+    """The settings that a run was started with, as Hydra stored them, to be shown.
+
+    Only ``name=value`` with plain names and values: nothing that would configure Hydra, or name a class.
+    """
+    path = folder / ".hydra" / "overrides.yaml"
+    stored = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    texts = [line.removeprefix("- ").strip("'\"") for line in stored]
+    plain = re.compile(r"[a-z][\w.]*=[\w.,/+\[\]-]*", re.ASCII)
+    ours = ("hydra", "trust")
+    return [
+        text
+        for text in texts
+        if plain.fullmatch(text) and not text.startswith(ours) and "_target_" not in text
+    ]
