@@ -128,6 +128,7 @@ def test_outputs_of_any_names_are_different_files(tmp_path: Path) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with path.open("x"):
                     pass
+        assert sum(path.is_file() for path in top.rglob("*")) == 3 * len(names)
 
 
 def test_long_names_are_cut_and_leave_room_for_a_suffix(tmp_path: Path) -> None:
