@@ -16,7 +16,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from busi.core import targets
-from busi.core.files import file_hash
+from busi.core.building import to_plain
+from busi.core.files import conf_dir, file_hash
 from busi.core.types import InputError
 from busi.inference.export import write_bundle
 from busi.inference.loading import load_two_stage
@@ -364,16 +365,16 @@ def test_trust_names_a_package(wrong: str) -> None:
         targets.trust(wrong)
 
 
-def test_every_target_of_the_options_is_in_the_table() -> None:
-    from busi.core.files import conf_dir
-
-    for group in (*targets.TABLE.keys() - {"module", "score", "data"}, "augmentation"):
+def test_every_target_of_the_options_is_in_the_table(compose: Callable[..., DictConfig]) -> None:
+    for group in (*targets.TABLE.keys() - {"module", "score", "data", "model"}, "augmentation"):
         for path in sorted((conf_dir() / group).glob("*.yaml")):
-            targets.check_section(
-                json.loads(json.dumps(yaml.safe_load(path.read_text())).replace("${", "$")),
-                targets.SECTIONS.get(group, group),
-                group,
-            )
+            config = json.loads(json.dumps(yaml.safe_load(path.read_text())).replace("${", "$"))
+            targets.check_section(config, targets.SECTIONS.get(group, group), group)
+    for path in sorted((conf_dir() / "model").glob("*.yaml")):
+        stage = yaml.safe_load(path.read_text()).get("stage", "seg")
+        targets.check_section(
+            to_plain(compose(f"stage={stage}", f"model={path.stem}").model), "model", "model"
+        )
 
 
 def test_only_one_function_turns_a_config_into_an_object() -> None:

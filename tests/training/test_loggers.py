@@ -104,9 +104,9 @@ def test_csv_log_is_whole_after_each_row_and_goes_on(tmp_path: Path) -> None:
     log.log_metrics({"val/loss": float("nan"), "epoch": 1}, 7)
     log.save()
     rows = [
-        {"epoch": "0.0", "step": "3", "train/loss": "", "val/loss": "0.5"},
-        {"epoch": "0.0", "step": "3", "train/loss": "0.25", "val/loss": ""},
-        {"epoch": "1.0", "step": "7", "train/loss": "", "val/loss": ""},
+        {"epoch": "0", "step": "3", "train/loss": "", "val/loss": "0.5"},
+        {"epoch": "0", "step": "3", "train/loss": "0.25", "val/loss": ""},
+        {"epoch": "1", "step": "7", "train/loss": "", "val/loss": ""},
     ]
     assert read_table(tmp_path / "metrics.csv") == rows
     resumed = CSVLog(str(tmp_path))
