@@ -90,6 +90,12 @@ def write_manifest(folder: Path) -> None:
 @pytest.mark.parametrize("page", sorted({block.page for block, _ in TRAINING}))
 def test_training_commands_do_what_the_page_says(train: Train, tmp_path: Path, page: str) -> None:
     write_manifest(tmp_path)
+    own = [
+        one.text
+        for one in BLOCKS
+        if one.page == page and one.language == "python" and "class Net" in one.text
+    ]
+    (tmp_path / "my_package.py").write_text("\n".join(own))
     small = [text for text in SMALL if not text.startswith(("data", "trainer=cpu"))]
     # The commands of one block belong together: each block has outputs of its own.
     for block, arguments in TRAINING:
