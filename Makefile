@@ -1,8 +1,8 @@
 # What a user types; `make help` lists the targets.
 PYTHON ?= python3
 BIN := .venv/bin
-# The tests of a file share what its first one trained, so they stay in one process.
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# The tests of a file share what its first one trained, so they stay in one process; tests/conftest.py orders them.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 STAMP := $(shell date +%Y-%m-%d_%H-%M-%S)
 DEMO := data=synthetic image_size=128 trainer.max_epochs=12
 

@@ -1,23 +1,26 @@
-"""``python -m busi.audit ROOT --output DIR``: describe a data set before anything is trained on it."""
+"""``python -m busi.audit DATA --output DIR``: describe a data set before anything is trained on it."""
 
 import argparse
-from pathlib import Path
 
-from busi.core import default_cache_dir, expand, run_command
+from busi.core import default_cache_dir, expand, path_argument, run_command
 from busi.reporting import write_audit
 
 
 def main() -> None:
     """Parse the arguments and write the audit."""
     parser = argparse.ArgumentParser(prog="python -m busi.audit", description=__doc__)
-    parser.add_argument("root", type=Path, help="folder with the folders normal, benign and malignant")
-    parser.add_argument("--output", type=Path, required=True, help="folder for index.html and the rest")
     parser.add_argument(
-        "--cache", type=Path, help="folder for decoded data (default: $BUSI_CACHE or ~/.cache/busi)"
+        "data", help="a data set: its name (busi, busbra), a CSV manifest, or a folder in a known layout"
+    )
+    parser.add_argument(
+        "--output", type=path_argument, required=True, help="folder for index.html and the rest"
+    )
+    parser.add_argument(
+        "--cache", type=path_argument, help="folder for decoded data (default: $BUSI_CACHE or ~/.cache/busi)"
     )
     arguments = parser.parse_args()
     cache_dir = arguments.cache or default_cache_dir()
-    write_audit(arguments.root, arguments.output, expand(cache_dir))
+    write_audit(arguments.data, arguments.output, expand(cache_dir))
 
 
 if __name__ == "__main__":

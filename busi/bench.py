@@ -1,10 +1,9 @@
 """``python -m busi.bench``: how close this machine comes to what it could do, as ratios."""
 
 import argparse
-from pathlib import Path
 
 from busi import benchmarks  # loads nothing yet, so that --help is fast
-from busi.core import run_command
+from busi.core import path_argument, run_command
 
 
 def main() -> None:
@@ -19,7 +18,7 @@ def main() -> None:
         "--image-size", type=int, default=256, help="side of the images, in pixels (default: 256)"
     )
     parser.add_argument("--rounds", type=int, help="repetitions, in turns (default: as many as it needs)")
-    parser.add_argument("--json", type=Path, help="write the numbers here too")
+    parser.add_argument("--json", type=path_argument, help="write the numbers here too")
     arguments = parser.parse_args()
     benchmarks.run_groups(arguments.only, arguments.image_size, arguments.rounds, arguments.json)
 

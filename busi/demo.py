@@ -3,7 +3,7 @@
 import argparse
 
 from busi import inference  # loads nothing yet, so that --help is fast
-from busi.core import parse_trusting, run_command
+from busi.core import parse_trusting, path_argument, run_command
 
 
 def main() -> None:
@@ -11,6 +11,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m busi.demo", description=__doc__)
     parser.add_argument(
         "--run",
+        type=path_argument,
         metavar="RUN",
         help="classification run, checkpoint or bundle; without it the model that comes with busi",
     )

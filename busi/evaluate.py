@@ -1,29 +1,55 @@
-"""``python -m busi.evaluate RUN --data DATA --output DIR``: evaluate a finished run on another data set."""
+"""``python -m busi.evaluate [MODEL] --data DATA --output DIR``: any finished model on any data."""
 
 import argparse
-from pathlib import Path
 
-from busi.core import default_cache_dir, parse_trusting, run_command
-from busi.reporting import write_report
-from busi.training import evaluate
+from busi import evaluation  # loads nothing yet, so that --help is fast
+from busi.core import default_cache_dir, parse_trusting, path_argument, run_command
 
 
 def main() -> None:
-    """Parse the arguments, predict, and write the report."""
+    """Parse the arguments and evaluate."""
     parser = argparse.ArgumentParser(prog="python -m busi.evaluate", description=__doc__)
-    parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
     parser.add_argument(
-        "--data", required=True, help="a folder in the layout of BUSI, a CSV manifest, or busi for $BUSI_ROOT"
+        "model",
+        type=path_argument,
+        nargs="?",
+        metavar="MODEL",
+        help="run folder, ensemble or bundle (default: the model that comes with busi)",
     )
-    parser.add_argument("--output", type=Path, required=True, help="folder for index.html and the rest")
+    parser.add_argument(
+        "--data",
+        required=True,
+        help="a name (busi, busbra), a folder in the layout of one, or a CSV manifest",
+    )
+    parser.add_argument(
+        "--output",
+        type=path_argument,
+        required=True,
+        metavar="DIR",
+        help="folder for index.html and the rest",
+    )
+    parser.add_argument(
+        "--calibrate-on",
+        metavar="PART",
+        help="calibrate on this part, measure on the rest: a share of the patients (0.2), or a CSV manifest",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the draw of a share, and of the learning curve"
+    )
     parser.add_argument("--on-bad", choices=("error", "skip"), default="error", help="unusable files")
     parser.add_argument(
-        "--cache", type=Path, help="folder for decoded data (default: $BUSI_CACHE or ~/.cache/busi)"
+        "--cache", type=path_argument, help="folder for decoded data (default: $BUSI_CACHE or ~/.cache/busi)"
     )
     arguments = parse_trusting(parser)
-    cache_dir = arguments.cache or default_cache_dir()
-    evaluation = evaluate(arguments.run, arguments.data, arguments.output, arguments.on_bad, cache_dir)
-    write_report([evaluation.variant], arguments.output, evaluation.title, evaluation.about)
+    evaluation.evaluate(
+        arguments.model,
+        arguments.data,
+        arguments.output,
+        cache_dir=arguments.cache or default_cache_dir(),
+        on_bad=arguments.on_bad,
+        calibrate_on=arguments.calibrate_on,
+        seed=arguments.seed,
+    )
 
 
 if __name__ == "__main__":

@@ -1,19 +1,25 @@
 """``python -m busi.export RUN --output DIR``: a run as a bundle that predicts without PyTorch."""
 
 import argparse
-from pathlib import Path
 
 from busi import inference  # loads nothing yet, so that --help is fast
-from busi.core import parse_trusting, run_command
+from busi.core import parse_trusting, path_argument, run_command
 
 
 def main() -> None:
     """Parse the arguments and export."""
     parser = argparse.ArgumentParser(prog="python -m busi.export", description=__doc__)
-    parser.add_argument("run", type=Path, metavar="RUN", help="classification run folder")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the bundle; new")
+    parser.add_argument(
+        "run",
+        type=path_argument,
+        metavar="RUN",
+        help="classification run folder; or a bundle of an older busi, to add what it has seen",
+    )
+    parser.add_argument(
+        "--output", type=path_argument, required=True, metavar="DIR", help="folder of the bundle; new"
+    )
     parser.add_argument("--precision", choices=("f32", "f16", "int8"), default="f32", help="of the graph")
-    parser.add_argument("--data", type=Path, help="where the run's data lies now, if it was moved")
+    parser.add_argument("--data", type=path_argument, help="where the run's data lies now, if it was moved")
     arguments = parse_trusting(parser)
     inference.write_bundle(arguments.run, arguments.output, arguments.precision, arguments.data)
 

@@ -13,6 +13,7 @@ def main() -> None:
     parser.add_argument("input", nargs="+", metavar="INPUT", help="files, folders, or patterns in quotes")
     parser.add_argument(
         "--run",
+        type=path_argument,
         action="append",
         metavar="RUN",
         help="classification run, checkpoint or bundle, without it the model that comes with busi; given "

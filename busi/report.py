@@ -1,17 +1,20 @@
 """``python -m busi.report RUN... --output DIR``: report finished runs, as a page for a reviewer."""
 
 import argparse
-from pathlib import Path
 
-from busi.core import run_command
+from busi.core import path_argument, run_command
 from busi.reporting import report_runs
 
 
 def main() -> None:
     """Parse the arguments and write the report."""
     parser = argparse.ArgumentParser(prog="python -m busi.report", description=__doc__)
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folders, or folders of them")
-    parser.add_argument("--output", type=Path, required=True, help="folder for index.html and the rest")
+    parser.add_argument(
+        "runs", type=path_argument, nargs="+", metavar="RUN", help="run folders, or folders of them"
+    )
+    parser.add_argument(
+        "--output", type=path_argument, required=True, help="folder for index.html and the rest"
+    )
     parser.add_argument("--partial", action="store_true", help="report fewer folds than the split has")
     arguments = parser.parse_args()
     report_runs(arguments.runs, arguments.output, arguments.partial)

@@ -76,7 +76,7 @@ def one_line_errors(folder: Path, in_sweep: bool) -> Iterator[None]:
         message = f"{' '.join(str(cause).split())}{hint}"
         if in_sweep:
             record_failure(folder, message)
-        if "HYDRA_FULL_ERROR" in os.environ:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":  # as Hydra reads it
             raise
         raise (CompactHydraException if in_sweep else SystemExit)(f"error: {message}") from None
     except Exception as error:

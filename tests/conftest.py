@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +11,12 @@ import pytest
 from omegaconf import DictConfig
 
 from busi.core.files import conf_dir, file_hash
+from tests.processes import call
 
 # Threads that wait for each other make networks of this size many times slower on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+Compose = Callable[..., DictConfig]
 
 SMALL = (
     "data=synthetic",
@@ -30,8 +32,21 @@ SMALL = (
     "+trainer.enable_progress_bar=false",
     "+trainer.enable_model_summary=false",
     "encoder_weights=none",
+    "encoder=test_efficientnet",  # with a fiftieth of the weights
 )
 """Overrides of a run that takes seconds."""
+
+LONG = (
+    *("faults", "network", "launchers", "distributed", "docs", "ensemble", "crossfit", "resume", "demo"),
+    *("fitting", "recipes", "report", "evaluate", "conf", "optuna_sweeper", "bench", "checks", "safe"),
+)
+"""Files of tests that take longest. They begin first: one that begins last leaves other processes idle."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort files by how long they take."""
+    places = {f"test_{name}": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
 
 
 def unfinished(stage: str) -> str:
@@ -107,14 +122,8 @@ def compose(cache: Path, tmp_path: Path) -> Callable[..., DictConfig]:
 def train(cache: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run ``python -m busi.train`` in an empty folder."""
 
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "busi.train", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "BUSI_CACHE": str(cache), "COLUMNS": "160", **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def run(*arguments: str, **environment: str | None) -> subprocess.CompletedProcess[str]:
+        told: dict[str, str | None] = {"BUSI_CACHE": str(cache), "COLUMNS": "160", **environment}
+        return call("busi.train", *arguments, cwd=tmp_path, **told)
 
     return run

@@ -6,13 +6,15 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from busi.data.files import read_gray
 from busi.data.synthetic import make_synthetic
+from tests.data.test_dicom import write
+from tests.processes import call
 
 Audit = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -25,14 +27,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def audit(tmp_path: Path) -> Audit:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "busi.audit", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "BUSI_CACHE": str(tmp_path / "cache")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return call("busi.audit", *arguments, cwd=tmp_path, BUSI_CACHE=str(tmp_path / "cache"))
 
     return run
 
@@ -48,7 +43,7 @@ def test_page_stands_alone_and_agrees_with_its_tables(audit: Audit, root: Path, 
     assert len(figures) == page.count("<img ") >= 4
     with (tmp_path / "out" / "groups.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["id", "label", "group"]
+    assert list(rows[0]) == ["id", "source", "label", "near_duplicates", "group"]
     for name, number in findings["images"].items():
         assert sum(row["label"] == name for row in rows) == number
     groups = [row["group"] for row in rows]
@@ -76,7 +71,7 @@ def test_damaged_files_are_listed_and_do_not_stop_it(audit: Audit, root: Path, t
     assert "&lt;b&gt;&amp;.png" in page
 
 
-@pytest.mark.parametrize("numbers", [(1, 1, 1), (0, 2, 0)])
+@pytest.mark.parametrize("numbers", [(1, 1, 1), (0, 2, 0), (2, 2, 2)])
 def test_a_handful_of_images_is_enough(
     audit: Audit, root: Path, tmp_path: Path, numbers: tuple[int, int, int]
 ) -> None:
@@ -96,7 +91,11 @@ def test_a_handful_of_images_is_enough(
     ("arguments", "words"),
     [
         (["nowhere", "--output", "out"], "error: no data at nowhere"),
-        (["empty", "--output", "out"], "error: empty has none of the folders"),
+        (["empty", "--output", "out"], "error: empty is in no layout that is known: "),
+        (["pooled", "--output", "out"], "error: data=pooled is made of several data sets: name one of them"),
+        (["csv", "--output", "out"], "error: data=csv has no root"),
+        (["notes.csv", "--output", "out"], "error: notes.csv has unknown columns"),
+        (["lost.csv", "--output", "out"], "error: no image of lost.csv can be used: 1 x label is none of"),
         (["ROOT", "--output", "file/out"], "error: cannot write to file/out"),
         (["ROOT"], "the following arguments are required: --output"),
     ],
@@ -106,10 +105,56 @@ def test_wrong_arguments_are_one_line(
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
+    (tmp_path / "notes.csv").write_text("file,label\nfile,benign\n")
+    (tmp_path / "lost.csv").write_text("image,label\nfile,cyst\n")
     done = audit(*(text.replace("ROOT", str(root)) for text in arguments))
     assert done.returncode in (1, 2)
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def clinic(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of DICOM files without normals, whose patients, scanners and BI-RADS are known in part.
+
+    Image 0 and 1 are one frame under two patients and two labels.
+    """
+    folder = tmp_path_factory.mktemp("clinic")
+    rows = ["image,label,mask,patient,scanner,birads,spacing,source"]
+    lesions = sorted(path for path in root.glob("[bm]*/*.png") if "_mask" not in path.name)
+    for k, path in enumerate([lesions[0], *lesions[:11]]):
+        label = "malignant" if k == 1 else path.parent.name
+        write(folder / f"{k}.dcm", read_gray(path), PixelSpacing=[0.1, 0.2])
+        mask = "" if k == 5 else path.with_name(f"{path.stem}_mask.png")
+        source = "north" if k < 8 else "south"
+        rows.append(f"{k}.dcm,{label},{mask},P{k // 3 if k else 9},{'ABA'[k % 3]},{'4a' * (k < 4)},,{source}")
+    (folder / "clinic.csv").write_text("\n".join(rows))
+    return folder / "clinic.csv"
+
+
+def test_everything_that_is_known_of_a_manifest_is_described(
+    audit: Audit, clinic: Path, tmp_path: Path
+) -> None:
+    done = audit(str(clinic), "--output", "out")
+    assert done.returncode == 0, done.stderr
+    findings = json.loads((tmp_path / "out" / "audit.json").read_text())
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert findings["name"] == "clinic"
+    assert findings["images"]["normal"] == 0
+    assert findings["modes"] == {"DICOM MONOCHROME2, 8 bits": 12}
+    assert findings["spacing"] == {"images": 12, "smallest": 0.1, "largest": 0.2}
+    assert findings["not_annotated"] == ["5"]
+    assert {name: sum(row.values()) for name, row in findings["scanners"].items()} == {"A": 8, "B": 4}
+    assert {name: sum(row.values()) for name, row in findings["sources"].items()} == {"north": 8, "south": 4}
+    assert {name: sum(row.values()) for name, row in findings["birads"].items()} == {"4a": 4, "not known": 8}
+    patients = findings["patients"]
+    assert patients["images_without_patient"] == 0
+    # P0 to P3, of which P2 has images of both sources, and P9.
+    assert (patients["patients"], patients["images_a_patient"]) == (6, {"1": 2, "2": 2, "3": 2})
+    assert any({"0", "1"} <= set(ids) for ids in patients["crossing"])
+    assert any({"0", "1"} <= set(ids) for ids in findings["conflicts"])
+    for text in ("4a", "Patients", "1 (malignant)", "Near-duplicates under different patients", "Too few"):
+        assert text in page
 
 
 @pytest.mark.slow

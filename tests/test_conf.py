@@ -50,6 +50,7 @@ def batch() -> Batch:
         "guide": torch.rand(4, 1, 32, 32),
         "label": torch.tensor([0, 1, 2, 1]),
         "group": torch.arange(4),
+        "source": torch.zeros(4, dtype=torch.int64),
         "id": list("abcd"),
     }
 

@@ -14,6 +14,8 @@ import textwrap
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import httpx
@@ -25,15 +27,25 @@ from playwright.sync_api import ConsoleMessage, Page, Request, expect, sync_play
 from busi import Predictor
 from busi.core.types import CLASSES, InputError
 from busi.data.dicom import Frame, Spacing
+from busi.inference.bundle import PRETRAINED
 from busi.inference.demo_files import count_frames, read_frame, write_samples
 from busi.inference.demo_folder import demo_folder, remove_leftovers
 from busi.inference.demo_guard import is_own
-from busi.inference.demo_text import View, describe_diagnosis, describe_mask, draw_heatmap, write_results
+from busi.inference.demo_text import (
+    View,
+    describe_diagnosis,
+    describe_mask,
+    describe_model,
+    draw_heatmap,
+    write_results,
+)
+from busi.inference.model_info import read_model_info
 from busi.inference.prediction import Prediction
 from busi.models.postprocess import Postprocess
 from tests.data.test_dicom import write
 from tests.data.test_files import make_bomb
 from tests.inference.test_predictor import make_image
+from tests.processes import call
 
 PROBS = {"normal": 0.1, "benign": 0.25, "malignant": 0.65}
 MASK = np.zeros((20, 30), bool)
@@ -57,6 +69,33 @@ def test_the_answer_is_put_into_words() -> None:
     assert "none" in words(())
     assert "Not calibrated" in words(None)
     assert "&lt;b&gt;" in words(None)
+
+
+@pytest.mark.parametrize(
+    "name", ["<img src=x onerror=x>", "`![](http://a.b/c)`", "$x$ {{x}} ${x}", "a_b*c*</p>"]
+)
+def test_foreign_names_are_shown_as_they_are(name: str) -> None:
+    info = read_model_info(PRETRAINED)
+    info = replace(info, origin=info.origin | {"name": name, "guide": name})
+    shown = Shown()
+    shown.feed(describe_model(info, explained=True))
+    assert shown.text == f"Model: {name}, {info.image_size} px, guide {name}."
+    assert shown.tags == ["code", "code"]
+
+
+class Shown(HTMLParser):
+    """What a browser makes of a text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text, self.tags = "", list[str]()
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        del attrs
+        self.tags.append(tag)
 
 
 def test_the_mask_is_put_into_words() -> None:
@@ -98,8 +137,7 @@ def test_frames_are_counted_and_read_by_number(tmp_path: Path) -> None:
 
 def test_what_cannot_be_served_says_so(trained: Path, tmp_path: Path) -> None:
     def serve(*arguments: object) -> str:
-        command = [sys.executable, "-m", "busi.demo", *map(str, arguments)]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = call("busi.demo", *map(str, arguments), cwd=tmp_path)
         assert done.returncode == 1
         return done.stderr.splitlines()[-1]
 

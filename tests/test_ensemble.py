@@ -1,11 +1,8 @@
 """Ensembles of runs, by the real command, against the mean of what their members say."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -21,8 +18,8 @@ from torch import nn
 from busi import ClsModule, Predictor, SegModule
 from busi.core.tables import read_table
 from busi.core.types import CLASSES, InputError
+from busi.data.files import read_gray
 from busi.data.geometry import letterbox, quantize, unletterbox
-from busi.data.images import read_gray
 from busi.data.records import file_name
 from busi.data.synthetic import make_synthetic
 from busi.guides.upstream import find_upstream
@@ -30,7 +27,7 @@ from busi.inference.export import write_bundle
 from busi.inference.maps import segment
 from busi.models.ensemble import Ensemble
 from busi.models.two_stage import Segmenter, resize
-from busi.reporting.guide import calibration_table
+from busi.reporting.calibration import calibration_table
 from busi.reporting.pooling import score
 from busi.runs.checkpoints import Checkpoint, load_classifier, load_network, load_segmenter, read_checkpoint
 from busi.runs.members import check_members
@@ -39,6 +36,7 @@ from busi.runs.run import Run, open_run
 from busi.runs.variants import read_variants
 from busi.training.ensemble import make_ensemble, make_ensembles
 from busi.training.fitting import fit, go_on
+from tests.processes import call
 
 Compose = Callable[..., DictConfig]
 
@@ -66,9 +64,8 @@ def members(configs: Compose) -> dict[str, list[Run]]:
 def ensembles(members: dict[str, list[Run]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     """By the command, which is given the classifiers first."""
     folder = tmp_path_factory.mktemp("ensembles")
-    command = [sys.executable, "-m", "busi.ensemble", "--output", str(folder)]
-    command += [str(run.folder) for stage in ("cls", "seg") for run in members[stage]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    given = [str(run.folder) for stage in ("cls", "seg") for run in members[stage]]
+    done = call("busi.ensemble", *given, "--output", str(folder), cwd=folder)
     assert done.returncode == 0, done.stderr
     return {"seg": open_run(folder / "segmentation" / "0"), "cls": open_run(folder / "predicted" / "0")}
 
@@ -161,7 +158,7 @@ def test_classifiers_of_one_segmentation_model_keep_it(
     state, expected = inside.network.state_dict(), read_checkpoint(seg.best_checkpoint).part("network.")
     assert state.keys() == expected.keys()
     assert all(torch.equal(state[name], expected[name]) for name in state)
-    assert sorted(made.config.encoder.split(" and ")) == ["resnet10t", "tf_efficientnet_lite0"]
+    assert sorted(made.config.encoder.split(" and ")) == ["resnet10t", "test_efficientnet"]
 
 
 def test_empty_guides_need_no_segmentation_model(configs: Compose, tmp_path: Path) -> None:
@@ -258,9 +255,8 @@ def test_the_same_command_goes_on(
 def test_ensembles_may_lie_among_their_members(members: dict[str, list[Run]], tmp_path: Path) -> None:
     for k, run in enumerate(members["seg"]):
         shutil.copytree(run.folder, tmp_path / str(k))
-    command = [sys.executable, "-m", "busi.ensemble", str(tmp_path), "--output", str(tmp_path / "both")]
     for expected in ("Finished in", "Finished already"):
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+        done = call("busi.ensemble", str(tmp_path), "--output", str(tmp_path / "both"), cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert expected in done.stderr + done.stdout
 
@@ -295,9 +291,8 @@ def test_an_ensemble_is_exported_and_tried_on_other_data(
     )
     assert found == pytest.approx(expected, abs=1e-4)
     other = make_synthetic(tmp_path / "other", (10, 10, 10), 96, 9)
-    command = [sys.executable, "-m", "busi.evaluate", str(ensembles["cls"].folder), "--cache", str(cache)]
-    command += ["--data", str(other), "--output", str(tmp_path / "evaluation")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    arguments = [str(ensembles["cls"].folder), "--cache", str(cache), "--data", str(other)]
+    done = call("busi.evaluate", *arguments, "--output", str(tmp_path / "evaluation"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "evaluation" / "index.html").read_text()
     assert "ensemble of 2" in page
@@ -331,9 +326,8 @@ def test_an_ensemble_is_neither_trained_nor_taken_for_a_run_to_train_like(
 
 def test_an_output_that_cannot_be_is_one_line(members: dict[str, list[Run]], tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("")
-    command = [sys.executable, "-m", "busi.ensemble", "--output", str(tmp_path / "mine.txt")]
-    command += [str(run.folder) for run in members["seg"]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    given = [str(run.folder) for run in members["seg"]]
+    done = call("busi.ensemble", *given, "--output", str(tmp_path / "mine.txt"), cwd=tmp_path)
     assert done.returncode == 1
     assert re.fullmatch(r"error: .*mine\.txt.*\n", done.stderr)
 

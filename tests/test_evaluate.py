@@ -2,10 +2,8 @@
 
 import csv
 import json
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from busi.runs.predictions import find_records
 from busi.runs.run import Run
 from busi.training.fitting import fit
 from tests.conftest import SMALL, unfinished
+from tests.processes import call
 
 Evaluate = Callable[..., subprocess.CompletedProcess[str]]
 Rows = dict[str, dict[str, str]]
@@ -33,15 +32,7 @@ def runs(configs: Callable[..., DictConfig]) -> dict[str, Run]:
 @pytest.fixture
 def evaluate(cache: Path, tmp_path: Path) -> Evaluate:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "busi.evaluate", *arguments],
-            cwd=tmp_path,
-            env={name: x for name, x in os.environ.items() if name != "BUSI_ROOT"}
-            | {"BUSI_CACHE": str(cache)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return call("busi.evaluate", *arguments, cwd=tmp_path, BUSI_ROOT=None, BUSI_CACHE=str(cache))
 
     return run
 
@@ -79,10 +70,12 @@ def test_on_its_own_data_a_run_has_seen_all_but_its_test_fold(
     assert "No images are shown" not in page
     if stage == "seg":
         assert Run(tmp_path / "out", runs[stage].provenance).postprocess == runs[stage].postprocess
-    # The validation images, which calibrate it, are those of the run.
-    assert rows_of(folder / "predictions.csv", split="val") == rows_of(
-        tmp_path / "out" / "predictions.csv", split="val"
-    )
+    # The run's own numbers come out again, for both networks of a classifier.
+    then, now = (json.loads((x / "metrics.json").read_text()) for x in (folder, tmp_path / "out"))
+    then |= json.loads((runs["seg"].folder / "metrics.json").read_text())
+    assert ("test/dice" in now, "test/brier" in now) == (True, stage == "cls")
+    for name in now:
+        assert now[name] == pytest.approx(then[name], rel=1e-3, abs=1e-3), name
 
 
 def test_a_near_duplicate_of_a_training_image_is_recognized_under_another_name(
@@ -213,10 +206,10 @@ def test_wrong_arguments_are_one_line(
     broken = shutil.copytree(own, tmp_path / "broken")
     (broken / "normal" / "normal (1).png").write_bytes(b"no image")
     for arguments, words in (
-        ([str(tmp_path / "nothing"), "--data", str(own)], "is not a run folder"),
+        ([str(tmp_path / "nothing"), "--data", str(own)], "does not exist: give a run folder"),
         ([str(stopped), "--data", str(own)], f"is not finished: python -m busi.train resume={stopped}"),
         ([cls, "--data", "nowhere"], "no data at nowhere"),
-        ([cls, "--data", "busi"], "--data busi needs the environment variable BUSI_ROOT"),
+        ([cls, "--data", "busi"], "or the environment variable BUSI_ROOT"),
         (
             [cls, "--data", str(broken)],
             "1 x unreadable or truncated file: normal (1).png. Mend these files, or go on without them "
@@ -229,6 +222,6 @@ def test_wrong_arguments_are_one_line(
         assert words in line
         assert not (tmp_path / "out").exists()
     done = evaluate(cls, "--data", str(own), "--output", cls)
-    assert "holds a run: give another --output" in done.stderr
+    assert "holds a run or a bundle: give another --output" in done.stderr
     done = evaluate(cls, "--data", str(broken), "--on-bad", "skip", "--output", "out")
     assert done.returncode == 0, done.stderr

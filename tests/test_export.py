@@ -32,6 +32,7 @@ from busi.inference.loading import load_two_stage
 from busi.inference.model_info import ModelInfo, read_model_info
 from busi.runs.run import open_run
 from tests.inference.test_predictor import make_image
+from tests.processes import call
 
 
 def test_graph_takes_any_number_of_images(bundle: Path) -> None:
@@ -171,8 +172,7 @@ def test_export_says_what_is_missing(trained: Path, bundle: Path, tmp_path: Path
         write_bundle(trained, tmp_path / "out", "f64")
     with pytest.raises(InputError, match="is not empty"):
         write_bundle(trained, alone)
-    command = [sys.executable, "-m", "busi.export", str(trained), "--output", str(bundle)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = call("busi.export", str(trained), "--output", str(bundle), cwd=tmp_path)
     assert done.returncode == 1
     assert "is not empty" in done.stderr
 

@@ -7,10 +7,7 @@ that has imported everything, so that kills hit the work and not the imports.
 import contextlib
 import hashlib
 import json
-import multiprocessing
 import os
-import resource
-import runpy
 import shutil
 import subprocess
 import sys
@@ -27,6 +24,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.conftest import SMALL
+from tests.processes import SERVER, act, start
 
 pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("KILLS", "1"))
@@ -37,46 +35,28 @@ FAST = (
 )
 Commands = Callable[[Path], list[list[str]]]
 
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
-    [
-        "busi.training.fitting",
-        "busi.guides.prepare",
-        "busi.sweeps.optuna_sweeper",
-        "busi.sweeps.pruning",
-        "tests.test_faults",
-    ]
-)
 
-
-def act(arguments: Sequence[str], folder: Path, limit: int | None, environment: dict[str, str]) -> None:
-    """What a forked process does: the command, in a folder, its output kept."""
-    os.environ.update(environment)
-    os.chdir(folder)
-    with (folder / "output.txt").open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    if limit is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    sys.argv = ["busi.train", *arguments]
-    runpy.run_module("busi.train", run_name="__main__", alter_sys=True)
-
-
-def start(
+def begin(
     arguments: Sequence[str], folder: Path, limit: int | None = None, **environment: str
 ) -> BaseProcess:
-    folder.mkdir(parents=True, exist_ok=True)
-    process = SERVER.Process(target=act, args=(list(arguments), folder, limit, environment))
-    process.start()
-    return process
+    output = folder / "output.txt"
+    return start("busi.train", arguments, folder, (output, output), environment, limit)
 
 
 def finish(arguments: Sequence[str], folder: Path, limit: int | None = None) -> int:
     """Exit status of a command that is left alone."""
-    process = start(arguments, folder, limit)
+    process = begin(arguments, folder, limit)
     process.join()
     assert process.exitcode is not None
     return process.exitcode
+
+
+def succeed(process: BaseProcess, folder: Path) -> str:
+    """Wait for a command that ends well; what it said."""
+    process.join()
+    output = (folder / "output.txt").read_text()
+    assert process.exitcode == 0, output
+    return output
 
 
 def wait_for_first_epoch(process: BaseProcess, run: Path) -> None:
@@ -85,7 +65,7 @@ def wait_for_first_epoch(process: BaseProcess, run: Path) -> None:
 
 
 def kill_after_first_epoch(arguments: Sequence[str], folder: Path, run: Path) -> None:
-    process = start(arguments, folder)
+    process = begin(arguments, folder)
     wait_for_first_epoch(process, run)
     process.kill()
     process.join()
@@ -140,7 +120,7 @@ def disturb(commands: Commands, folder: Path) -> None:
     whole = folder / "whole"
     began = time.monotonic()
     for command in commands(whole):
-        assert finish(command, whole) == 0, (whole / "output.txt").read_text()
+        succeed(begin(command, whole), whole)
     seconds = time.monotonic() - began
     wanted = results(whole)
     assert wanted
@@ -151,7 +131,7 @@ def disturb(commands: Commands, folder: Path) -> None:
         place = folder / str(number)
         end = time.monotonic() + rng.uniform(0.05, 0.7) * seconds
         for command in commands(place):
-            process = start(command, place)
+            process = begin(command, place)
             process.join(max(0.0, end - time.monotonic()))
             if killed := process.is_alive():
                 process.kill()
@@ -169,7 +149,7 @@ def disturb(commands: Commands, folder: Path) -> None:
             number, kept = number + 1, {}
             seconds *= 0.8  # the machine is less busy than it was
     for command in commands(place):
-        assert finish(command, place) == 0, (place / "output.txt").read_text()
+        succeed(begin(command, place), place)
     assert results(place) == wanted
 
 
@@ -178,7 +158,7 @@ def ready(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Overrides of a fast run whose cache is there."""
     overrides = [*FAST, f"cache_dir={cache}"]
     folder = tmp_path_factory.mktemp("ready")
-    assert finish([*overrides, "trainer.max_epochs=1"], folder) == 0, (folder / "output.txt").read_text()
+    succeed(begin([*overrides, "trainer.max_epochs=1"], folder), folder)
     return overrides
 
 
@@ -238,15 +218,14 @@ def test_one_of_two_workers_of_a_search_is_killed(ready: list[str], tmp_path: Pa
     command += ["optimizer.lr=0.001,0.003", "~optimizer.weight_decay", "~loss.dice_weight"]
     command += ["augmentation=light", "scheduler=cosine", f"hydra.sweeper.num_trials={num_trials}"]
     rng = np.random.default_rng(0)
-    other = start(command, tmp_path)
+    other = begin(command, tmp_path)
     for _ in range(KILLS):
-        process = start(command, tmp_path)
+        process = begin(command, tmp_path)
         process.join(rng.uniform(1, 8))
         process.kill()
         process.join()
-    other.join()
-    assert other.exitcode == 0, (tmp_path / "output.txt").read_text()
-    assert finish(command, tmp_path) == 0, (tmp_path / "output.txt").read_text()
+    succeed(other, tmp_path)
+    succeed(begin(command, tmp_path), tmp_path)
     folder = tmp_path / "outputs" / "sweeps" / "optuna_seg"
     trials = optuna.load_study(study_name="optuna_seg", storage=f"sqlite:///{folder}/study.db").trials
     assert len(trials) == num_trials
@@ -263,15 +242,26 @@ def test_one_of_two_workers_of_a_search_is_killed(ready: list[str], tmp_path: Pa
     assert all(len(same) == 1 for same in values.values())
 
 
-def test_corrupt_last_checkpoint(ready: list[str], uninterrupted: dict[str, str], tmp_path: Path) -> None:
-    run = tmp_path / "run"
+def test_run_that_was_damaged_or_tampered_with(
+    ready: list[str], uninterrupted: dict[str, str], tmp_path: Path
+) -> None:
+    run, said = tmp_path / "run", tmp_path / "output.txt"
     kill_after_first_epoch(one(ready), tmp_path, run)
-    last = run / "checkpoints" / "last.ckpt"
-    last.write_bytes(last.read_bytes()[:-1000])
-    (tmp_path / "output.txt").unlink()
-    assert finish([f"resume={run}"], tmp_path) == 1
-    say_once((tmp_path / "output.txt").read_text(), "last.ckpt is damaged")
-    last.unlink()
+
+    def refuse(path: Path, change: Callable[[bytes], bytes], words: str) -> None:
+        content = path.read_bytes()
+        path.write_bytes(change(content))
+        said.unlink()
+        assert finish([f"resume={run}"], tmp_path) == 1
+        say_once(said.read_text(), words)
+        path.write_bytes(content)
+
+    refuse(run / "checkpoints" / "last.ckpt", lambda content: content[:-1000], "last.ckpt is damaged")
+    (tmp_path / "evil.py").write_text("open('touched', 'w')")
+    foreign = (b"_target_: torch.optim.AdamW", b"_target_: evil.AdamW")
+    refuse(run / "config.yaml", lambda content: content.replace(*foreign), "config.yaml is not that of")
+    assert not (tmp_path / "touched").exists()
+    (run / "checkpoints" / "last.ckpt").unlink()
     assert finish([f"resume={run}"], tmp_path) == 0
     assert results(tmp_path) == uninterrupted
 
@@ -291,7 +281,7 @@ def test_truncated_cache(ready: list[str], uninterrupted: dict[str, str], tmp_pa
 @pytest.mark.parametrize("folder", ["hydra.run.dir=run", "output_dir=outputs"])
 def test_two_starts_in_the_same_second(ready: list[str], tmp_path: Path, folder: str) -> None:
     command = ["stage=seg", *ready, "trainer.max_epochs=2", folder]
-    first, second = start(command, tmp_path), start(command, tmp_path)
+    first, second = begin(command, tmp_path), begin(command, tmp_path)
     first.join()
     second.join()
     runs = [json.loads(path.read_text()) for path in tmp_path.rglob("provenance.json")]
@@ -349,7 +339,7 @@ def test_wandb_is_unreachable_in_the_middle(
 ) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), WandbServer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    process = start(
+    process = begin(
         [*one(ready), "logger=wandb", "logger.wandb.finish_timeout=3"],
         tmp_path,
         WANDB_BASE_URL=f"http://127.0.0.1:{server.server_port}",
@@ -358,10 +348,7 @@ def test_wandb_is_unreachable_in_the_middle(
     wait_for_first_epoch(process, tmp_path / "run")
     server.shutdown()
     server.server_close()
-    process.join()
-    output = (tmp_path / "output.txt").read_text()
-    assert process.exitcode == 0, output
-    assert "wandb sync" in output
+    assert "wandb sync" in succeed(process, tmp_path)
     assert results(tmp_path) == uninterrupted
 
 
@@ -445,7 +432,7 @@ def act_until_power_cut(arguments: Sequence[str], folder: Path, moment: int) -> 
 
     WholeCheckpointIO.save_checkpoint = counted  # type: ignore[method-assign, assignment]
     try:
-        act(arguments, folder, None, {})
+        act("busi.train", arguments, folder, (folder / "output.txt",) * 2, os.environ.copy(), None)
     finally:
         disk.note()
 
@@ -478,7 +465,7 @@ def test_power_cut(ready: list[str], uninterrupted: dict[str, str], tmp_path: Pa
         if saved:
             assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] >= saved - 1
         command = [f"resume={run}"] if started else one(ready)
-        assert finish(command, place) == 0, (place / "output.txt").read_text()
+        succeed(begin(command, place), place)
         assert results(place) == uninterrupted
 
 
@@ -491,16 +478,14 @@ def act_without_locks(arguments: Sequence[str], folder: Path) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     fcntl.lockf = lockf
-    act(arguments, folder, None, {})
+    act("busi.train", arguments, folder, (folder / "output.txt",) * 2, os.environ.copy(), None)
 
 
 def test_no_locks(ready: list[str], uninterrupted: dict[str, str], tmp_path: Path) -> None:
     process = SERVER.Process(target=act_without_locks, args=(one(ready), tmp_path))
     process.start()
-    process.join()
-    output = (tmp_path / "output.txt").read_text()
-    assert process.exitcode == 0, output
-    assert "has no locks (No locks available): start one process at a time there" in output
+    words = "has no locks (No locks available): start one process at a time there"
+    assert words in succeed(process, tmp_path)
     assert results(tmp_path) == uninterrupted
 
 
@@ -525,7 +510,7 @@ def test_little_shared_memory(ready: list[str], tmp_path: Path) -> None:
 def test_full_disk(ready: list[str], uninterrupted: dict[str, str], tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     train = [sys.executable, "-m", "busi.train"]
-    with mounted(disk, "size=64m") as run:
+    with mounted(disk, "size=3m") as run:
         done = run(*train, *one(ready), f"hydra.run.dir={disk}/run")
         assert done.returncode == 1, done.stderr
         say_once(done.stderr, "cannot write any more: No space left on device. Make room")

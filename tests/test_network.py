@@ -181,7 +181,7 @@ def runs(tracer: Tracer) -> dict[str, Path]:
     folders = {stage: tracer.folder / "outputs" / stage / "run" for stage in ("seg", "cls")}
     for stage, folder in folders.items():
         logger = ["logger=wandb", "logger.wandb.offline=true"] if stage == "cls" else []
-        small = [value for value in SMALL if not value.startswith("encoder_weights")]  # the default ones
+        small = [value for value in SMALL if not value.startswith("encoder")]  # the default ones
         told = [f"stage={stage}", "data.num_folds=3", f"hydra.run.dir={folder}", *small, *logger]
         assert tracer.run("-m", "busi.train", *told) == []
     return folders

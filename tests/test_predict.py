@@ -25,11 +25,11 @@ from busi.inference.folder import predict_sources
 from tests.data.test_dicom import region, write
 from tests.data.test_files import make_bomb
 from tests.inference.test_predictor import make_image
+from tests.processes import call
 
 
 def predict(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "busi.predict", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    return call("busi.predict", *map(str, arguments), cwd=cwd)
 
 
 def read_rows(output: Path) -> list[dict[str, str]]:

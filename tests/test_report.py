@@ -2,11 +2,9 @@
 
 import csv
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix
 from busi.core.types import CLASSES
 from busi.training.fitting import fit
 from tests.conftest import accept
+from tests.processes import call
 
 Report = Callable[..., subprocess.CompletedProcess[str]]
 Compose = Callable[..., DictConfig]
@@ -37,14 +36,7 @@ def runs(configs: Compose) -> Path:
 @pytest.fixture(scope="module")
 def report(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "busi.report", *arguments],
-            cwd=tmp_path_factory.getbasetemp(),
-            env={**os.environ, "BUSI_CACHE": str(cache)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return call("busi.report", *arguments, cwd=tmp_path_factory.getbasetemp(), BUSI_CACHE=str(cache))
 
     return run
 

@@ -19,6 +19,7 @@ from busi.core import targets
 from busi.core.building import to_plain
 from busi.core.files import conf_dir, file_hash
 from busi.core.types import InputError
+from busi.evaluation.evaluation import evaluate
 from busi.inference.export import write_bundle
 from busi.inference.loading import load_two_stage
 from busi.inference.predictor import Predictor
@@ -28,7 +29,6 @@ from busi.runs.checkpoints import load_network, read_best
 from busi.runs.fingerprints import FOLD_SETTINGS, settings_fingerprint
 from busi.runs.run import FILES, Run, open_run
 from busi.training.ensemble import ensemble_folders
-from busi.training.evaluation import evaluate
 from busi.training.fitting import go_on
 from tests.conftest import SMALL
 
@@ -162,7 +162,7 @@ def open_by(command: str, run: Run, output: Path) -> None:
         report_runs([run.folder], output, partial=True)
     elif command == "evaluate":
         root = run.config.data.root
-        evaluate(run.folder, root, output, "error", output / "cache")
+        evaluate(run.folder, str(root), output, cache_dir=output / "cache")
     elif command == "ensemble":
         twin = output / "twin"
         shutil.copytree(run.folder, twin)

@@ -79,7 +79,7 @@ def synthetic_run(cache_dir: Path, image_size: int, num_images: dict[str, int]) 
 def time_search(cfg: DictConfig) -> tuple[int, float]:
     """Number of images, and seconds of searching them for near-duplicates; fills the cache, too."""
     data: BUSIDataModule = construct(cfg.data, "data")
-    records, contents, _ = read_contents(data.read(data.root), data.cache_dir)
+    records, contents, _ = read_contents(data.list_images(), data.cache_dir)
     began = time.perf_counter()
     find_groups(records, contents, data.cache_dir)
     spent = time.perf_counter() - began

@@ -9,6 +9,7 @@ from .command import parse_trusting as parse_trusting
 from .command import path_argument as path_argument
 from .command import print_anything as print_anything
 from .command import run_command as run_command
+from .files import EMPTY as EMPTY
 from .files import check_writable as check_writable
 from .files import conf_dir as conf_dir
 from .files import default_cache_dir as default_cache_dir

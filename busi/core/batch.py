@@ -14,4 +14,5 @@ class Batch(TypedDict):
     guide: Float[Tensor, "b 1 h w"]  # [0, 1], the mask that the classifier is given
     label: Int64[Tensor, " b"]
     group: Int64[Tensor, " b"]
+    source: Int64[Tensor, " b"]  # position in the sources of the data
     id: list[str]

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from busi.core.files import EMPTY
 from busi.core.targets import trust
 from busi.core.text import printable
 from busi.core.types import InputError
@@ -26,7 +27,7 @@ def path_argument(text: str) -> Path:
         argparse.ArgumentTypeError: If it is empty, which would mean the current folder.
     """
     if not text.strip():
-        raise argparse.ArgumentTypeError("is empty: give a path")
+        raise argparse.ArgumentTypeError(EMPTY)
     return Path(text)
 
 

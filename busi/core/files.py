@@ -21,6 +21,8 @@ CANNOT_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, err
 """What file systems say that flush nothing, or no folders."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What file systems say that are full."""
+EMPTY = "is empty: give a path"
+"""Said of an empty path, as of a shell variable that nobody set: it would be the current folder."""
 
 
 def conf_dir() -> Path:
@@ -161,8 +163,11 @@ def expand(path: str | Path) -> Path:
     """Replace ``~`` at the start of a path by the home folder.
 
     Raises:
-        InputError: If nobody knows that folder, as in a container for a user without an account.
+        InputError: If the path is empty, or nobody knows that folder, as in a container for a user without an
+            account.
     """
+    if not str(path).strip():
+        raise InputError(f"the name of a file or a folder {EMPTY}")
     try:
         return Path(path).expanduser()
     except RuntimeError as error:

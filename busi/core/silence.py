@@ -1,4 +1,4 @@
-"""What libraries would send to their makers, and the switches that keep them silent."""
+"""Environment variables: those that keep libraries silent, and those that nobody gave a value."""
 
 import os
 import sys
@@ -13,6 +13,20 @@ SWITCHES = {
     "RAY_USAGE_STATS_ENABLED": "0",  # Ray: reports its use every hour
 }
 """Environment variables that these libraries read, most of them when they are imported."""
+
+
+FOLDERS = ("BUSI_ROOT", "BUSI_CACHE", "HOME")
+"""Environment variables that name folders."""
+
+
+def forget_empty_folders() -> None:
+    """Remove those of `FOLDERS` that are empty, which would stand for the current folder or the root.
+
+    An empty one counts as one that is not set, as in a shell's ``BUSI_CACHE= python -m busi.train``.
+    """
+    for name in FOLDERS:
+        if not os.environ.get(name, "set").strip():
+            del os.environ[name]
 
 
 def silence_libraries() -> None:

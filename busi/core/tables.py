@@ -1,7 +1,8 @@
 """Tables as CSV files; `busi.core.given_tables` checks those that users give.
 
-A spreadsheet executes a cell of text that begins like a formula. Such a cell is written with an apostrophe in
-front, and read without it. Numbers are no formulas.
+A spreadsheet executes text that begins like a formula. It is written with an apostrophe in front, and read
+without it: at the beginning of a cell, and inside it after each sign at which a spreadsheet of another locale
+begins a new cell, which ignores our quotation marks. Numbers are no formulas.
 """
 
 import codecs
@@ -17,9 +18,13 @@ from busi.core.types import InputError
 
 log = logging.getLogger(__name__)
 
-FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
-"""How a cell begins that a spreadsheet executes; the last four are the wide forms of the same signs."""
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE)
+NUMBER = r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|nan)"
+BEGINNING = rf"(?:\A(?!'*{NUMBER}\Z)|(?<=[;|\t\r\n]))"
+"""Where a cell begins: here, or once a spreadsheet has split it at these signs."""
+FORMULA = r"(?='*(?:[^\S\t\r\n]|\")*[=+\-@\uff1d\uff0b\uff0d\uff20])"
+"""What it executes, after spaces and quotation marks; the last four are the wide forms of the same signs."""
+ARMED = re.compile(BEGINNING + FORMULA, re.IGNORECASE)
+DISARMED = re.compile(f"{BEGINNING}'{FORMULA}", re.IGNORECASE)
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 """How files begin that spreadsheet programs write when nobody asks for CSV."""
 ENCODINGS = (
@@ -129,17 +134,12 @@ def _first_row(text: str, separator: str) -> list[str]:
     return next((row for row in csv.reader(_lines(text), delimiter=separator) if any(row)), [])
 
 
-def _is_formula(text: str) -> bool:
-    text = text.lstrip("'")
-    return FORMULA.match(text) is not None and NUMBER.fullmatch(text) is None
-
-
 def _disarm(text: str) -> str:
-    return f"'{text}" if _is_formula(text) else text
+    return ARMED.sub("'", text)
 
 
 def _rearm(text: str) -> str:
-    return text[1:] if text.startswith("'") and _is_formula(text) else text
+    return DISARMED.sub("", text)
 
 
 def _plain(value: object) -> object:

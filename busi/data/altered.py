@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import Int64
 
 from busi.data.contents import map_threads
+from busi.data.detail import agreement
 from busi.data.duplicates import (
     INLIERS,
     MAX_SCALE,
     Description,
     GrayImage,
-    agreement,
     describe_image,
     match_points,
     root_features,

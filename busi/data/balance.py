@@ -1,11 +1,66 @@
-"""Classes of unequal frequency: weights for a loss, and the correction of a prior that training changed."""
+"""Classes and sources of unequal frequency: how often an image is drawn, and the prior that this changes."""
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from jaxtyping import Float, Int
+
+from busi.core import CLASSES, NORMAL, InputError
+
+BALANCED = ("sampler", "weights")
+"""Values of ``data.balance`` by which a classifier learns as if classes were equally common."""
 
 
-def prior_correction(class_counts: Sequence[int]) -> list[float]:
+class Draws(NamedTuple):
+    """How samples are drawn.
+
+    Attributes:
+        chances: How often each sample is drawn, relative to the others.
+        strata: Number of its class and source: each has its share in every epoch.
+    """
+
+    chances: Float[np.ndarray, " n"]
+    strata: Int[np.ndarray, " n"]
+
+
+def balance_draws(balance: str, labels: Int[np.ndarray, " n"], sources: Sequence[str]) -> Draws | None:
+    """How often each training image is drawn, relative to the others.
+
+    ``sampler`` draws every class equally often, and within a class every source that has it. ``sources``
+    draws normals as often as the sources that have some do on average, and all other images equally often
+    from every source: what is added without normals does not make them rarer.
+
+    Args:
+        balance: See `busi.data.datamodule.BUSIDataModule`.
+        labels: Of the training images.
+        sources: Of the same images.
+
+    Returns:
+        None where every image is drawn once (``none``, ``weights``).
+    """
+    names, numbers = np.unique(sources, return_inverse=True)
+    if balance == "sampler":
+        strata = [labels == label for label in np.unique(labels)]
+        shares = [1.0] * len(strata)
+    elif balance == "sources":
+        normal = labels == NORMAL
+        own = [float(normal[numbers == k].mean()) for k in np.unique(numbers[normal])]
+        share = float(np.mean(own)) if own else 0.0
+        strata, shares = [normal, ~normal], [share, 1 - share]
+    else:
+        return None
+    chances = np.zeros(len(labels))
+    for stratum, share in zip(strata, shares, strict=True):
+        there = np.unique(numbers[stratum])
+        for k in there:
+            here = stratum & (numbers == k)
+            chances[here] = share / len(there) / here.sum()
+    return Draws(chances, labels * len(names) + numbers)
+
+
+def prior_correction(class_counts: Sequence[int] | Sequence[float]) -> list[float]:
     """What to add to the logits of a network that was trained with classes balanced.
 
     Balanced training estimates p(class | image) under equal priors; adding the log of the prior,
@@ -24,3 +79,65 @@ def balanced_weights(class_counts: Sequence[int]) -> list[float]:
     counts = torch.tensor(list(class_counts), dtype=torch.float64)
     present = (counts > 0).sum()
     return torch.where(counts > 0, counts.sum() / (present * counts.clamp(min=1)), 0.0).tolist()
+
+
+def source_corrections(
+    labels: Int[np.ndarray, " n"], sources: Sequence[str]
+) -> tuple[list[float], dict[str, list[float]]]:
+    """`prior_correction` for images of an unknown source, and for those of each source.
+
+    An unknown source gets the mean prior of the sources that have every class of the pool, or of all where
+    none has. A source without a class of the pool counts as if it had one image of it.
+
+    Args:
+        labels: Of the training images.
+        sources: Of the same images.
+    """
+    names, pool = np.array(sources), np.bincount(labels, minlength=len(CLASSES))
+    counts = {one: np.bincount(labels[names == one], minlength=len(CLASSES)) for one in sorted(set(sources))}
+    whole = [one for one in counts.values() if (one[pool > 0] > 0).all()] or list(counts.values())
+    unknown = np.mean([one / one.sum() for one in whole], axis=0)
+    own = {name: np.where((one == 0) & (pool > 0), 1, one) for name, one in counts.items()}
+    corrections = {name: prior_correction(one.tolist()) for name, one in own.items()}
+    return prior_correction(unknown.tolist()), corrections
+
+
+def class_balance(balance: str, labels: Int[np.ndarray, " n"], sources: Sequence[str]) -> dict[str, Any]:
+    """What a classifier must know: its arguments ``class_weights`` and ``logit_correction``.
+
+    Args:
+        balance: See `busi.data.datamodule.BUSIDataModule`.
+        labels: Of the training images.
+        sources: Of the same images.
+
+    Raises:
+        InputError: If classes are balanced, and one has no training image.
+    """
+    counts, ones = np.bincount(labels, minlength=len(CLASSES)).tolist(), [1.0] * len(CLASSES)
+    if balance not in BALANCED:
+        return {"class_weights": ones, "logit_correction": [0.0] * len(CLASSES)}
+    if 0 in counts:
+        raise InputError("a class has no training image: add some, or use data.balance=none")
+    weights = balanced_weights(counts) if balance == "weights" else ones
+    return {"class_weights": weights, "logit_correction": source_corrections(labels, sources)[0]}
+
+
+def logit_shift(
+    balance: str, labels: Int[np.ndarray, " n"], sources: Sequence[str], judged: Sequence[str]
+) -> Float[np.ndarray, "m 3"]:
+    """What turns the logits of a classifier into those under the prior of the source of each image.
+
+    A classifier adds the correction for an unknown source by itself (`class_balance`).
+
+    Args:
+        balance: See `busi.data.datamodule.BUSIDataModule`.
+        labels: Of the training images.
+        sources: Of the same images.
+        judged: Source of each image that is classified.
+    """
+    if balance not in BALANCED:
+        return np.zeros((len(judged), len(CLASSES)))
+    unknown, own = source_corrections(labels, sources)
+    return np.array([np.subtract(own.get(name, unknown), unknown) for name in judged]).reshape(
+        -1, len(CLASSES)
+    )

@@ -13,8 +13,8 @@ from jaxtyping import UInt8
 
 from busi.core import Record, read_kept, write_whole, writing_cache
 from busi.data.contents import map_threads
+from busi.data.files import read_gray
 from busi.data.geometry import letterbox, letterbox_mask
-from busi.data.images import read_gray
 from busi.data.masks import read_mask
 from busi.data.splits import fingerprint
 

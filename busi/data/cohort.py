@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +11,18 @@ import numpy as np
 from jaxtyping import Int
 
 from busi.core import CLASSES, InputError, Record, read_given_table
+from busi.data.assignment import (
+    assign_sources,
+    by_source,
+    check_sources,
+    group_sources,
+    join_folds,
+    name_source_splits,
+)
 from busi.data.contents import Content, read_contents
-from busi.data.groups import find_groups, join_patients
+from busi.data.groups import join_patients
 from busi.data.records import Problem, Reading, raise_problems
-from busi.data.splits import SPLITS, assign_folds, fingerprint, name_splits
+from busi.data.splits import SPLITS, fingerprint, separate
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +39,7 @@ class Cohort:
         contents: Their fingerprints and sizes.
         groups: Group of each image: what lies in one group never crosses a fold.
         folds: Fold of each image; -1 if it was dropped.
-        splits: ``train``, ``val``, ``test``, ``left_out`` or ``dropped``.
+        splits: ``train``, ``val``, ``test``, ``left_out`` (held out, and not scored) or ``dropped``.
         reasons: Why an image was dropped, else the empty string.
         unusable: Images left out by ``on_bad=skip``.
         split_fingerprint: Of the assignment of images to groups and folds; equal in both stages.
@@ -59,11 +67,21 @@ class Cohort:
         """Label of each image."""
         return np.array([record.label for record in self.records], np.int64)
 
+    @cached_property
+    def sources(self) -> list[str]:
+        """The sources of the images, in the order in which they first appear."""
+        return list(by_source(self.records))
+
+    def sources_of(self, indices: Int[np.ndarray, " m"]) -> list[str]:
+        """Source of each of these images."""
+        return [self.records[i].source for i in indices.tolist()]
+
     def rows(self) -> list[dict[str, object]]:
         """The table ``split.csv``: one row an image, dropped and unusable ones included."""
         rows: list[dict[str, object]] = [
             {
                 "id": record.id,
+                "source": record.source,
                 "label": CLASSES[record.label],
                 "group": int(group),
                 "fold": int(fold) if fold >= 0 else "",
@@ -74,7 +92,7 @@ class Cohort:
                 self.records, self.groups, self.folds, self.splits, self.reasons, strict=True
             )
         ]
-        bad = {"label": "", "group": "", "fold": "", "split": "dropped"}
+        bad = {"source": "", "label": "", "group": "", "fold": "", "split": "dropped"}
         return rows + [{"id": problem.id, **bad, "reason": problem.kind} for problem in self.unusable]
 
 
@@ -97,6 +115,9 @@ def build_cohort(
     on_bad: str,
     need_masks: bool,
     subset: int | None,
+    published: bool = False,
+    train_only: Collection[str] = (),
+    hold_out: str | None = None,
 ) -> Cohort:
     """Check, group and split a data set. The arguments are those of `busi.data.datamodule`.
 
@@ -111,20 +132,38 @@ def build_cohort(
         raise InputError("no usable image is left: mend the files, or give another data.root")
     if problems:
         log.warning("Going on without %d unusable images (data.on_bad=skip)", len(problems))
-    near_duplicates = find_groups(records, contents, cache_dir)
-    reasons = drop_reasons(records, near_duplicates, conflicts, exclude)
+    check_sources(records, train_only, hold_out)
+    excluded = read_exclusions(exclude, {record.id for record in records}) if exclude else set()
+    own, near_duplicates = group_sources(records, contents, cache_dir)
+    kept = [not reason for reason in drop_reasons(records, own, conflicts, excluded)]
+    folds = assign_sources(
+        records,
+        own,
+        kept,
+        num_folds=num_folds,
+        seed=split_seed,
+        published=published,
+        unfolded=[*train_only, *([hold_out] if hold_out else [])],
+    )
+    reasons = drop_reasons(records, near_duplicates, conflicts, excluded)
+    folds[[bool(reason) for reason in reasons]] = -1
     groups = join_patients(near_duplicates, records)
-    folds = _assign_folds(records, groups, reasons, num_folds, split_seed)
-    splits = name_splits(folds, fold, num_folds, leave_out)
+    folds = join_folds(folds, groups, records)
+    rows = zip(records, contents, groups, folds, strict=True)
+    shape = [["train only", name] for name in train_only] + ([["hold out", hold_out]] if hold_out else [])
+    split_fingerprint = fingerprint([*[[r.id, c.pixel_hash, int(g), int(f)] for r, c, g, f in rows], *shape])
+    sources = [record.source for record in records]
+    folds, splits = name_source_splits(folds, sources, fold, num_folds, leave_out, train_only, hold_out)
+    _drop(splits, reasons, separate(splits, groups), "near-duplicate of a held-out image")
     if need_masks:
         _drop(splits, reasons, [not record.annotated for record in records], "no mask")
     if subset:
         _drop(splits, reasons, _beyond_subset(splits, records, subset), "subset")
     for split in SPLITS:
         if split not in splits:
-            raise InputError(f"no image is left in the {split} split: give more annotated images")
-    rows = zip(records, contents, groups, folds, strict=True)
-    split_fingerprint = fingerprint([[r.id, c.pixel_hash, int(g), int(f)] for r, c, g, f in rows])
+            counts = Counter(reason for reason in reasons if reason)
+            dropped = "".join(f", {number} dropped ({reason})" for reason, number in counts.items())
+            raise InputError(f"no image is left in the {split} split{dropped}: give more annotated images")
     return Cohort(records, contents, groups, folds, splits, reasons, problems, split_fingerprint)
 
 
@@ -137,15 +176,13 @@ def describe_cohort(cohort: Cohort) -> str:
 
 
 def drop_reasons(
-    records: list[Record], near_duplicates: Int[np.ndarray, " n"], conflicts: str, exclude: Path | None
+    records: list[Record], near_duplicates: Int[np.ndarray, " n"], conflicts: str, excluded: Collection[str]
 ) -> list[str]:
     """Why each image is left out of the folds: ``excluded``, ``conflict``, or nothing.
 
     Raises:
-        InputError: If near-duplicates have different labels and `conflicts` is ``error``, or the list of
-            exclusions is missing, has no column ``id``, or names an unknown image.
+        InputError: If near-duplicates have different labels and `conflicts` is ``error``.
     """
-    excluded = read_exclusions(exclude, {record.id for record in records}) if exclude else set()
     labels: dict[int, set[int]] = {}
     for record, group in zip(records, near_duplicates.tolist(), strict=True):
         if record.id not in excluded:
@@ -179,18 +216,6 @@ def read_exclusions(path: Path, known: set[str]) -> set[str]:
     return ids
 
 
-def _assign_folds(
-    records: list[Record], groups: Int[np.ndarray, " n"], reasons: list[str], num_folds: int, seed: int
-) -> Int[np.ndarray, " n"]:
-    """Fold of each image; -1 where there is a reason to drop it."""
-    kept = np.flatnonzero([not reason for reason in reasons])
-    ids = [records[i].id for i in kept]
-    labels = np.array([records[i].label for i in kept], np.int64)
-    folds = np.full(len(records), -1, np.int64)
-    folds[kept] = assign_folds(ids, labels, groups[kept], num_folds, seed)
-    return folds
-
-
 def _drop(splits: list[str], reasons: list[str], which: Sequence[bool], reason: str) -> None:
     for i, drop in enumerate(which):
         if drop and splits[i] != "dropped":
@@ -198,10 +223,11 @@ def _drop(splits: list[str], reasons: list[str], which: Sequence[bool], reason: 
 
 
 def _beyond_subset(splits: list[str], records: list[Record], subset: int) -> list[bool]:
-    """Whether an image comes after the first `subset` of its class in its split."""
-    count: Counter[tuple[str, int]] = Counter()
+    """Whether an image comes after the first `subset` of its source and class in its split."""
+    count: Counter[tuple[str, str, int]] = Counter()
     beyond = []
     for split, record in zip(splits, records, strict=True):
-        count[split, record.label] += 1
-        beyond.append(count[split, record.label] > subset)
+        key = (split, record.source, record.label)
+        count[key] += 1
+        beyond.append(count[key] > subset)
     return beyond

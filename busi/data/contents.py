@@ -6,23 +6,24 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
 from rich.progress import track
 
 from busi.core import NORMAL, InputError, Record, read_kept, write_json, writing_cache
-from busi.data.images import BadFile, pixel_hash, read_gray
+from busi.data.files import read_frame, read_gray
+from busi.data.images import BadFile, pixel_hash
 from busi.data.levels import refuse_flat
 from busi.data.masks import read_mask
 from busi.data.records import Problem, Reading
 
 log = logging.getLogger(__name__)
 
-DECODING = 2
+DECODING = 3
 """Raised whenever the rules change by which `_decode` reads or refuses a file: what was kept is old then."""
 
 S = TypeVar("S")
@@ -38,6 +39,7 @@ class Content:
         mask_hash: The same of the annotation.
         height: In pixels.
         width: In pixels.
+        spacing: Millimeters a pixel, down and across, where the file of the image says so.
         problem: What is wrong with the files, else the empty string.
         file: The file at fault.
     """
@@ -46,6 +48,7 @@ class Content:
     mask_hash: str = ""
     height: int = 0
     width: int = 0
+    spacing: tuple[float, float] | None = None
     problem: str = ""
     file: str = ""
 
@@ -53,20 +56,26 @@ class Content:
 def read_contents(reading: Reading, cache_dir: Path) -> tuple[list[Record], list[Content], list[Problem]]:
     """Decode and check every image of a data set.
 
+    A file that cannot be used is decoded again each time: a package that it needs may be there by then.
+
     Args:
         reading: What a reader returned.
         cache_dir: Where results are kept, keyed by the bytes of all files.
 
     Returns:
-        Usable records, their contents in the same order, and all problems, the reader's included.
+        Usable records, with the spacing of their files where the reader knows none, their contents in the
+        same order, and all problems, the reader's included.
     """
     records, problems = reading
     key = hashlib.sha256("".join(map_threads(_hash_files, records, "")).encode()).hexdigest()[:32]
     path = cache_dir / "contents" / f"{key}.json"
-    if (kept := read_kept(path)) is not None:
-        contents = [Content(**entry) for entry in kept]
-    else:
-        contents = map_threads(_decode, records, "checking images")
+    kept = [_restore(entry) for entry in read_kept(path) or []]
+    contents = kept or [Content(problem="unknown")] * len(records)
+    again = [i for i, content in enumerate(contents) if content.problem]
+    found = map_threads(_decode, [records[i] for i in again], "" if kept else "checking images")
+    decoded = dict(zip(again, found, strict=True))
+    contents = [decoded.get(i, content) for i, content in enumerate(contents)]
+    if contents != kept:
         with writing_cache(cache_dir):
             write_json(path, [asdict(content) for content in contents])
     counts = Counter(path.name for record in records for path in (record.image, *record.masks))
@@ -75,7 +84,11 @@ def read_contents(reading: Reading, cache_dir: Path) -> tuple[list[Record], list
         for record, content in zip(records, contents, strict=True)
         if content.problem
     ]
-    good = [pair for pair in zip(records, contents, strict=True) if not pair[1].problem]
+    good = [
+        (replace(record, spacing=record.spacing or content.spacing), content)
+        for record, content in zip(records, contents, strict=True)
+        if not content.problem
+    ]
     return [record for record, _ in good], [content for _, content in good], [*problems, *bad]
 
 
@@ -116,9 +129,15 @@ def _hash_files(record: Record) -> str:
     return digest.hexdigest()
 
 
+def _restore(entry: dict[str, Any]) -> Content:
+    """The content that was kept as JSON."""
+    spacing = entry["spacing"]
+    return Content(**{**entry, "spacing": None if spacing is None else (spacing[0], spacing[1])})
+
+
 def _decode(record: Record) -> Content:
     try:
-        image = read_gray(record.image)
+        image, spacing = read_frame(record.image)
         refuse_flat(image)
         mask = read_mask(record, *image.shape)
         if record.label == NORMAL and mask.any():
@@ -127,4 +146,4 @@ def _decode(record: Record) -> Content:
         return Content(problem=error.kind, file=error.path.name)
     except InputError as error:  # of an image that is flat
         return Content(problem=str(error), file=record.image.name)
-    return Content(pixel_hash(image), pixel_hash(mask), *image.shape)
+    return Content(pixel_hash(image), pixel_hash(mask), *image.shape, spacing=spacing)

@@ -1,7 +1,7 @@
 """The data of one run: a cohort, its arrays and its loaders."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -9,35 +9,34 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch.utils.data import DataLoader
 
-from busi.core import CLASSES, Batch, InputError, default_cache_dir, expand
+from busi.core import Batch, InputError, default_cache_dir, expand
 from busi.data.augmentation import Augmentation
-from busi.data.balance import balanced_weights, prior_correction
+from busi.data.balance import balance_draws, class_balance, logit_shift
 from busi.data.cache import load_letterboxed, trim
 from busi.data.cohort import Cohort, build_cohort, describe_cohort
 from busi.data.dataset import BUSIDataset, EpochSampler, Guides, collate, share_batches
 from busi.data.download import check_published, download_busi
+from busi.data.options import check_options, check_sizes
+from busi.data.pool import Sources, read_sources
 from busi.data.records import Reading, read_busi
 from busi.data.splits import SPLITS, check_folds
 
 log = logging.getLogger(__name__)
-
-OPTIONS = {
-    "conflicts": ("drop", "keep", "error"),
-    "on_bad": ("error", "skip"),
-    "balance": ("none", "sampler", "weights"),
-}
 
 
 class BUSIDataModule(lightning.LightningDataModule):
     """Breast-ultrasound images, split without leaks.
 
     Args:
-        root: Where the data is; `read` says what that means.
+        root: Where the data is; `read` says what that means. None for a pool.
         name: What the data is called in messages and commands.
         read: Lists the records found at `root`.
+        sources: The data sets of a pool, read in place of `root`: name -> ``root`` and ``read``.
+        train_only: Sources whose images all train.
+        hold_out: A source that tests alone: the others train and choose, and their test fold is left out.
         download: Get BUSI from Kaggle instead of looking at `root`.
         augmentation: Applied to training samples; None leaves them as they are.
         image_size: Side of the square that the network sees, in pixels; a multiple of 32.
@@ -47,14 +46,16 @@ class BUSIDataModule(lightning.LightningDataModule):
         leave_out: A training fold that is held out too, so that the model can guide its images.
         num_folds: Number of folds.
         split_seed: Seed of the assignment to folds.
+        folds: ``grouped`` folds of our own, or those that the data sets have ``published``.
         seed: Seed of the order of samples and of their augmentation.
         conflicts: What happens to near-duplicates under different labels: ``drop``, ``keep`` or ``error``.
         exclude: CSV file with the column ``id``: more images to leave out.
         on_bad: ``error`` stops at unusable files, ``skip`` goes on without them.
         need_masks: Leave out images that nobody annotated.
-        balance: ``sampler`` draws each class equally often in training; ``none`` and ``weights`` (which
-            the loss applies) draw every image once.
-        subset: Keep this many images of each class in each split; None keeps all.
+        balance: How often an image is drawn in training: see `busi.data.balance.balance_draws`. ``none`` and
+            ``weights`` (which the loss applies) draw every image once.
+        epoch_size: Draws of an epoch; None for as many as there are training images.
+        subset: Keep this many images of each class of each source in each split; None keeps all.
         cache_dir: Where decoded data is kept; None is `busi.core.default_cache_dir`.
         cache_gb: Size from which arrays that were not used for longest are deleted there, 10^9 bytes.
         guide: Makes the guides of all images when training or testing is set up, e.g. a class of
@@ -67,10 +68,13 @@ class BUSIDataModule(lightning.LightningDataModule):
 
     def __init__(
         self,
-        root: str | Path,
+        root: str | Path | None,
         *,
         name: str = "busi",
         read: Callable[[Path], Reading] = read_busi,
+        sources: Sources | None = None,
+        train_only: Sequence[str] = (),
+        hold_out: str | None = None,
         download: bool = False,
         augmentation: Augmentation | None = None,
         image_size: int = 256,
@@ -80,12 +84,14 @@ class BUSIDataModule(lightning.LightningDataModule):
         leave_out: int | None = None,
         num_folds: int = 5,
         split_seed: int = 0,
+        folds: str = "grouped",
         seed: int = 0,
         conflicts: str = "drop",
         exclude: str | Path | None = None,
         on_bad: str = "error",
         need_masks: bool = False,
         balance: str = "none",
+        epoch_size: int | None = None,
         subset: int | None = None,
         cache_dir: str | Path | None = None,
         cache_gb: float = 20.0,
@@ -94,18 +100,18 @@ class BUSIDataModule(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         check_folds(fold, leave_out, num_folds)
-        check_sizes(image_size, batch_size, cache_gb)
-        for key, value in (("conflicts", conflicts), ("on_bad", on_bad), ("balance", balance)):
-            if value not in OPTIONS[key]:
-                raise InputError(f"data.{key}={value}: give one of {', '.join(OPTIONS[key])}")
+        check_sizes(image_size, batch_size, epoch_size, cache_gb)
+        check_options(conflicts=conflicts, on_bad=on_bad, balance=balance, folds=folds)
         if download and name != "busi":
             raise InputError(f"data.download=true gets BUSI, not data={name}: add data=busi")
-        self.root, self.name, self.read, self.download = expand(root), name, read, download
+        self.root = None if root is None else expand(root)
+        self.name, self.read, self.sources, self.download = name, read, sources, download
+        self.train_only, self.hold_out = list(train_only), hold_out
         self.augmentation, self.guide = augmentation, guide
         self.guides: Guides | None = None
         self.image_size, self.batch_size, self.num_workers = image_size, batch_size, num_workers
         self.fold, self.num_folds, self.leave_out, self.split_seed = fold, num_folds, leave_out, split_seed
-        self.seed, self.balance = seed, balance
+        self.seed, self.balance, self.epoch_size, self.folds = seed, balance, epoch_size, folds
         self.cache_dir = expand(cache_dir) if cache_dir else default_cache_dir()
         self.cache_gb = cache_gb
         self.build_cohort = partial(
@@ -120,6 +126,9 @@ class BUSIDataModule(lightning.LightningDataModule):
             on_bad=on_bad,
             need_masks=need_masks,
             subset=subset,
+            published=folds == "published",
+            train_only=self.train_only,
+            hold_out=hold_out,
         )
         if cohort is not None:
             self.cohort = cohort
@@ -149,11 +158,19 @@ class BUSIDataModule(lightning.LightningDataModule):
         """The images and their splits; read on first use."""
         if self.download:
             self.root = download_busi()
-        cohort = self.build_cohort(self.read(self.root))
-        if self.download:
+        cohort = self.build_cohort(self.list_images())
+        if self.download and self.root is not None:
             check_published(cohort.data_fingerprint, self.root)
         log.info("%s", describe_cohort(cohort))
         return cohort
+
+    def list_images(self) -> Reading:
+        """Read the data set, or those of a pool; see `busi.data.records.read_busi`."""
+        if self.sources is not None:
+            return read_sources(self.sources)
+        if self.root is None:
+            raise InputError("data.root is not given: say where the data is, e.g. data.root=manifest.csv")
+        return self.read(self.root)
 
     @property
     def letterboxed(self) -> UInt8[np.ndarray, "n 2 s s"]:
@@ -168,25 +185,17 @@ class BUSIDataModule(lightning.LightningDataModule):
         records = (self.cohort.records[i] for i in self.cohort.indices(*SPLITS))
         return [record.id for record in records if not record.annotated]
 
-    def class_counts(self) -> Int[np.ndarray, " 3"]:
-        """Training images of each class."""
-        labels = self.cohort.labels()[self.cohort.indices("train")]
-        return np.bincount(labels, minlength=len(CLASSES))
-
     def class_balance(self) -> dict[str, Any]:
-        """What a classifier must know of `balance`: its arguments ``class_weights`` and ``logit_correction``.
+        """What a classifier must know of `balance`; see `busi.data.balance.class_balance`."""
+        return class_balance(self.balance, *self._train_labels())
 
-        Raises:
-            InputError: If classes are balanced, and one has no training image.
-        """
-        counts = self.class_counts().tolist()
-        if 0 in counts and self.balance != "none":
-            raise InputError("a class has no training image: add some, or use data.balance=none")
-        nothing = [0.0] * len(counts)
-        return {
-            "class_weights": balanced_weights(counts) if self.balance == "weights" else [1.0] * len(counts),
-            "logit_correction": nothing if self.balance == "none" else prior_correction(counts),
-        }
+    def logit_shift(self, indices: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m 3"]:
+        """What turns the logits of these images into those under the prior of the source of each."""
+        return logit_shift(self.balance, *self._train_labels(), self.cohort.sources_of(indices))
+
+    def _train_labels(self) -> tuple[Int[np.ndarray, " n"], list[str]]:
+        train = self.cohort.indices("train")
+        return self.cohort.labels()[train], self.cohort.sources_of(train)
 
     def dataset(self, indices: Int[np.ndarray, " m"], augment: bool = False) -> BUSIDataset:
         """Samples of these positions of the cohort, augmented when drawn with a seed if asked for."""
@@ -197,6 +206,7 @@ class BUSIDataModule(lightning.LightningDataModule):
             ids=[record.id for record in self.cohort.records],
             labels=self.cohort.labels(),
             groups=self.cohort.groups,
+            sources=np.array([self.cohort.sources.index(record.source) for record in self.cohort.records]),
             augmentation=self.augmentation if augment else None,
         )
 
@@ -205,10 +215,12 @@ class BUSIDataModule(lightning.LightningDataModule):
         indices, (rank, world_size) = self.cohort.indices("train"), self._rank()
         # Networks with a pooled branch cannot train on a batch of one.
         share = min(self.batch_size, len(indices)) // world_size
-        weights = None
-        if self.balance == "sampler":
-            weights = 1 / self.class_counts()[self.cohort.labels()[indices]]
-        sampler = EpochSampler(len(indices), self.seed, weights, self._next_epoch, rank, world_size)
+        sampler = EpochSampler(
+            len(indices),
+            self.seed,
+            balance_draws(self.balance, *self._train_labels()),
+            *(self._next_epoch, rank, world_size, self.epoch_size),
+        )
         dataset = self.dataset(indices, augment=True)
         return self._loader(dataset, batch_size=share, sampler=sampler, drop_last=True)
 
@@ -245,13 +257,3 @@ class BUSIDataModule(lightning.LightningDataModule):
             generator=torch.Generator(),
             **options,
         )
-
-
-def check_sizes(image_size: int, batch_size: int, cache_gb: float) -> None:
-    """Raise `InputError` if one of them is out of range."""
-    if image_size < 32 or image_size % 32:
-        raise InputError(f"image_size={image_size}: give a multiple of 32, at least 32")
-    if batch_size < 1:
-        raise InputError(f"data.batch_size={batch_size}: give at least 1")
-    if cache_gb < 0:
-        raise InputError(f"data.cache_gb={cache_gb}: give at least 0")

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int, UInt8
 from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from busi.core import Batch, InputError
 from busi.data.augmentation import Augmentation
+from busi.data.balance import Draws
 
 Guides = UInt8[np.ndarray, "n s s"]
 """8-bit guides of letterboxed images, row by row."""
@@ -37,6 +38,7 @@ class BUSIDataset(Dataset[Batch]):
         ids: Name of each row of `letterboxed`.
         labels: Label of each row of `letterboxed`.
         groups: Group of each row of `letterboxed`.
+        sources: Number of the source of each row of `letterboxed`.
         augmentation: Applied when a sample is drawn with a seed; None for clean images.
     """
 
@@ -48,10 +50,11 @@ class BUSIDataset(Dataset[Batch]):
         ids: list[str],
         labels: Int[np.ndarray, " n"],
         groups: Int[np.ndarray, " n"],
+        sources: Int[np.ndarray, " n"],
         augmentation: Augmentation | None = None,
     ) -> None:
         self.letterboxed, self.guides, self.indices = letterboxed, guides, indices
-        self.ids, self.labels, self.groups = ids, labels, groups
+        self.ids, self.labels, self.groups, self.sources = ids, labels, groups, sources
         self.augmentation = augmentation
 
     def __getstate__(self) -> dict[str, object]:
@@ -87,6 +90,7 @@ class BUSIDataset(Dataset[Batch]):
             "guide": guide,
             "label": torch.tensor(self.labels[row]),
             "group": torch.tensor(self.groups[row]),
+            "source": torch.tensor(self.sources[row]),
             "id": self.ids[row],
         }
 
@@ -125,44 +129,70 @@ class EpochSampler(Sampler[Draw]):
     Lightning calls `set_epoch` at the start of every epoch.
 
     Args:
-        num_samples: Size of the data set, and of an epoch.
+        num_samples: Size of the data set.
         seed: Of the run.
-        weights: Relative chance of each sample, drawn with replacement; None draws each one once.
+        draws: How often each sample is drawn; None draws all equally often.
         epoch: The first that is drawn.
         rank: The process whose share is drawn.
         world_size: Number of processes; every batch of all together is what a single one would draw.
+        epoch_size: Draws of an epoch; None for as many as there are samples.
     """
 
     def __init__(
         self,
         num_samples: int,
         seed: int,
-        weights: Float[np.ndarray, " n"] | None = None,
+        draws: Draws | None = None,
         epoch: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        epoch_size: int | None = None,
     ) -> None:
         self.num_samples, self.seed, self.epoch = num_samples, seed, epoch
-        self.rank, self.world_size = rank, world_size
-        self.chances = None if weights is None else weights / weights.sum()
+        self.rank, self.world_size, self.draws = rank, world_size, draws
+        self.epoch_size = num_samples if epoch_size is None else epoch_size
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration draws."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.num_samples // self.world_size
+        return self.epoch_size // self.world_size
 
     def __iter__(self) -> Iterator[Draw]:
         generator = np.random.default_rng([self.seed, self.epoch])
-        if self.chances is None:
-            order = generator.permutation(self.num_samples)
-        else:
-            order = generator.choice(self.num_samples, self.num_samples, p=self.chances)
-        seeds = generator.integers(2**31, size=self.num_samples)
+        order = draw_epoch(generator, self.num_samples, self.epoch_size, self.draws)
+        seeds = generator.integers(2**31, size=self.epoch_size)
         # Ranks with different numbers of batches would wait for each other for ever.
         mine = slice(self.rank, len(self) * self.world_size, self.world_size)
         yield from zip(order[mine].tolist(), seeds[mine].tolist(), strict=True)
+
+
+def draw_epoch(
+    generator: np.random.Generator, num_samples: int, size: int, draws: Draws | None
+) -> Int[np.ndarray, " {size}"]:
+    """Draw the samples of an epoch, in random order.
+
+    Each sample is drawn as often as is expected of it, rounded up or down, and so are all of one class and
+    source together: these have their share in each epoch, and not on average alone.
+
+    Args:
+        generator: What is drawn with.
+        num_samples: Size of the data set.
+        size: Number of draws.
+        draws: How often each sample is drawn; None for all equally often.
+
+    Source: systematic sampling, Madow, Annals of Mathematical Statistics 20 (1949).
+    """
+    if draws is None:
+        rounds = range(0, size, num_samples)
+        return np.concatenate([generator.permutation(num_samples) for _ in rounds])[:size]
+    shuffled = generator.permutation(num_samples)
+    ordered = shuffled[np.argsort(draws.strata[shuffled], kind="stable")]
+    ends = np.cumsum(draws.chances[ordered])
+    places = (np.arange(size) + generator.random()) * (ends[-1] / size)
+    drawn = np.searchsorted(ends, places, side="right").clip(max=num_samples - 1)
+    return generator.permutation(ordered[drawn])
 
 
 def share_batches(num_samples: int, batch_size: int, rank: int, world_size: int) -> list[list[int]]:

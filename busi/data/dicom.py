@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pydicom
-from jaxtyping import UInt8
+from jaxtyping import Bool, Shaped, UInt8
 
 from busi.core import InputError
 from busi.data.dicom_frames import decode_frames
 from busi.data.dicom_gray import COLOR, number, to_gray, values_of_frame
-from busi.data.images import MAX_PIXELS
+from busi.data.images import MAX_PIXELS, BadFile
 
 TISSUE, CENTIMETERS = 1, 3
 """Codes of the data in a region and of its units (PS3.3, C.8.5.5.1)."""
@@ -54,7 +54,7 @@ def read_dicom(path: Path) -> Iterator[Frame]:
     the network.
 
     Raises:
-        InputError: If the file is damaged, holds no image or one of over 50 megapixels, its gray levels have
+        BadFile: If the file is damaged, holds no image or one of over 50 megapixels, its gray levels have
             no meaning, or its compression needs a package that is not installed.
     """
     try:
@@ -67,12 +67,14 @@ def read_dicom(path: Path) -> Iterator[Frame]:
             spacing = find_spacing(values, region)
             yield Frame(gray if region is None else cut(gray, region), spacing)
     except InputError as error:
-        raise InputError(f"cannot use {path}: {error}") from error
+        raise BadFile(str(error), path) from error
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or 'damaged DICOM'}") from error
+        reason = error.strerror or "damaged DICOM"
+        raise BadFile(reason, path, f"cannot read {path}: {reason}") from error
     except Exception as error:  # pydicom raises whatever a damaged file makes its parts raise
         # Its message may quote the header, so that it is left out.
-        raise InputError(f"cannot read {path}: damaged DICOM ({type(error).__name__})") from error
+        reason = f"damaged DICOM ({type(error).__name__})"
+        raise BadFile(reason, path, f"cannot read {path}: {reason}") from error
 
 
 def _open(path: Path, **options: Any) -> pydicom.Dataset:
@@ -128,10 +130,23 @@ def find_region(dataset: pydicom.Dataset) -> Any:
 EDGES = ("MinX0", "MaxX1", "MinY0", "MaxY1")
 
 
-def cut(gray: UInt8[np.ndarray, "h w"], region: Any) -> UInt8[np.ndarray, "_ _"]:
+def cut(gray: Shaped[np.ndarray, "h w"], region: Any) -> Shaped[np.ndarray, "_ _"]:
     """The part of an image that a region covers; its last row and column belong to it."""
     rows = slice(region.RegionLocationMinY0, region.RegionLocationMaxY1 + 1)
     return np.ascontiguousarray(gray[rows, region.RegionLocationMinX0 : region.RegionLocationMaxX1 + 1])
+
+
+def cut_mask(mask: Bool[np.ndarray, "h w"], path: Path) -> Bool[np.ndarray, "_ _"]:
+    """The part of a mask that belongs to the image that `read_dicom` cuts out.
+
+    Args:
+        mask: Drawn on the whole image of the file; one of another size is returned as it is.
+        path: A readable DICOM file.
+    """
+    dataset = _open(path, stop_before_pixels=True)
+    region = find_region(dataset)
+    whole = (int(dataset.Rows), int(dataset.Columns))
+    return mask if region is None or mask.shape != whole else cut(mask, region)
 
 
 def find_spacing(values: pydicom.Dataset, region: Any) -> Spacing | None:

@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, Int64, UInt8
 
+from busi.data.detail import detail, details_agree
 from busi.data.images import pixel_hash
 
-VERSION = 1  # part of the key of cached answers: raised whenever `find_duplicates` may answer differently
+VERSION = 2  # part of the key of cached answers: raised whenever `find_duplicates` may answer differently
 
 SIDE = 208  # images are compared at SIDE * SIDE pixels, so that near-duplicates of another size look alike
 FEATURES = 300  # per image, strongest first; all serve the check of a pair
@@ -26,11 +27,6 @@ VOTES = 3  # features in agreement that propose a pair
 INLIERS = 8  # features in agreement that keep it
 MAX_SCALE = 3.0  # between two images after both were brought to SIDE * SIDE
 MAX_TURN = 4.0  # degrees; turned or mirrored images are no exports of one frame: see `busi.data.altered`
-MIN_OVERLAP = 0.25  # of the smaller image
-DETAIL = (
-    0.29  # correlation of detail in the overlap: most near-duplicates reach 0.9, other pairs stay below 0.24
-)
-MEDIAN_DETAIL = 0.12  # median over small windows of the same
 MIN_ALIKE = 0.4  # correlation of the thumbnails of two images without features in agreement
 
 GrayImage = UInt8[np.ndarray, "_ _"]
@@ -83,8 +79,7 @@ def same_frame(one: Description, other: Description) -> bool:
     transform = align(one, other)
     if transform is None:
         return False
-    overall, median = agreement(one.small, other.small, transform)
-    return overall >= DETAIL and median >= MEDIAN_DETAIL
+    return details_agree(one.small, other.small, transform)
 
 
 def align(one: Description, other: Description) -> Float[np.ndarray, "2 3"] | None:
@@ -107,7 +102,7 @@ def describe_image(gray: GrayImage, upright: bool = True) -> Description:
     scale = SIDE / np.sqrt(gray.size)
     size = [max(8, round(length * scale)) for length in gray.shape[::-1]]  # width, height
     small = cv2.resize(gray, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    thumbnail = cv2.resize(_detail(small), (16, 16), interpolation=cv2.INTER_AREA).ravel()
+    thumbnail = cv2.resize(detail(small), (16, 16), interpolation=cv2.INTER_AREA).ravel()
     thumbnail -= thumbnail.mean()
     # A low threshold, as shadows hold the faint structure that tells frames apart.
     sift = cv2.SIFT.create(2 * FEATURES, 3, 0.01, 10, 1.6, cv2.CV_8U)
@@ -133,15 +128,6 @@ def root_features(features: UInt8[np.ndarray, "n 128"]) -> Float32[np.ndarray, "
     """Unit vectors whose distance is the Hellinger distance of the histograms."""
     wide = features.astype(np.float32)
     return np.asarray(np.sqrt(wide / np.maximum(wide.sum(axis=1, keepdims=True), 1e-6)), np.float32)
-
-
-def _detail(gray: GrayImage) -> Float32[np.ndarray, "h w"]:
-    """Structure of about 2 to 12 pixels, divided by the contrast around it: no depth shading, no gain."""
-    fine = gray.astype(np.float32)
-    coarse = cv2.GaussianBlur(fine, (0, 0), 5.0)
-    spread = np.sqrt(cv2.GaussianBlur((fine - coarse) ** 2, (0, 0), 8.0))
-    # 4 gray levels: quantization noise in black areas is no structure.
-    return np.asarray((cv2.GaussianBlur(fine, (0, 0), 0.8) - coarse) / (spread + 4.0), np.float32)
 
 
 def _neighbors(
@@ -222,26 +208,3 @@ def _stretch(one: Description, other: Description) -> Float[np.ndarray, "2 3"]:
     """The transform that lays the whole of `other` on the whole of `one`."""
     (height, width), (rows, columns) = one.small.shape, other.small.shape
     return np.array([[width / columns, 0.0, 0.0], [0.0, height / rows, 0.0]])
-
-
-def agreement(one: GrayImage, other: GrayImage, transform: Float[np.ndarray, "2 3"]) -> tuple[float, float]:
-    """Correlation of detail between `one` and `other` taken to its frame.
-
-    Returns:
-        Over the overlap, and the median over small windows in it (text covers less than half of them).
-        Both in [-1, 1]; zeros if the overlap is small or has no structure.
-    """
-    size = one.shape[::-1]
-    moved = cv2.warpAffine(other, transform, size, borderMode=cv2.BORDER_REPLICATE)
-    inside = cv2.warpAffine(np.full_like(other, 255), transform, size) == 255
-    area = other.size * abs(float(np.linalg.det(transform[:, :2])))
-    if inside.sum() < MIN_OVERLAP * min(one.size, area):
-        return 0.0, 0.0
-    x, y = (np.where(inside, _detail(image), np.float32(0)) for image in (one, moved))
-    xy, xx, yy = x * y, x * x, y * y
-    overall = float(xy.sum() / np.sqrt(xx.sum() * yy.sum() + 1e-6))
-    xy, xx, yy = (cv2.GaussianBlur(product, (0, 0), 7.0) for product in (xy, xx, yy))
-    structured = inside & (xx + yy > 0.02)  # black borders agree in any two images
-    if not structured.any():
-        return 0.0, 0.0
-    return overall, float(np.median(xy[structured] / np.sqrt(xx[structured] * yy[structured] + 1e-6)))

@@ -46,7 +46,7 @@ def build_external_cohort(
     if on_bad == "error":
         raise_problems(problems, "--on-bad skip")
     near_duplicates, recognized, missing = recognize((records, contents), known, seen, cache_dir)
-    reasons = drop_reasons(records, near_duplicates, "drop", None)
+    reasons = drop_reasons(records, near_duplicates, "drop", ())
     for i, record in enumerate(records):
         if recognized[i]:
             reasons[i] = "seen"

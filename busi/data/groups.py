@@ -29,6 +29,36 @@ def find_groups(records: list[Record], contents: list[Content], cache_dir: Path)
     published = published_groups()
     if all(name in published for name in hashes):
         return renumber(np.array([published[name] for name in hashes], np.int64))
+    return cluster(len(hashes), same_pixels(hashes) + find_pairs(records, hashes, cache_dir))
+
+
+def join_across(
+    own: Int[np.ndarray, " n"], records: list[Record], contents: list[Content], cache_dir: Path
+) -> Int[np.ndarray, " n"]:
+    """Join the groups of which two images of different sources are near-duplicates.
+
+    Args:
+        own: Group of each image within its source.
+        records: Of all sources.
+        contents: Of these images.
+        cache_dir: Where the pairs are kept.
+    """
+    hashes = [content.pixel_hash for content in contents]
+    first: dict[int, int] = {}
+    together = [(first.setdefault(group, i), i) for i, group in enumerate(own.tolist())]
+    found = [
+        (i, j)
+        for i, j in same_pixels(hashes) + find_pairs(records, hashes, cache_dir)
+        if records[i].source != records[j].source
+    ]
+    if found:
+        names = ", ".join(f"{records[i].id} and {records[j].id}" for i, j in found[:5])
+        log.warning("%d near-duplicates across sources (e.g. %s)", len(found), names)
+    return cluster(len(records), together + found)
+
+
+def find_pairs(records: list[Record], hashes: Sequence[str], cache_dir: Path) -> list[tuple[int, int]]:
+    """Search for near-duplicates once; what was found is kept by content."""
     key = fingerprint([[name] for name in hashes])
     path = cache_dir / "duplicates" / f"{key}-v{duplicates.VERSION}.json"
     if (kept := read_kept(path)) is None:
@@ -40,9 +70,13 @@ def find_groups(records: list[Record], contents: list[Content], cache_dir: Path)
         with writing_cache(cache_dir):
             write_json(path, kept)
     first = {name: i for i, name in reversed(list(enumerate(hashes)))}
-    same = [(first[name], i) for i, name in enumerate(hashes)]
-    found = [(first[a], first[b]) for a, b in kept]
-    return cluster(len(hashes), same + found)
+    return [(first[a], first[b]) for a, b in kept]
+
+
+def same_pixels(hashes: Sequence[str]) -> list[tuple[int, int]]:
+    """Each image, and the first with the same pixels."""
+    first: dict[str, int] = {}
+    return [(first.setdefault(name, i), i) for i, name in enumerate(hashes)]
 
 
 def published_groups() -> dict[str, int]:
@@ -56,13 +90,13 @@ def published_groups() -> dict[str, int]:
 
 
 def join_patients(groups: Int[np.ndarray, " n"], records: Sequence[Record]) -> Int[np.ndarray, " n"]:
-    """Merge the groups that share a patient."""
-    first: dict[tuple[str, str], int] = {}
+    """Merge the groups that share a patient of one source."""
+    first: dict[tuple[str, ...], int] = {}
     pairs = []
     for i, record in enumerate(records):
         pairs.append((first.setdefault(("group", str(groups[i])), i), i))
         if record.patient is not None:
-            pairs.append((first.setdefault(("patient", record.patient), i), i))
+            pairs.append((first.setdefault(("patient", record.source, record.patient), i), i))
     return cluster(len(records), pairs)
 
 

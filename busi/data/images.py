@@ -13,11 +13,12 @@ from jaxtyping import UInt8
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from busi.core import InputError
-from busi.data.levels import to_gray
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 MAX_PIXELS = 50_000_000
 """Of one image; more is refused before it is decoded."""
+SEVERAL = "file of several images, which need a file each"
+"""What is wrong with a file of more images than one where there has to be one."""
 SUBFILE, NO_IMAGE = 254, 0b101
 """Tag of TIFF, and its bits of a page that is a thumbnail or a mask of another one."""
 
@@ -46,24 +47,15 @@ class BadFile(InputError):
         self.kind, self.path = kind, path
 
 
-def read_gray(path: Path) -> UInt8[np.ndarray, "h w"]:
-    """Decode a file of one image to 8-bit gray; see `busi.data.levels.to_gray`.
-
-    Raises:
-        BadFile: If the file is missing, truncated, no image or several, or its gray levels have no meaning.
-    """
-    return read_one(path, to_gray)
-
-
 def read_one(path: Path, decode: Callable[[Image.Image], T]) -> T:
-    """Decode a file of one image.
+    """Decode a PNG, JPEG, BMP or TIFF file of one image.
 
     Raises:
         BadFile: As `read_pages`, and if there are several.
     """
     pages = list(islice(read_pages(path, decode), 2))
     if len(pages) != 1:
-        raise BadFile("file of several images" if pages else "file without an image", path)
+        raise BadFile(SEVERAL if pages else "file without an image", path)
     return pages[0]
 
 

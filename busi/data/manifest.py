@@ -1,10 +1,12 @@
 """The records of a manifest: a CSV file that lists the images of any data set."""
 
 import os
-import unicodedata
 from pathlib import Path
+from typing import Any
 
 from busi.core import CLASSES, NORMAL, InputError, Record, expand, read_given_table
+from busi.data.files import strip_suffix
+from busi.data.manifest_values import PARSERS, Spellings, fold_case, name_source
 from busi.data.records import Problem, Reading, check_ids, natural
 
 MEANT = {
@@ -13,19 +15,27 @@ MEANT = {
     "mask": ("segmentation", "annotation", "roi", "groundtruth"),
     "patient": ("group", "subject", "case", "person", "pid", "mrn"),
     "id": ("name", "key", "uid"),
+    "source": ("hospital", "site", "center", "centre", "institution", "dataset", "origin"),
+    "scanner": ("device", "machine", "manufacturer", "vendor", "system", "model"),
+    "birads": ("rads", "assessment"),
+    "spacing": ("pixelsize", "mmperpixel", "mm", "resolution"),
 }
 """Other words for the columns, by which an unknown one is guessed."""
+OPTIONAL = ("mask", "patient", "id", *PARSERS)
+"""Columns that a manifest may have."""
 LABEL_PROBLEM = f"label is none of {', '.join(CLASSES)}"
 
 
 def read_csv(root: Path) -> Reading:
-    """Read a manifest with the columns ``image,label`` and optionally ``mask,patient,id``.
+    """Read a manifest with the columns ``image,label`` and any of `OPTIONAL`.
 
     Paths are absolute or relative to the manifest. ``label`` is a class name in any case. ``mask`` may name
     several files separated by ``;``; without one, a normal image has the empty mask and any other counts as
-    not annotated. Images of one ``patient`` are never split between folds; the column may be called
-    ``group``, and case does not tell patients apart. ``id`` defaults to the image path without its suffix.
-    Other columns are errors, unless their name begins with an underscore.
+    not annotated. Images of one ``patient`` (of one ``source``) are never split between folds; the column may
+    be called ``group``, and case does not tell patients apart. ``id`` defaults to the image path without its
+    suffix, ``source`` to the name of the manifest. What ``source``, ``scanner``, ``birads`` and ``spacing``
+    may be is in `busi.data.manifest_values`. Other columns are errors, unless their name begins with an
+    underscore.
 
     Raises:
         InputError: If the manifest is missing or no clear table (see `busi.core.read_given_table`), none of
@@ -36,10 +46,9 @@ def read_csv(root: Path) -> Reading:
         raise InputError(
             f"no manifest at {manifest}: give data.root=manifest.csv with image,mask,label,patient"
         )
-    rows = read_given_table(
-        manifest, ("image", "label"), ("mask", "patient", "id"), MEANT, {"group": "patient"}
-    )
+    rows = read_given_table(manifest, ("image", "label"), OPTIONAL, MEANT, {"group": "patient"})
     records, problems, names = [], [], []
+    spellings, own_name = Spellings(), name_source(manifest.stem)
     for number, row in rows.items():
         if not row["image"]:
             raise InputError(f"{manifest}, row {number} has no image: fill it in, or delete the row")
@@ -53,12 +62,24 @@ def read_csv(root: Path) -> Reading:
         label = row["label"].casefold()
         if label not in CLASSES:
             problems.append(Problem(name, LABEL_PROBLEM, f"{row['label'] or '(empty)'} (row {number})"))
+        values: dict[str, Any] = {}
+        for column, (parse, rule) in PARSERS.items():
+            try:
+                values[column] = parse(row[column]) if row[column] else None
+            except ValueError:
+                problems.append(
+                    Problem(name, f"{column} is not {rule}", f"{row[column][:40]} (row {number})")
+                )
         if missing := [path for path in (image, *masks) if not os.path.isfile(path)]:  # noqa: PTH113  never raises
             problems += [Problem(name, "no such file", f"{path} (row {number})") for path in missing]
-        elif label in CLASSES:
+        elif label in CLASSES and len(values) == len(PARSERS):
             annotated = bool(masks) or label == CLASSES[NORMAL]
-            patient = unicodedata.normalize("NFC", row["patient"]).casefold() or None
-            records.append(Record(name, image, tuple(masks), CLASSES.index(label), annotated, patient))
+            values["source"] = spellings("source", values["source"] or own_name)
+            values["scanner"] = values["scanner"] and spellings("scanner", values["scanner"])
+            patient = fold_case(row["patient"]) or None
+            records.append(
+                Record(name, image, tuple(masks), CLASSES.index(label), annotated, patient, **values)
+            )
     check_ids(names)
     if not records and (missing := [one.file for one in problems if one.kind == "no such file"]):
         raise InputError(
@@ -78,4 +99,4 @@ def find_file(folder: Path, text: str) -> Path:
 def name_image(text: str, path: Path) -> str:
     """The id of an image without one: its path as written, without suffix."""
     written = text.replace("\\", "/") if "\\" not in path.name else text
-    return str(Path(written).with_suffix("")) if Path(written).name else written
+    return strip_suffix(str(Path(written))) if Path(written).name else written

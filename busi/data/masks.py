@@ -5,6 +5,8 @@ from jaxtyping import Bool, UInt8
 from PIL import Image, ImageOps
 
 from busi.core import NORMAL, InputError, Record
+from busi.data.dicom import cut_mask
+from busi.data.files import is_dicom
 from busi.data.images import BadFile, read_one
 from busi.data.levels import PHOTOMETRIC, is_wide, refuse_wide_color
 
@@ -12,13 +14,22 @@ from busi.data.levels import PHOTOMETRIC, is_wide, refuse_wide_color
 def read_mask(record: Record, height: int, width: int) -> UInt8[np.ndarray, "{height} {width}"]:
     """Decode the annotation: the union of a record's mask files, values 0 and 1.
 
+    Where the image is a part of a DICOM file, the mask may be drawn on that part or on the whole.
+
     Raises:
-        BadFile: If a file is unreadable, or a mask has another size than the image, is ambiguous (see
-            `to_mask`), or empty though there is a lesion.
+        BadFile: If a file is unreadable or DICOM, or a mask has another size than the image, reaches out of
+            the part of a DICOM file that is read, is ambiguous (see `to_mask`), or empty though there is a
+            lesion.
     """
     union = np.zeros((height, width), np.uint8)
     for path in record.masks:
+        if is_dicom(path):
+            raise BadFile("mask that is a DICOM file: convert it to PNG", path)
         mask = read_one(path, to_mask)
+        if mask.shape != union.shape and is_dicom(record.image):
+            whole, mask = mask, cut_mask(mask, record.image)
+            if mask.sum() != whole.sum():
+                raise BadFile("mask that reaches out of the tissue region of its DICOM image", path)
         if mask.shape != union.shape:
             raise BadFile("mask of another size than its image", path)
         union |= mask.astype(np.uint8)

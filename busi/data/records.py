@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from busi.core import CLASSES, NORMAL, InputError, Record, expand, printable
+from busi.data.files import is_image, strip_suffix
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
-
-UNREAD_SUFFIXES = frozenset(
-    {".dcm", ".dicom", ".gif", ".heic", ".jp2", ".nii", ".gz", ".npy", ".webp", ".zip"}
-)
+UNREAD_SUFFIXES = frozenset({".gif", ".heic", ".jp2", ".nii", ".gz", ".npy", ".webp", ".zip"})
 """Of files that may hold images, which training does not read."""
 
 MASK_STEM = re.compile(r"[_ -]mask([_ -]?\d+| ?\(\d+\))?$", re.IGNORECASE)
@@ -43,12 +40,28 @@ Reading = tuple[list[Record], list[Problem]]
 """What a reader returns: the usable records in natural order of their ids, and the rest."""
 
 
+class WrongLayout(InputError):
+    """A folder that is not in the layout of a reader; the message says what the reader looked for.
+
+    A reader raises it before it reads anything, so that the layout of a folder can be found by trying.
+
+    Args:
+        text: The message.
+        looked_for: The files and folders that the reader looked for, for a list of readers.
+    """
+
+    def __init__(self, text: str, looked_for: str) -> None:
+        super().__init__(text)
+        self.looked_for = looked_for
+
+
 def read_busi(root: Path) -> Reading:
     """Read a folder in the layout of the BUSI release.
 
     Args:
         root: Folder with the folders ``normal``, ``benign`` and ``malignant``; beside each image
             ``x.png`` its masks ``x_mask.png``, ``x_mask_1.png`` and so on, in any case and of any format.
+            Images may be DICOM files, by any name.
 
     Returns:
         Records and problems. A normal image has no mask files: its annotation is empty.
@@ -63,43 +76,46 @@ def read_busi(root: Path) -> Reading:
     records, problems = [], []
     for label, name in enumerate(CLASSES):
         names = list_files(root / name)
-        image_of = annotations(names)
+        images = {file for file in names if is_image(root / name / file)}
+        image_of = annotations(images)
         masks_of: dict[str, list[Path]] = {}
         for mask, image in sorted(image_of.items()):
             masks_of.setdefault(image, []).append(root / name / mask)
         for path in sorted((root / name / file for file in names if file not in image_of), key=natural):
-            image_id, masks = printable(path.stem, "_"), masks_of.get(path.name, [])
-            if path.suffix.lower() in UNREAD_SUFFIXES:
-                problems.append(Problem(image_id, "file that training does not read", path.name))
-            elif path.suffix.lower() not in SUFFIXES:
-                continue  # notes, thumbnails
-            elif MASK_STEM.search(path.stem):
+            stem = strip_suffix(path.name)
+            image_id, masks = printable(stem, "_"), masks_of.get(path.name, [])
+            if path.name not in images:  # notes, thumbnails
+                if path.suffix.lower() in UNREAD_SUFFIXES:
+                    image_id = printable(path.stem, "_")
+                    problems.append(Problem(image_id, "file that training does not read", path.name))
+            elif MASK_STEM.search(stem):
                 problems.append(Problem(image_id, "mask without an image", path.name))
             elif label != NORMAL and not masks:
                 problems.append(Problem(image_id, "lesion without a mask", path.name))
             else:
-                records.append(Record(image_id, path, () if label == NORMAL else tuple(masks), label))
+                shown = () if label == NORMAL else tuple(masks)
+                records.append(Record(image_id, path, shown, label, source="busi"))
     if not records and not problems:
         raise InputError(f"no images in {root}: its class folders are empty. {how_to_get_data()}")
     return unique(records), problems
 
 
 def annotations(names: Iterable[str]) -> dict[str, str]:
-    """The annotations among the files of a folder: name of the mask -> name of its image.
+    """The annotations among the image files of a folder: name of the mask -> name of its image.
 
     Neither case nor the suffix need be the same; where several images would do, the likest one is taken.
     """
-    paths = [path for path in map(Path, names) if path.suffix.lower() in SUFFIXES]
-    images: dict[str, list[Path]] = {}
-    for path in paths:
-        if not MASK_STEM.search(path.stem):
-            images.setdefault(path.stem.casefold(), []).append(path)
+    stems = {name: strip_suffix(name) for name in names}
+    images: dict[str, list[str]] = {}
+    for name, stem in stems.items():
+        if not MASK_STEM.search(stem):
+            images.setdefault(stem.casefold(), []).append(name)
     found = {}
-    for path in paths:
-        stem = MASK_STEM.sub("", path.stem)
-        if stem != path.stem and (near := images.get(stem.casefold())):
+    for name, stem in stems.items():
+        image, suffix = MASK_STEM.sub("", stem), Path(name).suffix
+        if image != stem and (near := images.get(image.casefold())):
             # Same spelling before same format.
-            found[path.name] = min(near, key=lambda x: (x.stem != stem, x.suffix != path.suffix, x.name)).name
+            found[name] = min(near, key=lambda x: (stems[x] != image, Path(x).suffix != suffix, x))
     return found
 
 
@@ -117,17 +133,19 @@ def list_files(folder: Path) -> list[str]:
 
 def check_layout(root: Path) -> None:
     """Raise `InputError` unless `root` holds the three class folders and no other with images."""
+    looked_for = ", ".join(CLASSES)
     if root.is_file():
-        raise InputError(f"{root} is a file: for a manifest, add data=csv. {how_to_get_data()}")
+        raise WrongLayout(f"{root} is a file: for a manifest, add data=csv. {how_to_get_data()}", looked_for)
     if not root.is_dir():
-        raise InputError(f"no data at {root}. {how_to_get_data()}")
+        raise WrongLayout(f"no data at {root}. {how_to_get_data()}", looked_for)
     inner = [path.name for path in root.iterdir() if path.is_dir()]
     missing = [name for name in CLASSES if name not in inner]
     strangers = [name for name in inner if name not in CLASSES and has_images(root / name)]
     if len(missing) == len(CLASSES):
         below = [path.parent for path in root.glob("*/benign")]
         hint = f"did you mean data.root={below[0]}? " if below else ""
-        raise InputError(f"{root} has none of the folders {', '.join(CLASSES)}: {hint}{how_to_get_data()}")
+        text = f"{root} has none of the folders {looked_for}: {hint}{how_to_get_data()}"
+        raise WrongLayout(text, looked_for + (f" (found in {below[0]})" if below else ""))
     for name in missing:
         close = difflib.get_close_matches(name, strangers, 1) or [x for x in inner if x.lower() == name]
         hint = f"rename the folder '{close[0]}'" if close else "make it (empty if the class has no images)"
@@ -145,7 +163,7 @@ def check_layout(root: Path) -> None:
 def has_images(folder: Path) -> bool:
     """Whether images lie in a folder; one that cannot be listed has none."""
     try:
-        return any(Path(name).suffix.lower() in SUFFIXES for name in list_files(folder))
+        return any(is_image(folder / name) for name in list_files(folder))
     except InputError:
         return False
 
@@ -193,20 +211,26 @@ def shorten(name: str) -> str:
 
 
 def raise_problems(problems: Sequence[Problem], skip: str = "data.on_bad=skip") -> None:
-    """Raise one `InputError` that counts the problems of each kind and lists the first ten of it.
+    """Raise one `InputError` that lists the problems; see `list_problems`.
 
     Args:
         problems: Nothing is raised if there are none.
         skip: What the user can type to go on without these files.
     """
-    if not problems:
-        return
-    parts = []
-    for kind in sorted({problem.kind for problem in problems}):
-        files = [problem.file for problem in problems if problem.kind == kind]
-        more = f" and {len(files) - 10} more" if len(files) > 10 else ""
-        parts.append(f"{len(files)} x {kind}: {', '.join(files[:10])}{more}")
-    raise InputError(f"{'; '.join(parts)}. Mend these files, or go on without them with {skip}")
+    if problems:
+        raise InputError(f"{list_problems(problems)}. Mend these files, or go on without them with {skip}")
+
+
+def list_problems(problems: Sequence[Problem]) -> str:
+    """One line: the first ten kinds of problems, how many there are of each, and the first ten files."""
+    files: dict[str, list[str]] = {}
+    for problem in sorted(problems, key=lambda problem: problem.kind):
+        files.setdefault(problem.kind, []).append(problem.file)
+    parts = [
+        f"{len(found)} x {kind}: {', '.join(found[:10])}{f' and {len(found) - 10} more' * (len(found) > 10)}"
+        for kind, found in list(files.items())[:10]
+    ]
+    return "; ".join(parts) + f"; and {len(files) - 10} more kinds" * (len(files) > 10)
 
 
 def natural(path: Path) -> list[tuple[int, str]]:

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from busi.core import InputError, expand, file_hash, printable
 from busi.data.dicom import Frame
-from busi.data.files import DICOM_SUFFIXES, is_dicom, read_frames
+from busi.data.files import is_image, read_frames, strip_suffix
 from busi.data.levels import refuse_flat
-from busi.data.records import MASK_STEM, SUFFIXES, annotations, list_files, natural, shorten
+from busi.data.records import MASK_STEM, annotations, list_files, natural, shorten
 
 NUMBER = re.compile(r" \[\d+\]$")
 """What the ids of the images of one file end with."""
@@ -156,19 +156,15 @@ def real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def is_image(path: Path) -> bool:
-    """Whether a file of a folder is taken for an image."""
-    if path.name.startswith(".") or path.name.upper() == "DICOMDIR":
-        return False
-    if path.suffix.lower() in SUFFIXES | DICOM_SUFFIXES:
-        return path.is_file() or not path.exists()
-    return path.is_file() and is_dicom(path)
-
-
 def is_annotation(path: Path) -> bool:
     """Whether a file is an annotation in the manner of BUSI, with its image beside it."""
+    stem = strip_suffix(path.name)
+    image = MASK_STEM.sub("", stem)
     try:
-        return bool(MASK_STEM.search(path.stem)) and path.name in annotations(list_files(path.parent))
+        return image != stem and any(
+            strip_suffix(name).casefold() == image.casefold() and is_image(path.parent / name)
+            for name in list_files(path.parent)
+        )
     except InputError:
         return False
 
@@ -181,7 +177,7 @@ def unique_names(names: Sequence[Path]) -> list[str]:
     ``_``, and long names are cut.
     """
     whole = ["/".join(shorten(printable(part, "_")) for part in name.parts) for name in names]
-    short = [name[: -len(suffix)] if (suffix := _suffix(name)) else name for name in whole]
+    short = [strip_suffix(name) for name in whole]
     counts = Counter(map(_key, short))
     known = {*counts, *map(_key, whole)}
     folders = {_key(folder.as_posix()) for name in whole for folder in Path(name).parents}
@@ -204,11 +200,6 @@ def unique_names(names: Sequence[Path]) -> list[str]:
         used.add(_key(candidate))
         given.append(candidate)
     return given
-
-
-def _suffix(name: str) -> str:
-    suffix = Path(name).suffix
-    return suffix if suffix.lower() in SUFFIXES | DICOM_SUFFIXES else ""
 
 
 def _key(name: str) -> str:

@@ -1,7 +1,7 @@
 """Figures for run folders and reports: images with contours, and the confusion matrix."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,8 +63,20 @@ def draw_contour(axis: Axes, mask: Bool[np.ndarray, "h w"], color: str) -> None:
 
 def draw_confusion(counts: Int[np.ndarray, "3 3"], title: str) -> Figure:
     """Draw a confusion matrix with a row for each true class; the shade is the share of the row."""
-    figure = Figure(figsize=(4.8, 4.4), layout="constrained")
-    axis = figure.subplots()
+    return draw_confusions({title: counts})
+
+
+def draw_confusions(matrices: Mapping[str, Int[np.ndarray, "3 3"]]) -> Figure:
+    """Draw confusion matrices by their titles, at most three beside each other; see `draw_confusion`."""
+    wide = min(len(matrices), 3)
+    high = -(-len(matrices) // wide)
+    figure = Figure(figsize=(4.8 * wide, 4.4 * high), layout="constrained")
+    for number, (title, counts) in enumerate(matrices.items(), start=1):
+        _draw_matrix(figure.add_subplot(high, wide, number), counts, title)
+    return figure
+
+
+def _draw_matrix(axis: Axes, counts: Int[np.ndarray, "3 3"], title: str) -> None:
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for i, j in np.ndindex(*counts.shape):
@@ -74,7 +86,6 @@ def draw_confusion(counts: Int[np.ndarray, "3 3"], title: str) -> Figure:
     axis.set_xticks(range(len(CLASSES)), CLASSES)
     axis.set_yticks(range(len(CLASSES)), CLASSES, rotation=90, va="center")
     axis.set(xlabel="predicted", ylabel="true", title=title)
-    return figure
 
 
 def save_figure(figure: Figure, path: Path) -> Path:

@@ -150,8 +150,13 @@ def find_inner_runs(
 
 
 def is_like(run: Run, outer: Run) -> bool:
-    """Whether a run has data, split and recipe of another, whatever its seed."""
-    names, chance = ("data", "split", "debug"), (*FOLD_SETTINGS, *SEED_SETTINGS)
+    """Whether a run has data, split and recipe of another, whatever its seed.
+
+    Where sources only train, their images move to the folds that train, so the fold must be the same too.
+    """
+    names, chance = ["data", "split", "debug"], (*FOLD_SETTINGS, *SEED_SETTINGS)
+    if outer.config.data.train_only:
+        names.append("fold")
     return all(run.provenance[name] == outer.provenance[name] for name in names) and (
         settings_fingerprint(run.config, chance) == settings_fingerprint(outer.config, chance)
     )

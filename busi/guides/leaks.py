@@ -1,9 +1,11 @@
 """The leak guard: what guides a classifier must not have seen its validation or test images."""
 
 import logging
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from busi.core import InputError
+from busi.core import InputError, Record
 from busi.data import Cohort, recognize
 from busi.runs import SEEN, Checkpoint, describe_missing, read_seen
 
@@ -46,10 +48,10 @@ def check_leaks(checkpoint: Checkpoint, cohort: Cohort, command: str, cache_dir:
         "in its validation": list_seen(groups["val"], cohort, ("test",)),
     }
     parts = [
-        f"{len(ids)} images that validate or test the classifier, or versions of them, were {where} "
-        f"(e.g. {', '.join(ids[:3])})"
-        for where, ids in leaks.items()
-        if ids
+        f"{_count(found)} that validate or test the classifier, or versions of them, were {where} "
+        f"(e.g. {', '.join(record.id for record in found[:3])})"
+        for where, found in leaks.items()
+        if found
     ]
     if parts:
         raise InputError(
@@ -57,9 +59,16 @@ def check_leaks(checkpoint: Checkpoint, cohort: Cohort, command: str, cache_dir:
         )
 
 
-def list_seen(groups: set[int], cohort: Cohort, splits: tuple[str, ...]) -> list[str]:
-    """Ids of the images of these splits that are in one of these groups."""
-    return [cohort.records[i].id for i in cohort.indices(*splits) if int(cohort.groups[i]) in groups]
+def list_seen(groups: set[int], cohort: Cohort, splits: tuple[str, ...]) -> list[Record]:
+    """The images of these splits that are in one of these groups."""
+    return [cohort.records[i] for i in cohort.indices(*splits) if int(cohort.groups[i]) in groups]
+
+
+def _count(found: Sequence[Record]) -> str:
+    """How many images there are, and of which sources."""
+    counts = Counter(record.source for record in found)
+    by_source = ", ".join(f"{number} of {name}" for name, number in counts.items())
+    return f"{len(found)} images" + (f" ({by_source})" if any(counts) else "")
 
 
 def find_seen(checkpoint: Checkpoint, cohort: Cohort, cache_dir: Path) -> tuple[dict[str, set[int]], str]:

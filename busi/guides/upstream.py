@@ -1,10 +1,12 @@
 """The segmentation run upstream of a classifier: found, or the command that makes it."""
 
+import json
 import logging
+import shlex
 from pathlib import Path
 
 from busi.core import InputError, expand
-from busi.data import BUSIDataModule
+from busi.data import BUSIDataModule, compose_data, list_data
 from busi.runs import (
     SEED_SETTINGS,
     Checkpoint,
@@ -78,4 +80,19 @@ def seg_command(data: BUSIDataModule, debug: bool) -> str:
     """The command that makes a segmentation checkpoint fit for a classifier."""
     parts = ["python -m busi.train stage=seg", f"data={data.name}", f"image_size={data.image_size}"]
     parts += [f"data.{key}={getattr(data, key)}" for key in ("fold", "num_folds", "split_seed")]
+    parts += ["data.folds=published"] if data.folds == "published" else []
+    if data.sources:
+        places = {name: _place(name, str(one["root"])) for name, one in data.sources.items()}
+        named = ",".join(f"{name}: {place}" for name, place in places.items())
+        # What stands in place of the list of data=pooled has to be a list.
+        text = f"[{','.join(places.values())}]" if data.name == "pooled" else f"{{{named}}}"
+        parts.append(shlex.quote(f"data.sources={text}"))
+    parts += [f"data.train_only=[{','.join(data.train_only)}]"] if data.train_only else []
+    parts += [f"data.hold_out={data.hold_out}"] if data.hold_out else []
     return " ".join([*parts, "trainer=debug"] if debug else parts)
+
+
+def _place(name: str, root: str) -> str:
+    """What finds a data set: its name where the data is at the place that the config says, else a path."""
+    usual = compose_data(name)["root"] if name in list_data() else None
+    return name if usual and expand(str(usual)) == expand(root) else json.dumps(root)

@@ -4,6 +4,9 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from jaxtyping import Float32, UInt8
+
 from busi.inference.graph import Network, open_graph
 from busi.inference.model_info import GRAPH_FILE, INFO_FILE, ModelInfo, read_model_json
 
@@ -29,5 +32,25 @@ def load_bundle(folder: Path) -> Model:
     Raises:
         InputError: If it is damaged, or ONNX Runtime is not installed.
     """
-    info, sha256 = read_model_json(folder)
-    return Model(open_graph(folder / GRAPH_FILE, info.image_size, sha256), info)
+    info, graph = read_model_json(folder)
+    network = open_graph(folder / GRAPH_FILE, info.image_size, graph["sha256"])
+    inside = graph.get("temperature", info.temperature)
+    return Model(network if inside == info.temperature else rescale(network, inside / info.temperature), info)
+
+
+def rescale(network: Network, power: float) -> Network:
+    """Give class probabilities another temperature than the one that is inside a graph.
+
+    Args:
+        network: With its own.
+        power: Of each probability: the temperature inside divided by the other one.
+    """
+
+    def run(
+        letterboxed: UInt8[np.ndarray, "b s s"],
+    ) -> tuple[Float32[np.ndarray, "b s s"], Float32[np.ndarray, "b 3"]]:
+        mask_probs, class_probs = network(letterboxed)
+        raised = class_probs.astype(np.float64) ** power
+        return mask_probs, (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    return run

@@ -55,7 +55,7 @@ class DemoPage:
         with self.blocks:
             self.view = gradio.State()
             gradio.Markdown(f"# Lesion mask and class of a breast ultrasound image\n{NOTICE}")
-            gradio.Markdown(describe_model(self.info, explainer is not None))
+            gradio.HTML(describe_model(self.info, explainer is not None), elem_id="model")
             with gradio.Row():
                 self._add_inputs()
                 self._add_diagnosis()

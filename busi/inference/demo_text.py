@@ -1,4 +1,7 @@
-"""What the demo says of an image: texts, a heatmap, and a file to keep."""
+"""What the demo says of an image: texts, a heatmap, and a file to keep.
+
+Names come from anywhere: texts are HTML in which they are escaped.
+"""
 
 import json
 import tempfile
@@ -34,7 +37,8 @@ class View:
 
 def describe_model(info: ModelInfo, explained: bool) -> str:
     """Which model the page shows, and what the page lacks if nothing explains the model."""
-    text = f"Model: `{info.origin['name']}`, {info.image_size} px, guide `{info.origin['guide']}`."
+    name, guide = (f"<code>{escape(info.origin[key])}</code>" for key in ("name", "guide"))
+    text = f"Model: {name}, {info.image_size} px, guide {guide}."
     return text if explained else f"{text} A bundle has no Grad-CAM and no answer with an empty guide."
 
 

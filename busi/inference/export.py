@@ -3,23 +3,22 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from rich.progress import track
 from sklearn.metrics import f1_score
 
-import busi
 from busi.core import CLASSES, NORMAL, InputError, Record, read_table, whole_folder, writing_to
 from busi.data import read_gray, read_mask, unletterbox
 from busi.inference.bundle import is_bundle
 from busi.inference.graph import Network, open_graph
 from busi.inference.loading import as_network, find_run, load_two_stage
+from busi.inference.model_card import write_texts
 from busi.inference.model_info import GRAPH_FILE, ModelInfo, write_model_info
 from busi.inference.onnx import BATCH_SIZE, letterbox_batches, write_f16, write_graph, write_int8
+from busi.inference.renewal import renew_bundle
 from busi.metrics import dice
 from busi.models import TwoStage
 from busi.runs import Run, find_records
@@ -55,7 +54,7 @@ def write_bundle(source: Path, output: Path, precision: str = "f32", root: Path 
     Writes ``model.onnx``, ``model.json``, ``README.md`` (the model card), ``example.py`` and ``LICENSE``.
 
     Args:
-        source: Run folder.
+        source: Run folder; or a bundle of an older busi, see `renew_bundle`.
         output: Folder of the bundle; appears once the bundle is whole.
         precision: ``f32``; ``f16`` for a file of half the size, whose weights are 16-bit floats and computed
             with in float32; or ``int8`` for a graph that computes in 8-bit integers.
@@ -70,7 +69,11 @@ def write_bundle(source: Path, output: Path, precision: str = "f32", root: Path 
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise InputError(f"{output} is not empty: give a new folder with --output")
     if is_bundle(source):
-        raise InputError(f"{source} is a bundle already: give the run folder that it was made from")
+        if precision != "f32":
+            raise InputError(
+                f"{source} is a bundle already: its precision stays. Give the run that it was made of"
+            )
+        return renew_bundle(source, output)
     two_stage, info = load_two_stage(source)
     run = find_run(source)
     if run is None:
@@ -188,15 +191,3 @@ def split_records(run: Run, root: Path | None) -> dict[str, list[Record]]:
     if missing := [name for names in splits.values() for name in names if name not in records]:
         raise InputError(f"{len(missing)} images of {run.folder} are gone, e.g. {missing[0]}: give --data")
     return {split: [records[name] for name in names] for split, names in splits.items()}
-
-
-def write_texts(folder: Path, info: ModelInfo, about: dict[str, Any]) -> None:
-    """Write the model card, the example and the license."""
-    template = resources.files("busi.inference") / "bundle_template"
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["number"] = lambda value: "undefined" if value is None else f"{value:.3f}"
-    model_card = environment.from_string((template / "README.md").read_text(encoding="utf-8"))
-    text = model_card.render(info=info, graph=about, classes=CLASSES, version=busi.__version__)
-    (folder / "README.md").write_text(text, encoding="utf-8")
-    (folder / "example.py").write_bytes((template / "example.py").read_bytes())
-    (folder / "LICENSE").write_text(metadata.distribution("busi").read_text("licenses/LICENSE") or "")

@@ -43,7 +43,7 @@ BAD_NAME = (errno.EEXIST, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENAMET
 def predict_files(
     inputs: Sequence[str],
     output: Path,
-    runs: Sequence[str] | None = None,
+    runs: Sequence[str | Path] | None = None,
     tta: str = "none",
     batch_size: int = 8,
     header: Sequence[str] = (),

@@ -25,6 +25,7 @@ from busi.runs import (
     read_best,
     read_checkpoint,
     read_run_columns,
+    seen_hashes,
 )
 
 LEVEL = 0.9
@@ -80,7 +81,7 @@ def find_run(source: Path) -> Run | None:
 
 
 def gather_model_info(run: Run | None, checkpoint: Checkpoint, postprocess: Postprocess) -> ModelInfo:
-    """What is known of a classifier beside its networks; not calibrated without its run."""
+    """What is known of a model beside its networks; a classifier is not calibrated without its run."""
     cfg, metadata = checkpoint.config, checkpoint.metadata
     name = run.folder.resolve().name if run else checkpoint.path.name
     info = ModelInfo(
@@ -99,12 +100,14 @@ def gather_model_info(run: Run | None, checkpoint: Checkpoint, postprocess: Post
         origin={
             "name": name,
             "data": cfg.data.name,
-            "guide": cfg.guide.name,
+            "guide": cfg.guide.name if cfg.get("guide") else "none",
             "encoder": cfg.encoder,
             "fold": metadata["fold"],
-        },
+        }
+        | ({"sources": list(map(str, cfg.data.sources))} if cfg.data.sources else {}),
+        seen=tuple(sorted(seen_hashes(checkpoint))),
     )
-    return info if run is None else add_calibration(info, run)
+    return add_calibration(info, run) if run and metadata["stage"] == "cls" else info
 
 
 def add_calibration(info: ModelInfo, run: Run) -> ModelInfo:

@@ -11,6 +11,7 @@ from busi.inference.schema import (
     COUNT,
     FINITE,
     HASH,
+    PIXEL_HASH,
     SHARE,
     TEXT,
     Each,
@@ -26,12 +27,16 @@ from busi.inference.schema import (
 )
 from busi.models import Postprocess
 
-FORMAT = 3
+FORMAT = 4
 """Of ``model.json``; a later one that older code cannot read has a higher number."""
+OLDEST = 3
+"""The oldest format that is read; it lacks ``seen``."""
 GRAPH_FILE, INFO_FILE = "model.onnx", "model.json"
 PRECISIONS = ("float32", "f16", "int8")
-MAX_BYTES = 1_000_000
+MAX_BYTES = 8_000_000
 """Of ``model.json``."""
+MAX_SEEN = 100_000
+"""Images that a model may have seen."""
 MAX_IMAGE_SIZE = 4096
 """In pixels."""
 AGAIN = "copy the bundle again, or export its run again"
@@ -52,7 +57,12 @@ class ModelInfo:
             sensitivity or specificity that this reaches on the validation fold, e.g. ``sensitivity_95``.
         fingerprints: Of data, split and checkpoint.
         metrics: Of the test fold: value, and both ends of the 95 % interval, None where undefined.
-        origin: The run: its name, data, guide, encoder, fold and settings.
+        origin: The run: its name, data, guide, encoder, fold and settings; ``recalibrated`` where its
+            calibration is not of its own validation fold but of images of another hospital.
+        seen: Pixel hashes of the images that trained, chose or calibrated the model; None if it was exported
+            before they were kept.
+        local_metrics: Of a recalibrated model: ``before`` and ``after``, on images of that hospital which
+            took no part in it; as `metrics`.
     """
 
     image_size: int
@@ -64,11 +74,14 @@ class ModelInfo:
     fingerprints: dict[str, str]
     metrics: dict[str, list[float | None]]
     origin: dict[str, Any]
+    seen: tuple[str, ...] | None = None
+    local_metrics: dict[str, dict[str, list[float | None]]] | None = None
 
 
+ESTIMATES = Each(several(or_null(FINITE), "a value and both ends of its interval", [3]))
 QUALITY: Schema = {"num_images": COUNT, "dice": SHARE, "macro_f1": SHARE}
 SCHEMA: dict[str, Schema] = {
-    "format": whole(FORMAT, FORMAT),
+    "format": whole(OLDEST, FORMAT),
     "classes": Rule(f"{', '.join(CLASSES)}, in this order", lambda x: x == list(CLASSES)),
     "image_size": whole(1, MAX_IMAGE_SIZE),
     "postprocess": {"threshold": SHARE, "high_threshold": SHARE},
@@ -78,17 +91,25 @@ SCHEMA: dict[str, Schema] = {
     # One that no image reaches may lie just above 1.
     "malignant_thresholds": Each(or_null(number(0.0, 1.001, "a number from 0 to 1"))),
     "fingerprints": {"data": TEXT, "split": TEXT, "checkpoint": TEXT},
-    "metrics": Each(several(or_null(FINITE), "a value and both ends of its interval", [3])),
+    "metrics": ESTIMATES,
+    "seen?": several(PIXEL_HASH, f"1 to {MAX_SEEN} times {PIXEL_HASH.words}", range(1, MAX_SEEN + 1)),
+    "local_metrics?": {"before": ESTIMATES, "after": ESTIMATES},
     "origin": {
         **{"name": TEXT, "data": TEXT, "guide": TEXT, "encoder": TEXT, "fold": COUNT},
         **{"recipe?": TEXT, "settings?": TEXT, "finished?": TEXT},
         "seeds?": several(whole(0, 2**64), "1 to 1000 whole numbers", range(1, 1001)),
+        "sources?": several(TEXT, "1 to 1000 names of data sets", range(1, 1001)),
+        "recalibrated?": {
+            **{"data": TEXT, "fingerprint": TEXT, "num_images": COUNT, "date": TEXT},
+            "kept": several(TEXT, "what was not fitted, in words", range(101)),
+        },
     },
     "graph": {
         **{"file": one_of(GRAPH_FILE), "sha256": HASH, "precision": one_of(*PRECISIONS)},
         **{
             "num_checked": COUNT,
             "largest_difference": SHARE,
+            "temperature?": number(1e-6, 1e6),
             "float32?": QUALITY,
             "reduced?": QUALITY,
         },
@@ -111,7 +132,7 @@ def write_model_info(folder: Path, info: ModelInfo, about_graph: dict[str, Any])
     content = {
         "format": FORMAT,
         "classes": list(CLASSES),
-        **asdict(info),
+        **{name: value for name, value in asdict(info).items() if value is not None or name == "quantiles"},
         "graph": {"file": GRAPH_FILE, "sha256": file_hash(folder / GRAPH_FILE), **about_graph},
     }
     read_content(json.dumps(content).encode(), folder / INFO_FILE)
@@ -123,20 +144,21 @@ def read_model_info(folder: Path) -> ModelInfo:
     return read_model_json(folder)[0]
 
 
-def read_model_json(folder: Path) -> tuple[ModelInfo, str]:
-    """Read ``model.json``, and the SHA-256 of the graph that it describes.
+def read_model_json(folder: Path) -> tuple[ModelInfo, dict[str, Any]]:
+    """Read ``model.json``: the model, and the graph that it describes (its SHA-256, how it was checked).
 
     Raises:
         InputError: If it is missing, damaged, of another format or program, or a field breaks its rule.
     """
     path = folder / INFO_FILE
     content = read_content(read_part(path, MAX_BYTES), path)
-    fields: dict[str, Any] = {name: content[name] for name in ModelInfo.__dataclass_fields__}
+    fields: dict[str, Any] = {name: content.get(name) for name in ModelInfo.__dataclass_fields__}
     thresholds = {name: float(value) for name, value in fields["postprocess"].items()}
     fields["postprocess"] = Postprocess(**thresholds)
     fields["quantiles"] = fields["quantiles"] and tuple(map(float, fields["quantiles"]))
+    fields["seen"] = None if fields["seen"] is None else tuple(fields["seen"])
     fields |= {name: float(fields[name]) for name in ("temperature", "level")}
-    return ModelInfo(**fields), content["graph"]["sha256"]
+    return ModelInfo(**fields), content["graph"]
 
 
 def read_content(text: bytes, path: Path) -> dict[str, Any]:
@@ -154,7 +176,7 @@ def read_content(text: bytes, path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not of busi: it names no format. Give the folder of a bundle of busi")
     if version > FORMAT:
         raise InputError(f"{path} is of a newer busi (format {show(version)}, not {FORMAT}): update busi")
-    if version < FORMAT:
+    if version < OLDEST:
         formats = f"format {show(version)}, not {FORMAT}"
         raise InputError(f"{path} is of an older busi ({formats}): export its run again")
     if wrong := find_wrong(content, SCHEMA):

@@ -58,10 +58,17 @@ TEXT = Rule(
     f"printable text of 1 to {MAX_TEXT} characters",
     lambda x: isinstance(x, str) and x.isprintable() and 0 < len(x) <= MAX_TEXT,
 )
-HASH = Rule(
-    "64 hexadecimal digits",
-    lambda x: isinstance(x, str) and len(x) == 64 and not set(x) - set("0123456789abcdef"),
-)
+
+
+def digits(length: int) -> Rule:
+    """A number in hexadecimal digits, of one length."""
+    return Rule(
+        f"{length} hexadecimal digits",
+        lambda x: isinstance(x, str) and len(x) == length and not set(x) - set("0123456789abcdef"),
+    )
+
+
+HASH, PIXEL_HASH = digits(64), digits(32)
 
 
 def find_wrong(value: Any, schema: Schema, name: str = "") -> str:

@@ -59,6 +59,67 @@ def average(parts: Sequence[Estimates]) -> Estimates:
     return Estimates({name: np.mean([part.columns[name] for part in parts], axis=0) for name in names})
 
 
+def average_sources(parts: Sequence[Estimates]) -> Estimates:
+    """Mean of each metric over the sources in whose sample it is defined, resample by resample.
+
+    A resample in which one of these sources lacks it is undefined. Where no source has it, all are averaged.
+    """
+    columns = {}
+    for name in parts[0].columns:
+        values = [part.columns[name] for part in parts]
+        columns[name] = np.mean([x for x in values if np.isfinite(x[0])] or values, axis=0)
+    return Estimates(columns)
+
+
+def bootstrap_sources(
+    sources: Shaped[np.ndarray, " n"],
+    groups: Int[np.ndarray, " n"],
+    compute: Callable[[Int[np.ndarray, " m"], Weights], Values],
+    num_resamples: int = 2000,
+    seed: int = 0,
+    strata: Int[np.ndarray, " n"] | None = None,
+) -> dict[str, Estimates]:
+    """Compute metrics of each source, and of resamples of its own groups; see `bootstrap_groups`.
+
+    The resamples of different sources are independent, so that those of `average_sources` are resamples of
+    the pool. With one source they are those of `bootstrap_groups`.
+
+    Args:
+        sources: Source of each image.
+        groups: Group of each image; one that several sources share is resampled in each of them.
+        compute: Gives the metrics of the images at some positions, for each row of their weights.
+        num_resamples: Number of resamples.
+        seed: Equal seeds resample the same groups.
+        strata: Stratum (fold) of each image, within which the groups of a source are resampled; one that lies
+            in several is resampled in each of them.
+
+    Returns:
+        By source, in the order in which they first appear.
+    """
+    kinds, units = separate_sources(sources, groups)
+    if strata is not None:
+        kinds, units = separate_sources(kinds * (strata.max() + 1) + strata, groups)
+    once = np.ones((1, len(groups)), np.int64)
+    weights = np.concatenate([once, resample(units, kinds, num_resamples, seed)])
+    places = {name: np.flatnonzero(sources == name) for name in dict.fromkeys(sources.tolist())}
+    # Of another layout in memory, products would round differently from those of `bootstrap_groups`.
+    parts = {name: np.ascontiguousarray(weights[:, own]) for name, own in places.items()}
+    return {name: Estimates(compute(own, parts[name])) for name, own in places.items()}
+
+
+def separate_sources(
+    sources: Shaped[np.ndarray, " n"], groups: Int[np.ndarray, " n"]
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    """Number sources as strata, and the part of each group in each source as a group of its own.
+
+    Sources are numbered in the order in which they first appear.
+    """
+    names = list(dict.fromkeys(sources.tolist()))
+    strata = np.array([names.index(name) for name in sources.tolist()], np.int64)
+    units = np.unique(np.stack([strata, groups], axis=1), axis=0, return_inverse=True)[1]
+    return strata, units.astype(np.int64)
+
+
 def bootstrap_groups(
     groups: Int[np.ndarray, " n"],
     compute: Callable[[Weights], Values],

@@ -52,11 +52,7 @@ def calibrate(
         ValueError: If the fold is empty.
     """
     temperature = fit_temperature(logits, labels)
-    scores = 1 - softmax(logits / temperature, axis=1)
-    quantiles = tuple(
-        conformal_quantile(scores[labels == label, label], level) for label in range(len(CLASSES))
-    )
-    return Calibration(temperature, quantiles, level)
+    return Calibration(temperature, conformal_quantiles(logits / temperature, labels, level), level)
 
 
 def fit_temperature(logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> float:
@@ -75,6 +71,20 @@ def fit_temperature(logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " 
         return -float(log_probs[np.arange(len(labels)), labels].mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded").x))
+
+
+def conformal_quantiles(
+    logits: Float[np.ndarray, "n 3"], labels: Int[np.ndarray, " n"], level: float
+) -> tuple[float, ...]:
+    """Of each class, the `conformal_quantile` of 1 - the probability of the class in images of the class.
+
+    Args:
+        logits: After the temperature.
+        labels: True classes.
+        level: Share of each class that the sets are meant to contain.
+    """
+    scores = 1 - softmax(logits, axis=1)
+    return tuple(conformal_quantile(scores[labels == k, k], level) for k in range(len(CLASSES)))
 
 
 def conformal_quantile(scores: Float[np.ndarray, " n"], level: float) -> float:

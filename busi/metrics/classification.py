@@ -5,6 +5,8 @@ stands in each of d bootstrap resamples, and all resamples are scored at once. A
 thousands of times, so they are written out in NumPy. The tests compare them with scikit-learn.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from scipy.special import expit
@@ -12,6 +14,7 @@ from scipy.special import expit
 from busi.core import CLASSES, MALIGNANT
 from busi.metrics.bootstrap import Values, Weights
 
+EVERY_CLASS = range(len(CLASSES))
 TINY = float(np.finfo(np.float64).eps)
 """Smallest probability whose logarithm is taken, as in scikit-learn."""
 
@@ -41,12 +44,23 @@ def classification_metrics(
     }
 
 
-def class_metrics(labels: Int[np.ndarray, " n"], preds: Int[np.ndarray, " n"], weights: Weights) -> Values:
+def class_metrics(
+    labels: Int[np.ndarray, " n"],
+    preds: Int[np.ndarray, " n"],
+    weights: Weights,
+    classes: Sequence[int] = EVERY_CLASS,
+) -> Values:
     """Score predicted classes.
+
+    Args:
+        labels: True classes.
+        preds: Predicted classes.
+        weights: Of the resamples.
+        classes: Those that the means are over.
 
     Returns:
         In [0, 1]: `accuracy`; `recall_<class>` and its mean `balanced_accuracy`; `macro_f1`. The recall of a
-        class without images is NaN. The means over classes are then NaN too, because a mean over two
+        class without images is NaN. The means over classes are then NaN too, because a mean over fewer
         classes is another quantity.
     """
     truth, predicted = _one_hot(labels), _one_hot(preds)
@@ -56,18 +70,30 @@ def class_metrics(labels: Int[np.ndarray, " n"], preds: Int[np.ndarray, " n"], w
         f1 = np.where(support > 0, 2 * hits / (support + num_predicted), np.nan)
         return {
             "accuracy": hits.sum(axis=1) / weights.sum(axis=1),
-            "balanced_accuracy": recall.mean(axis=1),
-            "macro_f1": f1.mean(axis=1),
+            "balanced_accuracy": recall[:, list(classes)].mean(axis=1),
+            "macro_f1": f1[:, list(classes)].mean(axis=1),
             **{f"recall_{name}": recall[:, k] for k, name in enumerate(CLASSES)},
         }
 
 
-def auroc_metrics(labels: Int[np.ndarray, " n"], probs: Float[np.ndarray, "n 3"], weights: Weights) -> Values:
-    """`auroc_<class>`, one versus rest, and its mean `auroc`; NaN where a class or its rest is missing."""
+def auroc_metrics(
+    labels: Int[np.ndarray, " n"],
+    probs: Float[np.ndarray, "n 3"],
+    weights: Weights,
+    classes: Sequence[int] = EVERY_CLASS,
+) -> Values:
+    """`auroc_<class>`, one versus rest, and its mean `auroc`; NaN where a class or its rest is missing.
+
+    Args:
+        labels: True classes.
+        probs: Probabilities.
+        weights: Of the resamples.
+        classes: Those that the mean is over.
+    """
     truth = _one_hot(labels)
-    areas = [auroc(truth[:, k], probs[:, k], weights) for k in range(len(CLASSES))]
+    areas = [auroc(truth[:, k], probs[:, k], weights) for k in EVERY_CLASS]
     named = {f"auroc_{name}": areas[k] for k, name in enumerate(CLASSES)}
-    return {**named, "auroc": np.mean(areas, axis=0)}
+    return {**named, "auroc": np.mean([areas[k] for k in classes], axis=0)}
 
 
 def calibration_metrics(

@@ -73,6 +73,22 @@ def hd95(pred: Bool[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> float:
     return float(max(to_mask, to_pred))
 
 
+def measure_mask(pred: Bool[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> dict[str, float | int]:
+    """What ``predictions.csv`` says of a mask: `dice`, `iou`, `hd95`, and the pixels of both.
+
+    Args:
+        pred: Predicted mask.
+        mask: Annotation.
+    """
+    return {
+        "dice": dice(pred, mask),
+        "iou": iou(pred, mask),
+        "hd95": hd95(pred, mask),
+        "area": int(mask.sum()),
+        "pred_area": int(pred.sum()),
+    }
+
+
 def segmentation_metrics(columns: Mapping[str, Shaped[np.ndarray, " n"]], weights: Weights) -> Values:
     """Average the metrics of single images over a set of annotated images.
 

@@ -4,7 +4,7 @@ Labels are positions in `CLASSES`, `probs` hold one column per class.
 """
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from busi.core import MALIGNANT
 from busi.metrics.bootstrap import defined
@@ -15,6 +15,24 @@ OPERATING_POINTS = {
     "sensitivity_95": ("sensitivity", 0.95),
 }
 """Name -> a rate, and the level that it must reach on validation images."""
+
+ENOUGH = 10
+"""Malignant validation images, and others, that a source needs to set thresholds of its own."""
+
+
+def source_rows(
+    labels: Int[np.ndarray, " n"], sources: Shaped[np.ndarray, " n"], source: str
+) -> Bool[np.ndarray, " n"]:
+    """The validation images that decide for a source: its own, or all if it has not `ENOUGH` of both kinds.
+
+    Args:
+        labels: Of the validation images.
+        sources: Of the validation images.
+        source: The one that is judged; it may be none of theirs.
+    """
+    own, malignant = sources == source, labels == MALIGNANT
+    enough = min((own & malignant).sum(), (own & ~malignant).sum()) >= ENOUGH
+    return own if enough else np.ones_like(own)
 
 
 def malignant_thresholds(

@@ -22,5 +22,6 @@ from .two_stage import Classifier as Classifier
 from .two_stage import Segmenter as Segmenter
 from .two_stage import TwoStage as TwoStage
 from .two_stage import resize as resize
+from .two_stage import to_guide as to_guide
 from .two_stage import to_image as to_image
 from .two_views import TwoViews as TwoViews

@@ -1,7 +1,9 @@
 """From a map of lesion probabilities to a mask, and how a validation fold tunes that step."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import repeat
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -59,29 +61,36 @@ def mean_postprocess(steps: Sequence[Postprocess]) -> Postprocess:
 
 
 def fixed_postprocess(
-    pairs: Iterable[tuple[Map, Mask]], threshold: float = 0.5, high_threshold: float = 0.0
+    pairs: Iterable[tuple[Map, Mask]],
+    threshold: float = 0.5,
+    high_threshold: float = 0.0,
+    sources: Sequence[str] = (),
 ) -> Postprocess:
     """These thresholds, whatever the validation fold says."""
-    del pairs
+    del pairs, sources
     return Postprocess(threshold, high_threshold)
 
 
-def tune_postprocess(pairs: Iterable[tuple[Map, Mask]]) -> Postprocess:
+def tune_postprocess(pairs: Iterable[tuple[Map, Mask]], sources: Sequence[str] = ()) -> Postprocess:
     """The high threshold of best mean Dice over all images, 1 where annotation and mask are both empty.
+
+    In a pool it is the mean over sources, so that a large source does not choose alone.
 
     So a false mask on a normal image costs as much as a lesion that is missed. Only the high threshold is
     tuned: validation folds are small, and with more numbers a choice fits them better and other images worse.
 
     Args:
         pairs: Map and annotation of each validation image.
+        sources: Of each of them; none for images of one source.
     """
-    total = np.zeros(len(HIGH_THRESHOLDS))
-    for probs, annotation in pairs:
+    total, sizes = np.zeros(len(HIGH_THRESHOLDS)), Counter(sources)
+    weights = (len(sources) / (len(sizes) * sizes[name]) for name in sources) if sources else repeat(1.0)
+    for (probs, annotation), weight in zip(pairs, weights, strict=False):
         parts, highest, areas = _parts(probs, Postprocess()(probs))
         overlaps = np.bincount(parts[annotation], minlength=len(areas) + 1)[1:]
         kept = highest >= np.array(HIGH_THRESHOLDS)[:, None]
         sums = kept @ areas + annotation.sum()
-        total += np.where(sums > 0, 2 * (kept @ overlaps) / np.maximum(sums, 1), 1.0)
+        total += weight * np.where(sums > 0, 2 * (kept @ overlaps) / np.maximum(sums, 1), 1.0)
     return Postprocess(high_threshold=float(HIGH_THRESHOLDS[total.round(9).argmax()]))
 
 

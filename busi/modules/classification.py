@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
 
-from busi.core import CLASSES, Batch, Config
+from busi.core import Batch, Config
 from busi.modules.base import MakeOptimizer, MakeScheduler, StageModule, build_arguments
 from busi.modules.losses import CrossEntropyLoss
+from busi.modules.source_mean import ClassMetric, accuracy, macro_f1, mean_auroc
 
 
 class ClsModule(StageModule):
@@ -49,12 +49,11 @@ class ClsModule(StageModule):
         class_weights: Sequence[float] = (1.0, 1.0, 1.0),
         logit_correction: Sequence[float] = (0.0, 0.0, 0.0),
     ) -> None:
-        num_classes = len(CLASSES)
         metrics = MetricCollection(
             {
-                "auroc": MulticlassAUROC(num_classes),
-                "macro_f1": MulticlassF1Score(num_classes),
-                "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+                "auroc": ClassMetric(mean_auroc),
+                "macro_f1": ClassMetric(macro_f1),
+                "accuracy": ClassMetric(accuracy),
             },
             compute_groups=False,
         )
@@ -92,7 +91,8 @@ class ClsModule(StageModule):
     def step(self, batch: Batch, metrics: MetricCollection) -> Float[Tensor, ""]:
         """Loss of a batch, under the balanced prior; metrics under the data's own."""
         logits = self._raw_logits(batch["image"], batch["guide"])
-        metrics.update((logits.detach().float() + self.logit_correction).softmax(dim=1), batch["label"])
+        probs = (logits.detach().float() + self.logit_correction).softmax(dim=1)
+        metrics.update(probs, batch["label"], batch.get("source"))
         loss: Tensor = self.loss(logits, batch["label"], self.class_weights)
         return loss
 

@@ -1,13 +1,14 @@
 """Stage one: a network that marks the lesion in an image."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import MetricCollection
 
 from busi.core import Batch, Config, InputError
 from busi.modules.base import MakeOptimizer, MakeScheduler, StageModule, build_arguments
 from busi.modules.losses import BCEDiceLoss
+from busi.modules.source_mean import SourceMean, Sources
 
 
 def dice_per_image(pred: Float[Tensor, "b 1 h w"], mask: Float[Tensor, "b 1 h w"]) -> Float[Tensor, " b"]:
@@ -17,34 +18,29 @@ def dice_per_image(pred: Float[Tensor, "b 1 h w"], mask: Float[Tensor, "b 1 h w"
     return torch.where(total > 0, 2 * overlap / total.clamp(min=1), torch.ones_like(total))
 
 
-class MeanDice(Metric):
-    """Mean Dice of images at network size.
+class MeanDice(SourceMean):
+    """Mean Dice of images at network size, as the mean over sources.
 
     Args:
         lesions_only: Leave out images whose annotation is empty.
         threshold: Probability from which a pixel is lesion.
     """
 
-    higher_is_better = True
-    total: Tensor
-    count: Tensor
-
     def __init__(self, lesions_only: bool, threshold: float) -> None:
         super().__init__()
         self.lesions_only, self.threshold = lesions_only, threshold
-        self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, probs: Float[Tensor, "b 1 h w"], mask: Float[Tensor, "b 1 h w"]) -> None:
+    def update(
+        self, probs: Float[Tensor, "b 1 h w"], mask: Float[Tensor, "b 1 h w"], sources: Sources | None = None
+    ) -> None:
         """Add a batch."""
         dice = dice_per_image((probs >= self.threshold).float(), mask)
-        counted = mask.flatten(1).any(dim=1) if self.lesions_only else torch.ones_like(dice, dtype=torch.bool)
-        self.total += dice[counted].sum()
-        self.count += counted.sum()
+        self.keep(dice, mask.flatten(1).any(dim=1).long(), sources)
 
-    def compute(self) -> Tensor:
-        """Mean over the images so far; 0 without any (a NaN would end early stopping)."""
-        return (self.total / self.count.clamp(min=1)).float()
+    def measure(self, rows: Shaped[Tensor, "b *rest"], labels: Int64[Tensor, " b"]) -> Float[Tensor, ""]:
+        """Mean over the images of one source; their labels say whether they have a lesion."""
+        counted = rows[labels == 1] if self.lesions_only else rows
+        return counted.double().mean().float()
 
 
 class SegModule(StageModule):
@@ -112,7 +108,7 @@ class SegModule(StageModule):
     def step(self, batch: Batch, metrics: MetricCollection) -> Float[Tensor, ""]:
         """Loss of a batch."""
         logits = self(batch["image"])
-        metrics.update(logits.detach().sigmoid(), batch["mask"])
+        metrics.update(logits.detach().sigmoid(), batch["mask"], batch.get("source"))
         loss: Tensor = self.loss(logits, batch["mask"])
         return loss
 

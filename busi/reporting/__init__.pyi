@@ -1,3 +1,10 @@
 from .audit_page import write_audit as write_audit
+from .cells import cell as cell
+from .cells import to_json as to_json
+from .estimates import estimate as estimate
+from .estimates import estimate_masks as estimate_masks
+from .pooling import Columns as Columns
+from .pooling import Fitted as Fitted
+from .pooling import score as score
 from .report import report_runs as report_runs
 from .report import write_report as write_report

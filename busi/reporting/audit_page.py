@@ -2,49 +2,55 @@
 
 import logging
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from busi.core import BENIGN, CLASSES, MALIGNANT, write_json, write_table, writing_to
-from busi.data import read_gray, read_mask
-from busi.figures import ANNOTATION, Block, Cell, PageFigure, Section, Table, draw_contour, write_page
-from busi.reporting.audit import Audit, collect_findings, examine
+from busi.core import CLASSES, write_json, write_table, writing_to
+from busi.data import find_data
+from busi.figures import Block, Cell, PageFigure, Section, Table, write_page
+from busi.reporting.audit import Audit, Findings, collect_findings, examine
+from busi.reporting.audit_figures import MAX_ROWS, draw_agreement, draw_clusters, draw_lesion_sizes
+from busi.reporting.audit_sections import NUM_SHOWN, show_origin, show_patients, show_published_folds
 from busi.reporting.survey import clusters
 from busi.runs import describe_environment
 
 log = logging.getLogger(__name__)
 
-Findings = dict[str, Any]
-"""What ``audit.json`` holds."""
 
-NUM_SHOWN = 6
-"""Number of clusters that are drawn."""
+def write_audit(data: str, output: Path, cache_dir: Path) -> Path:
+    """Audit a data set; write ``index.html``, ``audit.json``, ``groups.csv`` and ``figures/``.
 
-
-def write_audit(root: Path, output: Path, cache_dir: Path) -> Path:
-    """Audit a folder in the BUSI layout; write ``index.html``, ``audit.json``, ``groups.csv``, ``figures/``.
+    Args:
+        data: A name, manifest or folder, see `busi.data.find_data`.
+        output: Where they go.
+        cache_dir: Where decoded data is kept.
 
     Raises:
-        InputError: If the folder is missing, empty or of another layout, no image is readable, or `output`
-            cannot be written.
+        InputError: If there is no such data, it cannot be read, no image can be used, or `output` cannot be
+            written.
     """
     began = time.monotonic()
-    audit = examine(root, cache_dir)
+    audit = examine(find_data(data), cache_dir)
     findings = collect_findings(audit)
     findings["seconds"] = round(time.monotonic() - began, 1)
     findings["environment"] = describe_environment("busi.audit")
     rows: list[dict[str, object]] = [
-        {"id": record.id, "label": CLASSES[record.label], "group": int(group)}
-        for record, group in zip(audit.records, audit.groups, strict=True)
+        {
+            "id": record.id,
+            "source": record.source,
+            "label": CLASSES[record.label],
+            "near_duplicates": int(own),
+            "group": int(group),
+        }
+        for record, own, group in zip(audit.records, audit.near_duplicates, audit.groups, strict=True)
     ]
     with writing_to(output):
         write_table(output / "groups.csv", rows)
         write_json(output / "audit.json", findings)
-        page = write_page(output, f"Audit of {root.name}", lead(findings), draw_sections(audit, findings))
+        page = write_page(
+            output, f"Audit of {findings['root']}", lead(findings), draw_sections(audit, findings)
+        )
     log.info("Finished: %s", page)
     return page
 
@@ -53,8 +59,9 @@ def lead(findings: Findings) -> str:
     """The first sentence of the page."""
     total = sum(findings["images"].values())
     counts = ", ".join(f"{number} {name}" for name, number in findings["images"].items())
+    patients = f", of {found['patients']} patients" if (found := findings["patients"]) else ""
     return (
-        f"{total} images ({counts}) in {findings['groups']} groups of near-duplicates. "
+        f"{total} images ({counts}) in {findings['groups']} groups of near-duplicates{patients}. "
         f"Data fingerprint {findings['data']}. "
         f"Audited in {findings['seconds']:.0f} s by busi {findings['environment']['busi']}."
     )
@@ -64,8 +71,11 @@ def draw_sections(audit: Audit, findings: Findings) -> list[Section]:
     """All sections of the page."""
     return [
         _files(findings),
+        show_origin(findings),
         _near_duplicates(audit, findings),
         _conflicts(audit, findings),
+        show_patients(audit, findings),
+        *show_published_folds(audit, findings),
         _leak(findings),
         _lesions(audit, findings),
         _burned_in(audit, findings),
@@ -75,18 +85,22 @@ def draw_sections(audit: Audit, findings: Findings) -> list[Section]:
 
 def _files(findings: Findings) -> Section:
     bad: list[list[Cell]] = [[entry["file"], entry["problem"]] for entry in findings["unusable"]]
+    spacing = findings["spacing"]
     blocks: list[Block] = [
         Table(
-            ["", "number"],
+            ["", ""],
             [
-                *([f"{name} images", number] for name, number in findings["images"].items()),
-                ["unusable images", len(bad)],
-                ["distinct sizes", findings["distinct_sizes"]],
+                *([f"{name} images", str(number)] for name, number in findings["images"].items()),
+                ["unusable images", str(len(bad))],
+                ["distinct sizes", str(findings["distinct_sizes"])],
                 ["height, pixels", " to ".join(map(str, findings["height"]))],
                 ["width, pixels", " to ".join(map(str, findings["width"]))],
                 ["pixel formats of images", _listed(findings["modes"])],
                 ["pixel formats of masks", _listed(findings["mask_modes"])],
-                ["images with several masks", len(findings["several_masks"])],
+                ["images with several masks", str(len(findings["several_masks"]))],
+                ["lesions that nobody annotated", str(len(findings["not_annotated"]))],
+                ["images of known pixel spacing", str(spacing["images"] if spacing else 0)],
+                *([["spacing, mm a pixel", _range(spacing)]] if spacing else []),
             ],
         )
     ]
@@ -105,29 +119,38 @@ def _near_duplicates(audit: Audit, findings: Findings) -> Section:
         f"They form {findings['clusters']} clusters of re-crops and re-exports. "
         "groups.csv lists the group of every image. All images of a group must lie in the same fold."
     )
-    largest = sorted(clusters(audit.groups), key=len, reverse=True)[:NUM_SHOWN]
-    figure = _draw_clusters(audit, largest)
+    largest = sorted(clusters(audit.near_duplicates), key=len, reverse=True)[:NUM_SHOWN]
+    figure = draw_clusters(audit, largest)
     return Section(
         "Near-duplicates", [text, PageFigure("clusters", figure, "The largest clusters, one in each row")]
     )
 
 
 def _conflicts(audit: Audit, findings: Findings) -> Section:
-    if not audit.conflicts:
+    conflicts = findings["conflicts"]
+    if not conflicts:
         return Section("Conflicting labels", ["No two images of the same frame have different labels."])
-    number = sum(len(members) for members in audit.conflicts)
+    number = sum(len(ids) for ids in conflicts)
     text = (
-        f"{len(audit.conflicts)} clusters with {number} images show the same frame under different labels: "
-        "at least one label in each cluster is wrong. busi leaves these images out (data.conflicts=drop)."
+        f"{len(conflicts)} clusters with {number} images show the same frame under different labels. "
+        "Look at them: either a label in the cluster is wrong, or the search is, and the frames differ. "
+        "Training leaves all of them out (data.conflicts=drop), unless data.conflicts=keep."
     )
-    rows: list[list[Cell]] = [[", ".join(ids)] for ids in findings["conflicts"]]
-    figure = _draw_clusters(audit, audit.conflicts)
+    rows: list[list[Cell]] = [
+        [", ".join(f"{one} ({CLASSES[audit.labels[audit.positions[one]]]})" for one in ids)]
+        for ids in conflicts
+    ]
+    shown = [[audit.positions[one] for one in ids] for ids in conflicts]
+    figure = draw_clusters(audit, shown)
+    first = f"The first {MAX_ROWS} clusters of" if len(conflicts) > MAX_ROWS else "All"
     return Section(
         "Conflicting labels",
         [
             text,
             Table(["images"], rows),
-            PageFigure("conflicts", figure, "Near-duplicates whose labels differ, one cluster in each row"),
+            PageFigure(
+                "conflicts", figure, f"{first} near-duplicates whose labels differ, one cluster in each row"
+            ),
         ],
     )
 
@@ -153,27 +176,21 @@ def _leak(findings: Findings) -> Section:
         blocks.append(
             f"Always predicting the most common class gives an accuracy of {findings['majority']:.3f}. "
             "A network must do better than the grouped row. The difference between the rows is what "
-            "near-duplicates add to a score."
+            f"{'near-duplicates and patients' if findings['patients'] else 'near-duplicates'} add to a score."
         )
     return Section("What a random split leaks", blocks or ["There are too few images to estimate this."])
 
 
 def _lesions(audit: Audit, findings: Findings) -> Section:
     rows: list[list[Cell]] = [[name, *values] for name, values in findings["lesion_share"].items()]
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    axis = figure.subplots()
-    edges = np.geomspace(0.001, 1, 31).tolist()
-    for label, color in ((BENIGN, "#0b5cad"), (MALIGNANT, "#c0392b")):
-        shares = [s.lesion_share for s, y in zip(audit.summaries, audit.labels, strict=True) if y == label]
-        axis.hist(shares, edges, alpha=0.6, label=CLASSES[label], color=color)
-    axis.set(xscale="log", xlabel="share of the image that the lesion covers", ylabel="images")
-    axis.legend()
+    if not rows:
+        return Section("Lesion size", ["No lesion is annotated."])
     header = ["class", "lower quartile", "median", "upper quartile"]
     return Section(
         "Lesion size",
         [
             Table(header, rows, "Share of the image"),
-            PageFigure("lesion_size", figure, "Lesion size by class"),
+            PageFigure("lesion_size", draw_lesion_sizes(audit), "Lesion size by class"),
         ],
     )
 
@@ -189,7 +206,7 @@ def _burned_in(audit: Audit, findings: Findings) -> Section:
     blocks: list[Block] = [text, Table(["class", "share of images"], rows)]
     if found:
         places = np.linspace(0, len(found) - 1, min(8, len(found))).round().astype(int)
-        figure = _draw_clusters(audit, [[found[p] for p in places[k : k + 4]] for k in (0, 4)])
+        figure = draw_clusters(audit, [[found[p] for p in places[k : k + 4]] for k in (0, 4)])
         blocks.append(
             PageFigure("burned_in", figure, "Images that seem to have them, from the whole data set")
         )
@@ -207,31 +224,14 @@ def _repeated(audit: Audit, findings: Findings) -> Section:
         "A model whose Dice is above the average agrees with an annotation at least as well as a second "
         "annotator does."
     )
-    figure = Figure(figsize=(8, 3), layout="constrained")
-    axis = figure.subplots()
-    axis.hist([value for _, _, value in audit.repeated], np.linspace(0, 1, 41).tolist(), color="#0b5cad")
-    axis.set(xlabel="Dice of two annotations of one frame", ylabel="pairs")
     return Section(
-        "Frames annotated twice", [text, PageFigure("repeated_masks", figure, "Agreement of annotations")]
+        "Frames annotated twice",
+        [text, PageFigure("repeated_masks", draw_agreement(audit), "Agreement of annotations")],
     )
 
 
-def _draw_clusters(audit: Audit, rows: Sequence[Sequence[int]]) -> Figure:
-    """Images in rows with their ids, annotations as contours; at most five of a row."""
-    columns = min(5, max(2, *(len(row) for row in rows)))
-    figure = Figure(figsize=(2.6 * columns, 2.4 * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    for axis in axes.ravel():
-        axis.axis("off")
-    for row, line in zip(rows, axes, strict=True):
-        for i, axis in zip(row, line, strict=False):
-            record = audit.records[i]
-            gray = read_gray(record.image)
-            mask = read_mask(record, *gray.shape)
-            axis.imshow(gray, cmap="gray", vmin=0, vmax=255)
-            axis.set_title(record.id, fontsize=8)
-            draw_contour(axis, mask.astype(bool), ANNOTATION)
-    return figure
+def _range(spacing: dict[str, float]) -> str:
+    return f"{spacing['smallest']:.4g} to {spacing['largest']:.4g}"
 
 
 def _listed(counts: dict[str, int]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from busi.figures import Table
-from busi.metrics import Estimates, defined
+from busi.metrics import Estimate, Estimates, defined
 
 JsonObject = dict[str, object]
 """A part of ``report.json``."""
@@ -14,8 +14,12 @@ DIGITS = {"hd95": 1}
 
 def cell(name: str, estimates: Estimates) -> str:
     """``0.788 [0.734, 0.834]`` in one line; a dash where the metric is undefined."""
-    value, low, high = estimates[name]
-    digits = DIGITS.get(name, 3)
+    return show(estimates[name], DIGITS.get(name, 3))
+
+
+def show(estimate: Estimate, digits: int = 3) -> str:
+    """A value with its interval, or a dash, as in `cell`."""
+    value, low, high = estimate
     if defined(value) is None:
         return "-"
     interval = "" if defined(low) is None else f" [{low:.{digits}f}, {high:.{digits}f}]"

@@ -3,7 +3,8 @@
 The colors are those of Okabe and Ito, which color-blind readers can tell apart.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -15,7 +16,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from busi.core import BENIGN, CLASSES, MALIGNANT
 from busi.figures import ANNOTATION, PREDICTION, Overlay, draw_contour
 from busi.metrics import net_benefit, reliability, selective_accuracy
-from busi.reporting.pooling import Scored
+from busi.reporting.pooling import Scored, by_source
 
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
 GRID = np.linspace(0, 1, 101)
@@ -27,17 +28,18 @@ SHARES = np.linspace(0, 0.8, 81)
 
 
 def draw_ranking(curves: Mapping[str, Sequence[tuple[Scored, int]]]) -> Figure:
-    """Draw ROC and precision-recall curves, one versus rest, averaged over folds and seeds.
+    """Draw ROC and precision-recall curves, one versus rest, averaged over folds, seeds and sources.
 
     Args:
         curves: Name of a curve -> the seeds of a guide, each with the class that is told from the rest.
     """
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for (name, seeds), color in zip(curves.items(), COLORS, strict=False):
-        folds = [(one.labels[i] == k, one.probs[i, k]) for one, k in seeds for i in _folds(one)]
-        left.plot(GRID, np.mean([_roc(*fold) for fold in folds], axis=0), color=color, label=name)
-        right.plot(GRID, np.mean([_precision(*fold) for fold in folds], axis=0), color=color, label=name)
+    for (name, given), color in zip(curves.items(), COLORS, strict=False):
+        seeds, k = [one for one, _ in given], given[0][1]
+        for axis, draw in ((left, _roc), (right, _precision)):
+            of_fold = lambda one, draw=draw, k=k: draw(one.labels == k, one.probs[:, k])  # noqa: E731
+            axis.plot(GRID, _mean_curve(seeds, of_fold, by_fold=True), color=color, label=name)
     left.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle="--")
     left.set(xlabel="1 - specificity", ylabel="sensitivity", title="ROC")
     right.set(xlabel="recall", ylabel="precision", title="precision and recall")
@@ -48,47 +50,48 @@ def draw_ranking(curves: Mapping[str, Sequence[tuple[Scored, int]]]) -> Figure:
 
 
 def draw_reliability(seeds: Sequence[Scored]) -> Figure:
-    """Draw the share of malignant against its probability, before and after the temperature."""
+    """Draw the share of malignant against its probability, before and after the temperature, by source."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
-    axes = figure.subplots(1, 2)
-    outcome = np.concatenate([one.labels == MALIGNANT for one in seeds])
-    for axis, title, probs in zip(
-        axes,
-        ("before the temperature", "after the temperature of each validation fold"),
-        ([one.raw for one in seeds], [one.probs for one in seeds]),
-        strict=True,
-    ):
-        bins = np.array(reliability(outcome, np.concatenate(probs)[:, MALIGNANT]))
-        # The seeds see the same images, so they do not add to the number of images.
-        limits = [_wilson(share, number / len(seeds)) for _, share, number in bins]
-        error = np.abs(np.transpose(limits) - bins[:, 1])
+    titles = ("before the temperature", "after the temperature of each validation fold")
+    sources = by_source(seeds[0].columns)
+    for axis, title in zip(figure.subplots(1, 2), titles, strict=True):
         axis.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle="--")
-        axis.errorbar(bins[:, 0], bins[:, 1], yerr=error, fmt="o", color=COLORS[0], capsize=2)
+        for (source, here), color in zip(sources.items(), cycle(COLORS), strict=False):
+            outcome = np.concatenate([one.labels[here] == MALIGNANT for one in seeds])
+            probs = [one.raw[here] if title == titles[0] else one.probs[here] for one in seeds]
+            bins = np.array(reliability(outcome, np.concatenate(probs)[:, MALIGNANT]))
+            # The seeds see the same images, so they do not add to the number of images.
+            limits = [_wilson(share, number / len(seeds)) for _, share, number in bins]
+            error = np.abs(np.transpose(limits) - bins[:, 1])
+            axis.errorbar(*bins.T[:2], yerr=error, fmt="o", color=color, capsize=2, label=source)
         axis.set(xlabel="probability of malignant, mean of a tenth", ylabel="share malignant", title=title)
         _unit_square(axis)
+        if len(sources) > 1:
+            axis.legend(loc="upper left")
     return figure
 
 
 def draw_decision_curve(seeds: Sequence[Scored]) -> Figure:
-    """Draw net benefit of acting on malignant, and accuracy when the least certain images are deferred."""
+    """Draw net benefit of acting on malignant, and accuracy when the least certain images are deferred.
+
+    Both are averaged over sources.
+    """
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    positive = seeds[0].labels == MALIGNANT
-    once = np.ones((1, len(positive)), np.int64)
-    benefits = [net_benefit(positive, one.probs[:, MALIGNANT], THRESHOLDS, once)[0] for one in seeds]
-    everyone = net_benefit(positive, np.ones(len(positive)), THRESHOLDS, once)[0]
-    left.plot(THRESHOLDS, np.mean(benefits, axis=0), color=COLORS[0], label="the model")
+    everyone = _mean_curve(seeds, lambda one: _benefit(one, np.ones(len(one.labels))))
+    left.plot(
+        THRESHOLDS,
+        _mean_curve(seeds, lambda one: _benefit(one, one.probs[:, MALIGNANT])),
+        color=COLORS[0],
+        label="the model",
+    )
     left.plot(THRESHOLDS, everyone, color=COLORS[1], linestyle="--", label="act on everyone")
     left.axhline(0, color="#999999", linewidth=0.8, label="act on nobody")
     left.set(xlabel="threshold probability", ylabel="net benefit", title="decision curve, malignant")
-    left.set_ylim(-0.05, 1.1 * max(positive.mean(), 0.1))
+    malignant = _mean_curve(seeds, lambda one: np.array([(one.labels == MALIGNANT).mean()]))
+    left.set_ylim(-0.05, 1.1 * max(malignant[0], 0.1))
     left.legend()
-    accuracies = [
-        selective_accuracy(one.correct[here], one.probs[here].max(axis=1), SHARES, once[:, here])[0]
-        for one in seeds
-        for here in _folds(one)
-    ]
-    right.plot(SHARES, np.mean(accuracies, axis=0), color=COLORS[0])
+    right.plot(SHARES, _mean_curve(seeds, _accuracy, by_fold=True), color=COLORS[0])
     right.set(xlabel="share of each fold deferred to a person, least certain first")
     right.set(ylabel="accuracy on the rest", title="selective prediction", xlim=(0, 0.8))
     for axis in (left, right):
@@ -140,8 +143,28 @@ def draw_cases(cases: Sequence[Overlay]) -> Figure:
     return figure
 
 
-def _folds(scored: Scored) -> list[Bool[np.ndarray, " n"]]:
-    return [scored.folds == fold for fold in np.unique(scored.folds)]
+def _mean_curve(
+    seeds: Sequence[Scored], curve: Callable[[Scored], Float[np.ndarray, " g"]], by_fold: bool = False
+) -> Float[np.ndarray, " g"]:
+    """Mean of a curve over seeds, and folds, and then over the sources where it is defined."""
+    means = []
+    for here in by_source(seeds[0].columns).values():
+        parts = [one.only(here) for one in seeds]
+        if by_fold:
+            parts = [one.only(one.folds == fold) for one in parts for fold in np.unique(one.folds)]
+        means.append(np.mean([curve(one) for one in parts], axis=0))
+    kept = [mean for mean in means if np.isfinite(mean).all()]
+    return np.asarray(np.mean(kept or means, axis=0))
+
+
+def _benefit(one: Scored, probs: Float[np.ndarray, " n"]) -> Float[np.ndarray, " g"]:
+    once = np.ones((1, len(probs)), np.int64)
+    return np.asarray(net_benefit(one.labels == MALIGNANT, probs, THRESHOLDS, once)[0])
+
+
+def _accuracy(one: Scored) -> Float[np.ndarray, " g"]:
+    once = np.ones((1, len(one.labels)), np.int64)
+    return np.asarray(selective_accuracy(one.correct, one.probs.max(axis=1), SHARES, once)[0])
 
 
 def _roc(positive: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " g"]:

@@ -5,12 +5,16 @@ from itertools import combinations
 
 from busi.core import CLASSES, MALIGNANT
 from busi.figures import Block, Cell, PageFigure, Section, Table
-from busi.metrics import Estimates
+from busi.metrics import Estimates, average_sources
+from busi.reporting.calibration import explain_calibration
 from busi.reporting.cells import JsonObject, cell, estimate_table, to_json
 from busi.reporting.charts import draw_ranking
+from busi.reporting.estimates import estimate, measure_classes, subtract
 from busi.reporting.guide import CALIBRATION, describe_guide
-from busi.reporting.pooling import Scored, estimate, measure_classes, score
-from busi.reporting.subgroups import split_by_burned_in, split_by_size
+from busi.reporting.pooling import Fit, Scored, score
+from busi.reporting.shortcut import describe_shortcut
+from busi.reporting.sources import explain_classes, explain_mean, source_table
+from busi.reporting.subgroups import count_cells, count_header, split_by_burned_in, split_by_size
 from busi.runs import Variant
 
 NAMES = {
@@ -22,26 +26,44 @@ NAMES = {
     "auroc": "AUROC, mean of the three",
     **CALIBRATION,
 }
+OF_SOURCE = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "recall_malignant": "recall, malignant",
+    "auroc_malignant": "AUROC, malignant",
+}
+"""Metrics of the table by source, and their titles."""
 COMPARED = ("accuracy", "macro_f1", "recall_malignant", "auroc_malignant", "auroc", "brier", "log_loss")
 ENOUGH_SEEDS = 3
 """Seeds of each guide that a claim about a difference needs."""
 EXPLANATION = (
     "Test images of all folds, means over seeds, 95 % intervals. Accuracy, recall, F1, Brier score and log "
     "loss are computed over all images. AUROC, selective prediction and operating points are computed in "
-    "each fold and averaged, because the probabilities of different models are not on one scale. "
-    "Temperature, thresholds and conformal sets come from the validation fold of the same run. Calibration "
-    "is given after the temperature."
+    "each fold and averaged, because the probabilities of different models are not on one scale."
+)
+EXPLANATION_HELD_OUT = (
+    "Every run tests the same images, so runs of other folds are further trainings and no more images: means "
+    "over trainings, 95 % intervals."
 )
 
 
-def describe_diagnosis(variants: Sequence[Variant]) -> tuple[list[Section], JsonObject]:
+def describe_diagnosis(
+    variants: Sequence[Variant], fit: Fit | None = None
+) -> tuple[list[Section], JsonObject]:
     """The sections about diagnosis, and their content as JSON."""
-    scored = {variant.name: [score(seed) for seed in variant.seeds] for variant in variants}
+    scored = {variant.name: [score(seed, fit) for seed in variant.seeds] for variant in variants}
     found = {variant.name: estimate(scored[variant.name]) for variant in variants}
     titles = {variant.name: f"{variant.title}, {variant.trainings}" for variant in variants}
+    whole = {titles[name]: average_sources(list(x.values())) for name, x in found.items()}
+    first, columns = variants[0], scored[variants[0].name][0].columns
+    calibration = explain_calibration(first, scored[first.name], given=fit is not None)
     blocks: list[Block] = [
-        EXPLANATION,
-        estimate_table(NAMES, {titles[name]: x for name, x in found.items()}, "Diagnosis by guide"),
+        f"{EXPLANATION_HELD_OUT if first.held_out else EXPLANATION} {calibration} "
+        "Calibration is given after the temperature.",
+        *explain_mean(columns),
+        *explain_classes(columns),
+        *source_table(OF_SOURCE, columns, found, "Diagnosis by source"),
+        estimate_table(NAMES, whole, "Diagnosis by guide"),
     ]
     if len(variants) > 1:
         curves = {variant.name: [(one, MALIGNANT) for one in scored[variant.name]] for variant in variants}
@@ -49,22 +71,24 @@ def describe_diagnosis(variants: Sequence[Variant]) -> tuple[list[Section], Json
         blocks.append(PageFigure("ranking", figure, "Malignant against the rest, by guide"))
     compared, differences = compare_guides(variants, found)
     subgroups, by_subgroup = describe_subgroups(variants, scored)
-    sections = [Section("Diagnosis", blocks), *compared, subgroups]
+    shortcut, by_shortcut = describe_shortcut(variants, scored)
+    sections = [Section("Diagnosis", blocks), *compared, *shortcut, subgroups]
     by_guide: JsonObject = {}
     for variant in variants:
         section, by_guide[variant.name] = describe_guide(variant, scored[variant.name], found[variant.name])
         sections.append(section)
-    return sections, {"guides": by_guide, "differences": differences, "subgroups": by_subgroup}
+    content: JsonObject = {"guides": by_guide, "differences": differences, "subgroups": by_subgroup}
+    return sections, content | ({"shortcut": by_shortcut} if by_shortcut else {})
 
 
 def compare_guides(
-    variants: Sequence[Variant], found: Mapping[str, Estimates]
+    variants: Sequence[Variant], found: Mapping[str, Mapping[str, Estimates]]
 ) -> tuple[list[Section], JsonObject]:
     """Differences between every two guides on the folds that both have.
 
     Args:
         variants: One for each guide.
-        found: The metrics of each guide on all of its folds.
+        found: The metrics of each guide on all of its folds, by source.
     """
     columns: dict[str, Estimates] = {}
     for one, other in combinations(variants, 2):
@@ -79,7 +103,7 @@ def compare_guides(
         )
         listed = ", ".join(map(str, shared))
         on = "" if len(shared) == len(one.folds) == len(other.folds) else f", fold {listed}"
-        columns[f"{one.name} - {other.name}{on}"] = ours - theirs
+        columns[f"{one.name} - {other.name}{on}"] = subtract(ours, theirs)
     if not columns:
         return [], {}
     fewest = min(len(variant.seeds) for variant in variants)
@@ -110,9 +134,15 @@ def describe_subgroups(
     for variant in variants:
         seeds = scored[variant.name]
         groups = {**split_by_size(seeds[0].columns), **split_by_burned_in(seeds[0].columns)}
-        found = {name: estimate(seeds, measure_classes, kept) for name, kept in groups.items()}
+        found = {
+            name: average_sources(list(estimate(seeds, measure_classes, kept).values()))
+            for name, kept in groups.items()
+        }
         rows += [
-            [variant.name, name, int(kept.sum()), *(cell(metric, found[name]) for metric in names)]
+            [
+                *(variant.name, name, int(kept.sum()), *count_cells(seeds[0].columns, kept)),
+                *(cell(metric, found[name]) for metric in names),
+            ]
             for name, kept in groups.items()
         ]
         values[variant.name] = {name: to_json(x) for name, x in found.items()}
@@ -122,5 +152,6 @@ def describe_subgroups(
         "have learned from these annotations. A value without an interval is undefined in most resamples, "
         "because a fold lacks a class."
     )
-    header = ["guide", "", "images", *(NAMES[name] for name in names)]
+    counts = count_header(scored[variants[0].name][0].columns)
+    header = ["guide", "", "images", *counts, *(NAMES[name] for name in names)]
     return Section("Subgroups", [text, Table(header, rows)]), values

@@ -3,15 +3,17 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Int
 from sklearn.metrics import classification_report, confusion_matrix
 
 from busi.core import CLASSES
-from busi.figures import Block, Cell, PageFigure, Section, Table, draw_confusion
-from busi.metrics import OPERATING_POINTS, Estimates, defined
+from busi.figures import Block, Cell, PageFigure, Section, Table, draw_confusions
+from busi.metrics import Estimates, average_sources, defined
+from busi.reporting.calibration import POINTS, calibration_table, conformal_blocks, list_calibrations
 from busi.reporting.cells import JsonObject, cell, to_json
 from busi.reporting.charts import draw_decision_curve, draw_ranking, draw_reliability
-from busi.reporting.pooling import DEFERRED, THRESHOLDS, Scored
+from busi.reporting.estimates import DEFERRED, THRESHOLDS
+from busi.reporting.pooling import Scored, by_source
+from busi.reporting.sources import source_table
 from busi.runs import Variant
 
 CALIBRATION = {
@@ -21,62 +23,98 @@ CALIBRATION = {
     "calibration_error": "calibration error, debiased",
 }
 """Metrics that are given before and after the temperature."""
-POINTS = {name: f"{100 * level:.0f} % {rate}" for name, (rate, level) in OPERATING_POINTS.items()}
-"""Name of an operating point -> its title."""
+BY_SOURCE = {
+    "Classes by source": {
+        "accuracy": "accuracy",
+        "balanced_accuracy": "balanced accuracy",
+        **{f"recall_{name}": f"recall, {name}" for name in CLASSES},
+    },
+    "Ranking by source": {
+        **{f"auroc_{name}": f"AUROC, {name} against the rest" for name in CLASSES},
+        "auroc": "mean of the classes",
+    },
+    "Calibration by source, after the temperature": CALIBRATION,
+    **{
+        f"{rate.capitalize()} for malignant by source": {
+            f"{rate}_at_{name}": f"threshold set for {title}" for name, title in POINTS.items()
+        }
+        for rate in ("sensitivity", "specificity")
+    },
+    "Conformal sets at 90 % by source": {
+        **{f"coverage_{name}": f"coverage, {name}" for name in CLASSES},
+        "set_size": "classes in a set",
+    },
+}
+"""Tables by source: caption -> metrics and their titles."""
 CLASS_REPORT = ("precision", "recall", "F1", "images")
 """Columns of the report by class."""
 
 
 def describe_guide(
-    variant: Variant, scored: Sequence[Scored], found: Estimates
+    variant: Variant, scored: Sequence[Scored], found: Mapping[str, Estimates]
 ) -> tuple[Section, JsonObject]:
     """The section about one guide, and its content as JSON.
 
     Args:
         variant: The runs with this guide.
         scored: Their calibrated predictions, seed by seed.
-        found: Their metrics.
+        found: Their metrics, by source.
     """
-    confusion = np.sum([_confusion(one) for one in scored], axis=0)
-    report = class_report(scored)
+    whole, columns = average_sources(list(found.values())), scored[0].columns
+    parts = {source: [one.only(here) for one in scored] for source, here in by_source(columns).items()}
+    mistakes = {source: count_mistakes(part) for source, part in parts.items()}
+    tables = [
+        table
+        for caption, names in BY_SOURCE.items()
+        for table in source_table(names, columns, {"": found}, caption)
+    ]
     blocks = [
-        *confusion_blocks(variant, confusion, report),
-        *probability_blocks(variant, scored, found),
-        *curve_tables(found),
-        *conformal_blocks(scored, found),
+        *confusion_blocks(variant, parts),
+        *probability_blocks(variant, scored, whole),
+        *curve_tables(whole),
+        *conformal_blocks(parts, whole),
+        *tables,
         calibration_table(variant, scored),
     ]
-    return Section(f"Guide: {variant.title}", blocks), {
+    content: JsonObject = {
         "folds": list(variant.folds),
         "seeds": [seed[0].seeds for seed in variant.seeds],
-        "metrics": to_json(found),
-        "confusion": confusion.tolist(),
-        "class_report": {name: dict(zip(CLASS_REPORT, row, strict=True)) for name, row in report.items()},
-        "calibration": [
-            {
-                "seeds": seed[0].seeds,
-                "fold": fold,
-                "temperature": one.calibrations[fold].temperature,
-                "thresholds": dict(one.thresholds[fold]),
-                "quantiles": list(one.calibrations[fold].quantiles),
-            }
-            for seed, one in zip(variant.seeds, scored, strict=True)
-            for fold in one.calibrations
-        ],
+        "metrics": to_json(whole),
+        "calibration": list_calibrations(variant, scored),
+    }
+    if len(parts) == 1:
+        content |= next(iter(mistakes.values()))
+    else:
+        content["by_source"] = {
+            source: {"metrics": to_json(found[source]), **mistakes[source]} for source in parts
+        }
+    return Section(f"Guide: {variant.title}", blocks), content
+
+
+def count_mistakes(scored: Sequence[Scored]) -> JsonObject:
+    """Which class was taken for which, for ``report.json``."""
+    report = class_report(scored).items()
+    return {
+        "confusion": _confusion(scored).tolist(),
+        "class_report": {name: dict(zip(CLASS_REPORT, row, strict=True)) for name, row in report},
     }
 
 
-def confusion_blocks(
-    variant: Variant, confusion: Int[np.ndarray, "3 3"], report: Mapping[str, Sequence[Cell]]
-) -> list[Block]:
-    """Which class was taken for which, as a matrix and by class."""
+def confusion_blocks(variant: Variant, parts: Mapping[str, Sequence[Scored]]) -> list[Block]:
+    """Which class was taken for which, as a matrix and by class, for each source."""
     several = len(variant.seeds) > 1
     note = f"summed over {variant.trainings}" if several else variant.trainings
-    figure = draw_confusion(confusion, f"guide: {variant.name}")
-    rows: list[list[Cell]] = [[name, *row] for name, row in report.items()]
+    titles = {source: source if len(parts) > 1 else f"guide: {variant.name}" for source in parts}
+    figure = draw_confusions({titles[source]: _confusion(part) for source, part in parts.items()})
+    rows: list[list[Cell]] = [
+        [*([source] if len(parts) > 1 else []), name, *row]
+        for source, part in parts.items()
+        for name, row in class_report(part).items()
+    ]
+    header = [*(["source"] if len(parts) > 1 else []), "", *CLASS_REPORT]
     return [
         PageFigure(f"confusion_{variant.name}", figure, f"Confusion, {note}"),
-        Table(["", *CLASS_REPORT], rows, "Class report, mean over seeds"),
+        Table(header, rows, "Class report, mean over seeds"),
     ]
 
 
@@ -87,7 +125,7 @@ def probability_blocks(variant: Variant, scored: Sequence[Scored], found: Estima
         PageFigure(
             f"ranking_{variant.name}",
             draw_ranking(curves),
-            "Each class against the rest, averaged over folds",
+            f"Each class against the rest, averaged over folds{over_sources(scored, ' and sources')}",
         ),
         Table(
             ["", "before the temperature", "after the temperature"],
@@ -110,9 +148,15 @@ def probability_blocks(variant: Variant, scored: Sequence[Scored], found: Estima
         PageFigure(
             f"decision_curve_{variant.name}",
             draw_decision_curve(scored),
-            "Net benefit of acting on malignant, and accuracy when the least certain images are deferred",
+            "Net benefit of acting on malignant, and accuracy when the least certain images are deferred"
+            f"{over_sources(scored, ': means over sources')}",
         ),
     ]
+
+
+def over_sources(scored: Sequence[Scored], words: str) -> str:
+    """Words for the caption of a figure whose curves are means over sources; none for one source."""
+    return words if len(by_source(scored[0].columns)) > 1 else ""
 
 
 def class_report(scored: Sequence[Scored]) -> dict[str, list[Cell]]:
@@ -150,46 +194,8 @@ def curve_tables(found: Estimates) -> list[Block]:
     ]
 
 
-def calibration_table(variant: Variant, scored: Sequence[Scored]) -> Table:
-    """Temperature, thresholds and conformal quantiles of each validation fold."""
-    rows = [
-        [
-            ", ".join(map(str, folds[0].seeds)),
-            fold,
-            calibration.temperature,
-            *one.thresholds[fold].values(),
-            *calibration.quantiles,
-        ]
-        for folds, one in zip(variant.seeds, scored, strict=True)
-        for fold, calibration in one.calibrations.items()
-    ]
-    header = ["seed", "fold", "temperature", *(f"threshold, {title}" for title in POINTS.values())]
-    return Table(
-        [*header, *(f"quantile, {name}" for name in CLASSES)],
-        rows,
-        "Set on the validation folds; a conformal set has the classes whose 1 - p is at most the quantile",
-    )
-
-
-def conformal_blocks(scored: Sequence[Scored], found: Estimates) -> list[Block]:
-    """How many classes the conformal sets have, and how often they contain the true one."""
-    sizes = np.mean(
-        [np.bincount(one.sets.sum(axis=1), minlength=4) / len(one.sets) for one in scored], axis=0
-    )
-    text = (
-        "A conformal set should contain the true class for 90 % of the images of each class. A validation "
-        "fold has few images of a class, so the coverage is measured here and not guaranteed. A set has "
-        f"{found['set_size'].value:.2f} classes on average: "
-        + ", ".join(f"{share:.0%} of the sets have {number}" for number, share in enumerate(sizes))
-        + "."
-    )
-    rows: list[list[Cell]] = [
-        [name, int((scored[0].labels == k).sum()), cell(f"coverage_{name}", found)]
-        for k, name in enumerate(CLASSES)
-    ]
-    return [text, Table(["class", "images", "measured coverage"], rows, "Conformal sets at 90 %")]
-
-
-def _confusion(scored: Scored) -> np.ndarray:
-    preds = scored.probs.argmax(axis=1)
-    return np.asarray(confusion_matrix(scored.labels, preds, labels=range(len(CLASSES))))
+def _confusion(scored: Sequence[Scored]) -> np.ndarray:
+    """Summed over seeds."""
+    every = [(one.labels, one.probs.argmax(axis=1)) for one in scored]
+    counts = [confusion_matrix(*pair, labels=range(len(CLASSES))) for pair in every]
+    return np.asarray(np.sum(counts, axis=0))

@@ -54,19 +54,27 @@ def describe_origin(variants: Sequence[Variant], about: str) -> tuple[Section, J
 
 
 def read_dropped(one: Predictions) -> dict[str, list[str]]:
-    """Reason -> ids of the images that were left out of the folds.
-
-    Raises:
-        InputError: If the run has lost its ``split.csv``.
-    """
-    try:
-        rows = [row for row in read_table(one.run.folder / "split.csv") if row["reason"]]
-    except (OSError, KeyError) as error:
-        raise InputError(f"{one.run.folder} has no readable split.csv: train this run again") from error
+    """Reason -> ids of the images that were left out of the folds."""
+    rows = [row for row in read_split(one) if row["reason"]]
     return {
         why: [row["id"] for row in rows if row["reason"] == why]
         for why in sorted({r["reason"] for r in rows})
     }
+
+
+def read_split(one: Predictions) -> list[dict[str, str]]:
+    """The rows of ``split.csv`` of a run.
+
+    Raises:
+        InputError: If the run has lost it.
+    """
+    try:
+        rows = read_table(one.run.folder / "split.csv")
+        for name in ("id", "source", "split", "reason"):
+            _ = [row[name] for row in rows]
+    except (OSError, KeyError) as error:
+        raise InputError(f"{one.run.folder} has no readable split.csv: train this run again") from error
+    return rows
 
 
 def describe_run(one: Predictions) -> list[Cell]:
@@ -75,7 +83,7 @@ def describe_run(one: Predictions) -> list[Cell]:
     commit = str(provenance["git_commit"] or "unknown")
     return [
         str(one.run.folder),
-        one.run.variant,
+        one.variant,
         ", ".join(map(str, one.seeds)),
         one.fold,
         show_epoch(one.run),

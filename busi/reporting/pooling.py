@@ -1,45 +1,51 @@
-"""Metrics over the test folds of cross-validation, each calibrated on the validation fold of its run.
+"""The calibrated predictions of the runs of one seed, put together.
 
-Accuracy, recall, F1, Brier score and log loss are computed over the images of all folds. AUROC, selective
-prediction and operating points are computed in each fold and averaged, because the probabilities of
-different models are not on one scale.
+Each source of a run is calibrated on validation images of the same run: on those of the source itself where
+it has enough of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
+from scipy.special import softmax
 
-from busi.core import CLASSES, MALIGNANT
+from busi.core import MALIGNANT
 from busi.metrics import (
     OPERATING_POINTS,
     Calibration,
-    Estimates,
-    Values,
-    Weights,
-    auroc_metrics,
-    average,
-    bootstrap_groups,
-    calibrate,
-    calibration_metrics,
-    class_metrics,
+    conformal_quantiles,
+    fit_temperature,
     malignant_thresholds,
-    mean_of,
-    net_benefit,
-    segmentation_metrics,
-    selective_accuracy,
+    source_rows,
 )
 from busi.runs import Predictions
 
-DEFERRED = (10, 20, 30)
-"""Of selective prediction: share of the images that is deferred to a person, in per cent."""
-THRESHOLDS = (10, 20, 30)
-"""Of the decision curve: probability of malignant, in per cent, from which an image is acted on."""
+LEVEL = 0.9
+"""Share of each class that the conformal sets are meant to contain."""
 
 Columns = Mapping[str, Shaped[np.ndarray, " n"]]
 """Columns of ``predictions.csv``."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What is fitted before the test images of a source are looked at.
+
+    Attributes:
+        calibration: Temperature and conformal quantiles.
+        thresholds: Of each operating point, see `busi.metrics.thresholds.malignant_thresholds`.
+        fitted_on: Sources of the images that it was fitted on.
+    """
+
+    calibration: Calibration
+    thresholds: Mapping[str, float | None]
+    fitted_on: tuple[str, ...]
+
+
+Fit = Callable[[Predictions, str], Fitted]
+"""From a run and a source to the calibration of the test images of that source."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,7 @@ class Scored:
         probs: Probabilities after the temperature.
         predicted_positive: For each of `OPERATING_POINTS`, whether the image is predicted malignant.
         sets: Which classes are in the conformal set of the image.
-        calibrations: Of each fold.
-        thresholds: Of each fold, see `busi.metrics.thresholds.malignant_thresholds`.
+        fitted: The calibration of each fold and source.
     """
 
     columns: Columns
@@ -61,8 +66,7 @@ class Scored:
     probs: Float[np.ndarray, "n 3"]
     predicted_positive: Mapping[str, Bool[np.ndarray, " n"]]
     sets: Bool[np.ndarray, "n 3"]
-    calibrations: Mapping[int, Calibration]
-    thresholds: Mapping[int, Mapping[str, float | None]]
+    fitted: Mapping[tuple[int, str], Fitted]
 
     @property
     def labels(self) -> Int[np.ndarray, " n"]:
@@ -79,40 +83,64 @@ class Scored:
         """Whether the most probable class is the true one."""
         return np.asarray(self.probs.argmax(axis=1) == self.labels)
 
+    def only(self, kept: Shaped[np.ndarray, " m"]) -> "Scored":
+        """The same with these images alone, which are given as positions or as yes and no."""
+        return Scored(
+            take(self.columns, kept),
+            self.raw[kept],
+            self.probs[kept],
+            take(self.predicted_positive, kept),
+            self.sets[kept],
+            self.fitted,
+        )
 
-def score(found: Sequence[Predictions]) -> Scored:
-    """Calibrate each run on its validation fold, and apply that to its test fold.
+
+def score(found: Sequence[Predictions], fit: Fit | None = None) -> Scored:
+    """Calibrate the test images of each run, source by source.
 
     Args:
         found: The folds of one seed, each with validation and test rows.
+        fit: Gives the calibration; None for `fit_validation`.
     """
-    calibrations: dict[int, Calibration] = {}
-    thresholds: dict[int, dict[str, float | None]] = {}
-    parts = []
+    columns, logits = join(found), np.concatenate([one.logits("test") for one in found])
+    probs, sets = np.empty_like(logits), np.empty(logits.shape, np.bool_)
+    predicted_positive = {name: np.empty(len(logits), np.bool_) for name in OPERATING_POINTS}
+    fitted: dict[tuple[int, str], Fitted] = {}
     for one in found:
-        logits = one.logits("test")
-        calibration = calibrate(one.logits("val"), one.labels("val"))
-        val, test = calibration.probs(one.logits("val")), calibration.probs(logits)
-        limits = malignant_thresholds(one.labels("val"), val)
-        calibrations[one.fold], thresholds[one.fold] = calibration, limits
-        parts.append(
-            {
-                "raw": Calibration(1.0, calibration.quantiles, calibration.level).probs(logits),
-                "probs": test,
-                "sets": calibration.sets(logits),
+        for source, of_source in by_source(columns).items():
+            here = of_source & (columns["fold"] == one.fold)
+            if not here.any():
+                continue
+            fitted[one.fold, source] = known = (fit or fit_validation)(one, source)
+            probs[here] = known.calibration.probs(logits[here])
+            sets[here] = known.calibration.sets(logits[here])
+            for name, x in known.thresholds.items():
                 # Without a threshold (a class is missing in validation) no image is predicted malignant.
-                **{name: test[:, MALIGNANT] >= (np.inf if x is None else x) for name, x in limits.items()},
-            }
-        )
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    predicted_positive = {name: joined.pop(name) for name in OPERATING_POINTS}
-    return Scored(
-        join(found),
-        **joined,
-        predicted_positive=predicted_positive,
-        calibrations=calibrations,
-        thresholds=thresholds,
-    )
+                predicted_positive[name][here] = probs[here, MALIGNANT] >= (np.inf if x is None else x)
+    return Scored(columns, softmax(logits, axis=1), probs, predicted_positive, sets, fitted)
+
+
+def fit_validation(one: Predictions, source: str) -> Fitted:
+    """Calibrate a source on the validation images of a run.
+
+    `busi.metrics.thresholds.source_rows` says whether those of the source are enough. Where it has too few
+    images of a class to leave it out of any conformal set, the images of all sources say when it is left
+    out.
+
+    Args:
+        one: The run.
+        source: The source that is judged.
+    """
+    logits, labels, sources = one.logits("val"), one.labels("val"), one.part("val")["source"]
+    kept = source_rows(labels, sources, source)
+    everyone = np.ones_like(kept)
+    temperature = fit_temperature(logits[kept], labels[kept])
+    scaled = logits / temperature
+    ours, of_all = (conformal_quantiles(scaled[rows], labels[rows], LEVEL) for rows in (kept, everyone))
+    quantiles = tuple(x if x < 1 else y for x, y in zip(ours, of_all, strict=True))
+    calibration = Calibration(temperature, quantiles, LEVEL)
+    thresholds = malignant_thresholds(labels[kept], calibration.probs(logits[kept]))
+    return Fitted(calibration, thresholds, tuple(dict.fromkeys(sources[kept].tolist())))
 
 
 def join(found: Sequence[Predictions]) -> Columns:
@@ -121,94 +149,12 @@ def join(found: Sequence[Predictions]) -> Columns:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def measure(scored: Scored, weights: Weights) -> Values:
-    """All metrics of a diagnosis over its folds.
-
-    Args:
-        scored: Of one seed.
-        weights: How often each image stands in each of d resamples.
-
-    Returns:
-        What `measure_classes` gives; calibration after the temperature, and, as ``raw_...``, before it.
-    """
-    before = calibration_metrics(scored.labels, scored.raw, weights)
-    return {
-        **measure_classes(scored, weights),
-        **calibration_metrics(scored.labels, scored.probs, weights),
-        **{f"raw_{name}": x for name, x in before.items()},
-    }
+def take(columns: Columns, kept: Shaped[np.ndarray, " m"]) -> dict[str, Shaped[np.ndarray, " k"]]:
+    """These rows of columns, given as positions or as yes and no."""
+    return {name: column[kept] for name, column in columns.items()}
 
 
-def measure_classes(scored: Scored, weights: Weights) -> Values:
-    """The metrics of a diagnosis without its calibration.
-
-    Returns:
-        NaN where undefined. Over all images: what `busi.metrics.classification.class_metrics` gives;
-        `coverage_<class>`, the share of the images of a class whose conformal set contains it; `set_size`,
-        the mean number of classes in a set; `net_benefit_<per cent>` of acting on images from this
-        probability of malignant on, and `net_benefit_of_all_<per cent>` of acting on all images. As means
-        over folds: what `auroc_metrics` gives; `sensitivity_at_<operating point>` and
-        `specificity_at_<operating point>`; and `selective_accuracy_<per cent>`, the accuracy on the rest when
-        this share of the images is deferred.
-    """
-    labels, everyone = scored.labels, np.ones(len(scored.labels), np.bool_)
-    malignant = labels == MALIGNANT
-    shares, thresholds = np.array(DEFERRED) / 100, np.array(THRESHOLDS) / 100
-    by_fold = []
-    for fold in np.unique(scored.folds):
-        here = scored.folds == fold
-        values = dict(auroc_metrics(labels[here], scored.probs[here], weights[:, here]))
-        for name, positive in scored.predicted_positive.items():
-            values[f"sensitivity_at_{name}"] = mean_of(positive, here & malignant, weights)
-            values[f"specificity_at_{name}"] = mean_of(~positive, here & ~malignant, weights)
-        certain = scored.probs[here].max(axis=1)
-        curve = selective_accuracy(scored.correct[here], certain, shares, weights[:, here])
-        values |= {f"selective_accuracy_{x}": curve[:, k] for k, x in enumerate(DEFERRED)}
-        by_fold.append(Estimates(values))
-    covered = {
-        f"coverage_{name}": mean_of(scored.sets[:, k], labels == k, weights) for k, name in enumerate(CLASSES)
-    }
-    benefit = net_benefit(malignant, scored.probs[:, MALIGNANT], thresholds, weights)
-    of_all = net_benefit(malignant, everyone.astype(np.float64), thresholds, weights)
-    return {
-        **class_metrics(labels, scored.probs.argmax(axis=1), weights),
-        **average(by_fold).columns,
-        **covered,
-        "set_size": mean_of(scored.sets.sum(axis=1), everyone, weights),
-        **{f"net_benefit_{x}": benefit[:, k] for k, x in enumerate(THRESHOLDS)},
-        **{f"net_benefit_of_all_{x}": of_all[:, k] for k, x in enumerate(THRESHOLDS)},
-    }
-
-
-def estimate(
-    seeds: Sequence[Scored],
-    compute: Callable[[Scored, Weights], Values] = measure,
-    kept: Bool[np.ndarray, " n"] | None = None,
-    num_resamples: int = 2000,
-) -> Estimates:
-    """Means over seeds, with the same resamples (of whole groups, within folds) for every seed.
-
-    Args:
-        seeds: Of one guide, with the same images in the same order.
-        compute: Gives the metrics of one seed.
-        kept: The images that count; None for all.
-        num_resamples: Number of bootstrap resamples.
-    """
-    return average([_estimate(one.columns, partial(compute, one), kept, num_resamples) for one in seeds])
-
-
-def estimate_masks(
-    seeds: Sequence[Columns], kept: Bool[np.ndarray, " n"] | None = None, num_resamples: int = 2000
-) -> Estimates:
-    """Like `estimate`, for the metrics of `busi.metrics.segmentation.segmentation_metrics`."""
-    return average([_estimate(one, partial(segmentation_metrics, one), kept, num_resamples) for one in seeds])
-
-
-def _estimate(
-    columns: Columns,
-    compute: Callable[[Weights], Values],
-    kept: Bool[np.ndarray, " n"] | None,
-    num_resamples: int,
-) -> Estimates:
-    of_kept = compute if kept is None else lambda weights: compute(weights * kept)
-    return bootstrap_groups(columns["group"], of_kept, columns["fold"], num_resamples)
+def by_source(columns: Columns) -> dict[str, Bool[np.ndarray, " n"]]:
+    """Source -> which images are of it, sources in the order in which they first appear."""
+    sources = columns["source"]
+    return {name: sources == name for name in dict.fromkeys(sources.tolist())}

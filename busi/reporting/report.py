@@ -2,22 +2,25 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from busi.core import write_json, writing_to
 from busi.figures import Section, write_page
 from busi.reporting.cells import JsonObject
 from busi.reporting.diagnosis import describe_diagnosis
-from busi.reporting.origin import describe_origin
+from busi.reporting.origin import describe_origin, read_split
+from busi.reporting.pooling import Fit, by_source, join
 from busi.reporting.segmentation import describe_masks
+from busi.reporting.sources import name_folds
 from busi.runs import Variant, read_variants
 
 log = logging.getLogger(__name__)
 
 INTERVALS = (
-    "Intervals are 95 % percentile intervals of 2,000 bootstrap resamples of whole groups of near-duplicates "
-    "within folds. They do not contain what another training would change."
+    "Intervals are 95 % percentile intervals of 2,000 bootstrap resamples of whole groups of near-duplicates"
+    "{within}. They do not contain what another training would change."
 )
 
 
@@ -33,7 +36,16 @@ def report_runs(folders: Sequence[Path], output: Path, partial: bool = False) ->
     return write_report(variants, output, title_of(variants), about_split(variants))
 
 
-def write_report(variants: Sequence[Variant], output: Path, title: str, about: str) -> Path:
+def write_report(
+    variants: Sequence[Variant],
+    output: Path,
+    title: str,
+    about: str,
+    *,
+    fit: Fit | None = None,
+    first: Sequence[Section] = (),
+    extra: Mapping[str, object] = MappingProxyType({}),
+) -> Path:
     """Write ``index.html``, ``report.json`` and ``figures/``.
 
     Args:
@@ -41,13 +53,17 @@ def write_report(variants: Sequence[Variant], output: Path, title: str, about: s
         output: The folder.
         title: Of the page.
         about: How test images were kept apart from training images.
+        fit: Gives the calibration; None where the validation images of the runs do.
+        first: Sections that come before the others.
+        extra: What else ``report.json`` says.
 
     Raises:
         InputError: If the folder cannot be written.
     """
     began = time.monotonic()
-    sections: list[Section] = []
+    sections: list[Section] = [*first]
     content: JsonObject = {
+        **extra,
         "title": title,
         "folds": {variant.name: list(variant.folds) for variant in variants},
     }
@@ -58,7 +74,7 @@ def write_report(variants: Sequence[Variant], output: Path, title: str, about: s
             sections.append(section)
     if diagnosis := [variant for variant in variants if variant.name != "segmentation"]:
         log.info("Measuring the diagnosis with guide %s", ", ".join(variant.name for variant in diagnosis))
-        more, content["diagnosis"] = describe_diagnosis(diagnosis)
+        more, content["diagnosis"] = describe_diagnosis(diagnosis, fit)
         sections += more
     section, origin = describe_origin(variants, about)
     with writing_to(output):
@@ -70,34 +86,63 @@ def write_report(variants: Sequence[Variant], output: Path, title: str, about: s
 
 def title_of(variants: Sequence[Variant]) -> str:
     """The title, which says which folds are missing."""
-    config = variants[0].seeds[0][0].run.config
+    config = variants[0].seeds[0][0].config
+    if variants[0].held_out:
+        return f"Report on {variants[0].held_out}, held out: trained on {' and '.join(trained_on(variants))}"
     number = config.data.num_folds
-    some = [f"{variant.name} {_listed(variant.folds)}" for variant in variants if len(variant.folds) < number]
+    some = [
+        f"{variant.name} {name_folds(variant.folds)}" for variant in variants if len(variant.folds) < number
+    ]
     folds = f" - partial, not all of {number} folds ({'; '.join(some)})" if some else f", {number} folds"
-    return f"Report on {config.data.name}{folds}"
+    sources = list(count_images(variants))
+    listed = f" ({', '.join(sources)})" if len(sources) > 1 else ""
+    return f"Report on {config.data.name}{listed}{folds}"
 
 
 def about_split(variants: Sequence[Variant]) -> str:
-    """How the folds were made."""
-    run = variants[0].seeds[0][0].run
+    """How the folds were made, and which sources were kept apart."""
+    first, held_out = variants[0].seeds[0][0], variants[0].held_out
+    split, number = first.run.provenance["split"], first.config.data.num_folds
+    if held_out:
+        trained = " and ".join(trained_on(variants))
+        return (
+            f"Trained on {trained}, tested on {held_out}, which took part in no training, choice or "
+            f"calibration. Split fingerprint {split}: {number} folds of "
+            f"whole groups of near-duplicates. A run of fold k validates on the next fold of {trained}, "
+            f"leaves their fold k out, and tests all images of {held_out}."
+        )
+    only = list(first.config.data.train_only)
+    alone = f" No image of {' or '.join(only)} validated or tested: they only trained." if only else ""
     return (
-        f"Split fingerprint {run.provenance['split']}: {run.config.data.num_folds} folds of whole groups of "
+        f"Split fingerprint {split}: {number} folds of whole groups of "
         "near-duplicates, the same in both stages. A run of fold k is tested on fold k and validated on the "
-        "next fold."
+        f"next fold.{alone}"
     )
+
+
+def trained_on(variants: Sequence[Variant]) -> list[str]:
+    """The sources whose images trained."""
+    rows = read_split(variants[0].seeds[0][0])
+    return list(dict.fromkeys(row["source"] for row in rows if row["split"] == "train"))
+
+
+def count_images(variants: Sequence[Variant]) -> dict[str, int]:
+    """Number of test images of each source."""
+    columns = join(variants[0].seeds[0])
+    return {source: int(here.sum()) for source, here in by_source(columns).items()}
 
 
 def lead(variants: Sequence[Variant]) -> str:
     """What a reader must know before the results."""
-    configs = [one.run.config for variant in variants for seed in variant.seeds for one in seed]
+    configs = [one.config for variant in variants for seed in variant.seeds for one in seed]
     warnings = []
     if any(config.data.name == "synthetic" for config in configs):
         warnings.append("Synthetic data: these numbers mean nothing medically.")
     if any(config.debug for config in configs):
         warnings.append("Debug runs: these numbers mean nothing.")
-    images = sum(len(one.labels("test")) for one in variants[0].seeds[0])
-    return " ".join([*warnings, f"{images} test images.", INTERVALS, "Research only: not a medical device."])
-
-
-def _listed(folds: Sequence[int]) -> str:
-    return f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
+    counts = count_images(variants)
+    parts = f" ({', '.join(f'{number} of {name}' for name, number in counts.items())})" * (len(counts) > 1)
+    images = f"{sum(counts.values())} test images{parts}."
+    within = " within sources and folds" if parts else "" if variants[0].held_out else " within folds"
+    intervals = INTERVALS.format(within=within)
+    return " ".join([*warnings, images, intervals, "Research only: not a medical device."])

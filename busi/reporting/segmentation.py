@@ -8,11 +8,13 @@ from jaxtyping import Bool
 from busi.core import CLASSES, NORMAL, InputError, Record
 from busi.data import file_name, read_gray, read_mask
 from busi.figures import Block, Cell, Overlay, PageFigure, Section, Table
-from busi.metrics import Estimates
+from busi.metrics import Estimates, average_sources
 from busi.reporting.cells import JsonObject, cell, estimate_table, to_json
 from busi.reporting.charts import draw_cases, draw_sizes
-from busi.reporting.pooling import estimate_masks, join
-from busi.reporting.subgroups import Groups, split_by_burned_in, split_by_size
+from busi.reporting.estimates import estimate_masks
+from busi.reporting.pooling import Columns, join
+from busi.reporting.sources import explain_mean, source_table, sources_to_json
+from busi.reporting.subgroups import Groups, count_cells, count_header, split_by_burned_in, split_by_size
 from busi.runs import Predictions, Variant, find_records
 
 NAMES = {
@@ -38,22 +40,26 @@ def describe_masks(variant: Variant) -> tuple[Section, JsonObject]:
     seeds = [join(seed) for seed in variant.seeds]
     columns = seeds[0]
     label, lesion = columns["label"], columns["area"] > 0
+    every = estimate_masks(seeds)
     groupings: dict[str, Groups] = {
         "by_class": {"all": label >= 0} | {name: label == k for k, name in enumerate(CLASSES)},
-        "by_fold": {f"fold {fold}": columns["fold"] == fold for fold in variant.folds},
         "by_size": split_by_size(columns),
         "by_burned_in": split_by_burned_in(columns),
     }
     found = {
-        grouping: {name: estimate_masks(seeds, kept) for name, kept in groups.items()}
+        grouping: {name: mean_of_masks(seeds, kept) for name, kept in groups.items()}
         for grouping, groups in groupings.items()
     }
+    parts, by_part, title = describe_parts(variant, seeds)
     subgroups = {**groupings["by_size"], **groupings["by_burned_in"]}
+    names = {name: title for name, title in NAMES.items() if name != "iou"}  # as many as a page has room for
     blocks: list[Block] = [
         EXPLANATION,
+        *explain_mean(columns),
+        *source_table(names, columns, {"": every}, f"By source, {variant.trainings}, with 95 % intervals"),
         estimate_table(NAMES, found["by_class"], f"Test images, {variant.trainings}, with 95 % intervals"),
-        estimate_table(NAMES, found["by_fold"], "Fold by fold"),
-        subgroup_table(subgroups, lesion, {**found["by_size"], **found["by_burned_in"]}),
+        estimate_table(NAMES, by_part, title),
+        subgroup_table(subgroups, lesion, columns, {**found["by_size"], **found["by_burned_in"]}),
     ]
     if lesion.any():
         dice = np.mean([one["dice"] for one in seeds], axis=0)
@@ -62,19 +68,54 @@ def describe_masks(variant: Variant) -> tuple[Section, JsonObject]:
     blocks += draw_examples(variant.seeds[0])
     return Section("Segmentation", blocks), {
         "seeds": [seed[0].seeds for seed in variant.seeds],
-        **{key: {name: to_json(x) for name, x in groups.items()} for key, groups in found.items()},
+        **{
+            key: {name: to_json(x) for name, x in groups.items()}
+            for key, groups in {**found, parts: by_part}.items()
+        },
+        **sources_to_json(every),
     }
 
 
-def subgroup_table(groups: Groups, lesion: Bool[np.ndarray, " n"], found: Mapping[str, Estimates]) -> Table:
+def mean_of_masks(seeds: Sequence[Columns], kept: Bool[np.ndarray, " n"] | None = None) -> Estimates:
+    """Means over seeds and sources."""
+    return average_sources(list(estimate_masks(seeds, kept).values()))
+
+
+def describe_parts(variant: Variant, seeds: Sequence[Columns]) -> tuple[str, dict[str, Estimates], str]:
+    """Metrics of each fold, or of each training where all of them test the same images.
+
+    Args:
+        variant: The runs.
+        seeds: The test rows of each seed.
+
+    Returns:
+        Name of the entry in ``report.json``, the metrics of each part by its title, and a caption.
+    """
+    if variant.held_out:
+        trainings = {f"fold {one.fold}, seed {one.seed}": one for (one,) in variant.seeds}
+        by_training = {name: mean_of_masks([join([one])]) for name, one in trainings.items()}
+        return "by_training", by_training, "Training by training, each on the same images"
+    folds = {f"fold {fold}": seeds[0]["fold"] == fold for fold in variant.folds}
+    return "by_fold", {name: mean_of_masks(seeds, kept) for name, kept in folds.items()}, "Fold by fold"
+
+
+def subgroup_table(
+    groups: Groups, lesion: Bool[np.ndarray, " n"], columns: Columns, found: Mapping[str, Estimates]
+) -> Table:
     """Some metrics of subgroups, one subgroup in each row."""
     names = ("dice", "hd95", "lesion_miss_rate", "normal_fp_rate")
     rows: list[list[Cell]] = [
-        [name, int((kept & lesion).sum()), *(cell(metric, found[name]) for metric in names)]
+        [
+            name,
+            int((kept & lesion).sum()),
+            *count_cells(columns, kept),
+            *(cell(metric, found[name]) for metric in names),
+        ]
         for name, kept in groups.items()
     ]
     caption = "By size of the lesion (thirds, by the share of the image), and by burned-in annotations"
-    return Table(["", "lesions", *(NAMES[name] for name in names)], rows, caption)
+    header = ["", "lesions", *count_header(columns), *(NAMES[name] for name in names)]
+    return Table(header, rows, caption)
 
 
 def draw_examples(seed: Sequence[Predictions]) -> list[Block]:

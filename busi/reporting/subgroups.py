@@ -3,7 +3,8 @@
 import numpy as np
 from jaxtyping import Bool
 
-from busi.reporting.pooling import Columns
+from busi.figures import Cell
+from busi.reporting.pooling import Columns, by_source
 
 Groups = dict[str, Bool[np.ndarray, " n"]]
 """Name -> which images belong."""
@@ -30,3 +31,13 @@ def split_by_burned_in(columns: Columns) -> Groups:
         "images with burned-in annotations": burned_in,
         "images without burned-in annotations": ~burned_in,
     }
+
+
+def count_header(columns: Columns) -> list[str]:
+    """The column of a table of subgroups that says how many sources have one; none for one source."""
+    return ["sources"] if len(by_source(columns)) > 1 else []
+
+
+def count_cells(columns: Columns, kept: Bool[np.ndarray, " n"]) -> list[Cell]:
+    """How many sources have images of a subgroup, of `count_header`."""
+    return [len(set(columns["source"][kept].tolist())) for _ in count_header(columns)]

@@ -3,12 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
-from PIL import Image
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from sklearn.model_selection import (
@@ -20,7 +18,7 @@ from sklearn.model_selection import (
 )
 
 from busi.core import Record
-from busi.data import align, describe_image, has_burned_in, read_gray, read_mask
+from busi.data import align, describe_image, has_burned_in, pixel_format, read_gray, read_mask
 from busi.metrics import dice
 
 
@@ -31,9 +29,9 @@ class ImageSummary:
     Attributes:
         height: In pixels.
         width: In pixels.
-        mode: Pixel format of the file, as Pillow names it.
+        mode: Pixel format of the file, see `busi.data.pixel_format`.
         mask_modes: Pixel formats of its mask files.
-        lesion_share: Share of the image that the annotation covers.
+        lesion_share: Share of the image that the annotation covers; 0 without one.
         burned_in: Whether it seems to have burned-in annotations (calipers, text).
         histogram: Share of pixels in 16 steps of gray.
     """
@@ -53,8 +51,8 @@ def summarize_image(record: Record) -> ImageSummary:
     counts = np.bincount(gray.ravel() // 16, minlength=16)
     return ImageSummary(
         *gray.shape,
-        mode=_mode(record.image),
-        mask_modes=tuple(_mode(path) for path in record.masks),
+        mode=pixel_format(record.image),
+        mask_modes=tuple(pixel_format(path) for path in record.masks),
         lesion_share=float(read_mask(record, *gray.shape).mean()),
         burned_in=has_burned_in(gray),
         histogram=counts / gray.size,
@@ -63,15 +61,20 @@ def summarize_image(record: Record) -> ImageSummary:
 
 def random_split_leak(
     labels: Int[np.ndarray, " n"], groups: Int[np.ndarray, " n"], num_splits: int = 200
-) -> tuple[float, float]:
-    """Share of test images that have a near-duplicate in training, in stratified random 80/20 splits.
+) -> dict[str, float] | None:
+    """Share of test images that have another image of their group in training, in random 80/20 splits.
 
     Returns:
-        Mean and standard deviation over splits.
+        ``mean`` and ``sd`` over stratified splits; None if there are too few images for one of each class in
+        both parts.
     """
+    counts = np.unique(labels, return_counts=True)[1]
+    num_test = int(np.ceil(0.2 * len(labels)))
+    if counts.min() < 2 or not len(counts) <= num_test <= len(labels) - len(counts):
+        return None
     splitter = StratifiedShuffleSplit(num_splits, test_size=0.2, random_state=0)
     leaks = [np.isin(groups[test], groups[train]).mean() for train, test in splitter.split(labels, labels)]
-    return float(np.mean(leaks)), float(np.std(leaks))
+    return {"mean": float(np.mean(leaks)), "sd": float(np.std(leaks))}
 
 
 def metadata_baseline(
@@ -145,8 +148,3 @@ def clusters(groups: Int[np.ndarray, " n"]) -> Iterable[list[int]]:
 def _small_mask(record: Record, shape: tuple[int, ...], small: tuple[int, ...]) -> UInt8[np.ndarray, "h w"]:
     mask = read_mask(record, shape[0], shape[1])
     return cv2.resize(mask, small[::-1], interpolation=cv2.INTER_NEAREST)
-
-
-def _mode(path: Path) -> str:
-    with Image.open(path) as image:
-        return str(image.mode)

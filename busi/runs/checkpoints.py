@@ -10,13 +10,14 @@ import torch
 from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
+from pydantic import ConfigDict
 from torch import Tensor
 
 from busi.core import CLASSES, InputError, to_plain, write_whole
 from busi.data import Cohort
 from busi.models import Classifier, Normalized, Postprocess, Segmenter, build_network, forget_weights
 from busi.runs.run import BEST, Run
-from busi.runs.stored import CheckpointContent, check_stored, parse_config
+from busi.runs.stored import MetadataSettings, Stored, check_stored, parse_config
 
 OF_RUN = ("stage", "data", "split", "fold")
 """What a checkpoint and the provenance of its run both say."""
@@ -28,6 +29,17 @@ Metadata = dict[str, Any]
 (pixel hashes of the images that were trained and validated on), ``upstream`` (metadata of the
 segmentation checkpoint that a classifier carries, or None), ``postprocess`` (of a segmentation model).
 """
+
+
+class CheckpointContent(Stored):
+    """A checkpoint file."""
+
+    model_config = ConfigDict(strict=True, extra="allow", arbitrary_types_allowed=True)
+
+    busi: MetadataSettings
+    state_dict: dict[str, Tensor]
+    epoch: int
+    global_step: int
 
 
 def make_metadata(

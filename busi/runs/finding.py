@@ -27,8 +27,8 @@ def find_runs(output_dir: Path, stage: str) -> list[Run]:
 def find_same(cfg: DictConfig, cohort: Cohort, upstream: dict[str, Any]) -> Run | None:
     """The newest finished run of the same content, whatever its name: None if there is none.
 
-    A run with ``data.leave_out`` chooses nothing, so it is what it was trained on, whichever fold was
-    its test fold.
+    A run with ``data.leave_out`` chooses nothing, so it is what it was trained on, whichever fold was its
+    test fold; but where sources only train, the fold says which of their images did.
     """
     wanted = {
         "debug": cfg.debug,
@@ -39,7 +39,9 @@ def find_same(cfg: DictConfig, cohort: Cohort, upstream: dict[str, Any]) -> Run 
         "upstream": upstream,
     }
     if cfg.data.leave_out is None:
-        wanted |= {"fold": cfg.data.fold, "settings": settings_fingerprint(cfg)}
+        wanted["settings"] = settings_fingerprint(cfg)
+    if cfg.data.leave_out is None or cfg.data.train_only:
+        wanted["fold"] = cfg.data.fold
     for run in find_runs(Path(cfg.output_dir), cfg.stage):
         inner = run.provenance.get("leave_out") is not None
         if inner == (cfg.data.leave_out is not None) and all(

@@ -16,6 +16,7 @@ PLACES = (
     "cache_dir",
     "sweep_name",
     "data.root",
+    "data.sources",
     "data.cache_dir",
     "data.cache_gb",
     "data.num_workers",

@@ -1,7 +1,9 @@
 """What a finished run predicted, read from its folder."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,11 @@ from jaxtyping import Float, Int, Shaped
 from omegaconf import DictConfig
 
 from busi.core import CLASSES, InputError, Record, construct, expand, read_table
-from busi.runs.run import Run, resume_command
+from busi.data import read_sources
+from busi.runs.run import Run, name_variant, resume_command
+from busi.runs.stored import Shortcut, check_stored
 
-COLUMNS = ("id", "label", "group", "fold", "split", "lesion_share", "burned_in")
+COLUMNS = ("id", "source", "label", "group", "fold", "split", "lesion_share", "burned_in")
 STAGE_COLUMNS = {
     "seg": ("dice", "iou", "hd95", "area", "pred_area"),
     "cls": tuple(f"logit_{name}" for name in CLASSES),
@@ -36,10 +40,20 @@ class Predictions:
         """The test fold."""
         return int(self.run.provenance["fold"])
 
+    @cached_property
+    def config(self) -> DictConfig:
+        """The config of the run, read once."""
+        return self.run.config
+
+    @property
+    def variant(self) -> str:
+        """See `busi.runs.run.Run.variant`."""
+        return name_variant(self.config)
+
     @property
     def seed(self) -> int:
         """Seed of the training; of an ensemble, that of its first member."""
-        return int(self.run.config.seed)
+        return int(self.config.seed)
 
     @property
     def seeds(self) -> list[int]:
@@ -81,6 +95,12 @@ def list_records(config: DictConfig, root: Path | None = None) -> list[Record]:
         config: The part ``data`` of a run's config.
         root: Where the data is now, if it was moved.
     """
+    if config.sources and root is None:
+        return read_sources(config.sources)[0]
+    if config.sources:
+        raise InputError(
+            f"{root}: this run has several data sets ({', '.join(config.sources)}), leave it out"
+        )
     read = construct({**config.read, "_partial_": True}, "data")
     records, _ = read(expand(root or config.root))
     return list(records)
@@ -101,6 +121,23 @@ def read_predictions(run: Run) -> Predictions:
     if missing := {"val", "test"} - set(columns["split"].tolist()):
         raise InputError(f"{path} has no {' and no '.join(sorted(missing))} images: train this run again")
     return Predictions(run, columns)
+
+
+def read_shortcut(run: Run) -> Shortcut | None:
+    """Read ``shortcut.json`` of a run; None where it has none, because it scored a single source.
+
+    Raises:
+        InputError: If it is damaged, or not the one that the run wrote.
+    """
+    path = run.file("shortcut.json")
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged: train this run again") from error
+    check_stored(Shortcut, content, path)
+    return Shortcut.model_validate(content)
 
 
 def read_run_columns(run: Run) -> dict[str, Shaped[np.ndarray, " n"]]:
@@ -130,7 +167,7 @@ def read_columns(path: Path, stage: str) -> dict[str, Shaped[np.ndarray, " n"]]:
 
 
 def _column(name: str, texts: Sequence[str]) -> Shaped[np.ndarray, " n"]:
-    if name in ("id", "label", "split", "pred"):
+    if name in ("id", "source", "label", "split", "pred"):
         return np.array(texts)
     if name in ("group", "fold", "burned_in"):
         return np.array([int(text) for text in texts])

@@ -6,10 +6,8 @@ import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import torch
 
 PACKAGES = (
     "torch", "lightning", "hydra-core", "omegaconf", "segmentation-models-pytorch", "timm", "torchmetrics",
@@ -39,14 +37,26 @@ def describe_environment(command: str) -> dict[str, object]:
     Args:
         command: The module that is run, e.g. ``busi.train``.
     """
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "command": shlex.join([Path(sys.executable).name, "-m", command, *sys.argv[1:]]),
         "busi": version("busi"),
         "git_commit": git_commit(),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": dict(filter(None, map(_find_version, PACKAGES))),
         "system": platform.platform(),
         "num_cpus": os.cpu_count(),
-        "gpu": gpu,
+        "gpu": _name_gpu(),
     }
+
+
+def _find_version(name: str) -> tuple[str, str] | None:
+    try:
+        return name, version(name)
+    except PackageNotFoundError:  # predicting with a bundle needs few of them
+        return None
+
+
+def _name_gpu() -> str | None:
+    """The GPU, if this process uses PyTorch and has one."""
+    torch = sys.modules.get("torch")
+    return str(torch.cuda.get_device_name()) if torch and torch.cuda.is_available() else None

@@ -19,13 +19,21 @@ UPPER_BOUND = {"ground_truth": " (upper bound: the mask gives the label away)"}
 """What is said after the name of a guide, wherever it appears."""
 
 BEST = "checkpoints/best.ckpt"
-FILES = (BEST, "predictions.csv", "metrics.json", "postprocess.json", "split.csv", "guides.csv")
+FILES = (
+    *(BEST, "predictions.csv", "metrics.json", "shortcut.json"),
+    *("postprocess.json", "split.csv", "guides.csv"),
+)
 """What a finished run is known by; ``provenance.json`` has their fingerprints."""
 
 
 def name_guide(name: str) -> str:
     """The name of a guide, with a warning where it gives the label away."""
     return f"{name}{UPPER_BOUND.get(name, '')}"
+
+
+def name_variant(config: DictConfig) -> str:
+    """The variant of a report that a run of this config belongs to; see `Run.variant`."""
+    return str(config.guide.name) if config.stage == "cls" else "segmentation"
 
 
 def resume_command(folder: Path | str, *more: str) -> str:
@@ -68,7 +76,7 @@ class Run:
     @property
     def variant(self) -> str:
         """What guided the classifier; ``segmentation`` for a run of stage one."""
-        return str(self.config.guide.name) if self.provenance["stage"] == "cls" else "segmentation"
+        return name_variant(self.config)
 
     @property
     def members(self) -> list[str]:

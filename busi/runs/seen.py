@@ -1,30 +1,16 @@
 """The images that a model has seen, as far as their files are still where they were."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 from busi.core import InputError, Record
-from busi.data import Content, read_contents
+from busi.data import read_contents
 from busi.runs.checkpoints import Checkpoint
 from busi.runs.predictions import list_records
+from busi.runs.seen_images import SeenImages
 from busi.runs.stored import parse_config
 
 SEEN = ("train", "val")
 """Splits of which a model has seen the images: they trained or chose it."""
-
-
-class SeenImages(NamedTuple):
-    """What is known of the images that a model, or the segmentation model inside it, has seen.
-
-    Attributes:
-        hashes: Their pixel hashes.
-        records: The data sets that they are from, as far as these are at hand.
-        contents: The contents of these.
-    """
-
-    hashes: set[str]
-    records: list[Record]
-    contents: list[Content]
 
 
 def read_seen(checkpoint: Checkpoint, cache_dir: Path) -> SeenImages:
@@ -49,13 +35,3 @@ def seen_hashes(checkpoint: Checkpoint) -> set[str]:
     """Pixel hashes of the images that trained or validated a model, or the segmentation model inside it."""
     models = [one for one in (checkpoint.metadata, checkpoint.metadata["upstream"]) if one]
     return {name for one in models for split in SEEN for name in one[split]}
-
-
-def describe_missing(missing: int, total: int) -> str:
-    """What it means that the files of some images that a model has seen are gone; empty if none is."""
-    if not missing:
-        return ""
-    return (
-        f"{missing} of the {total} images that it has seen are no longer where they were: of these only "
-        "identical ones are recognized, so altered versions of them may be among these images."
-    )

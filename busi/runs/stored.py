@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from torch import Tensor
 from yaml import YAMLError
 
 from busi.core import InputError
@@ -24,12 +23,22 @@ class Stored(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
 
+class StoredSource(Stored):
+    """One of ``data.sources`` of a config."""
+
+    root: str
+    read: dict[str, Any]
+
+
 class DataSettings(Stored):
     """``data`` of a config."""
 
     name: str
-    root: str
+    root: str | None
     read: dict[str, Any]
+    sources: dict[str, StoredSource] | None
+    train_only: list[str]
+    hold_out: str | None
     fold: Fold
     num_folds: Annotated[int, Field(ge=2, le=1000)]
     leave_out: Fold | None
@@ -134,15 +143,42 @@ class MetadataSettings(Stored):
     postprocess: PostprocessSettings | None
 
 
-class CheckpointContent(Stored):
-    """A checkpoint file."""
+Share = Annotated[float, Field(ge=0, le=1)]
+Interval = Annotated[list[Share | None], Field(min_length=3, max_length=3)]
+"""Value, low and high; None where undefined."""
 
-    model_config = ConfigDict(strict=True, extra="allow", arbitrary_types_allowed=True)
 
-    busi: MetadataSettings
-    state_dict: dict[str, Tensor]
-    epoch: int
-    global_step: int
+class Probe(Stored):
+    """One of ``probes`` of a ``shortcut.json``: how well the source of some images can be told."""
+
+    skipped: str | None
+    sources: list[str] = []
+    num_fitted: Annotated[int, Field(ge=0)] = 0
+    num_judged: Annotated[int, Field(ge=0)] = 0
+    chance: dict[str, Share] = {}
+    features: dict[str, Interval] | None = None
+    pixels: dict[str, Interval] | None = None
+    label: dict[str, Interval] | None = None
+
+
+class Normals(Stored):
+    """One of ``normals`` of a ``shortcut.json``: what is called normal in a source."""
+
+    split: Literal["val", "test"]
+    num_normals: Annotated[int, Field(ge=0)]
+    num_lesions: Annotated[int, Field(ge=0)]
+    normal_recall: Interval
+    lesions_called_normal: Interval
+
+
+class Shortcut(Stored):
+    """``shortcut.json``, see `busi.training.probe`."""
+
+    skipped: str | None
+    left_out: dict[str, str]
+    no_features: str | None
+    probes: dict[str, Probe]
+    normals: dict[str, Normals]
 
 
 def check_stored(kind: type[Stored], content: object, source: object) -> None:

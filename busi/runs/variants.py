@@ -20,7 +20,8 @@ class Variant:
 
     Attributes:
         name: ``segmentation``, or the guide of the classifier.
-        seeds: The runs of each seed, fold by fold; every seed has the same folds.
+        seeds: The runs of each seed, fold by fold; every seed has the same folds. With a source that is held
+            out every run stands alone, because each of them tests the same images.
     """
 
     name: str
@@ -28,8 +29,13 @@ class Variant:
 
     @property
     def folds(self) -> tuple[int, ...]:
-        """The folds that were tested."""
-        return tuple(one.fold for one in self.seeds[0])
+        """The folds of the runs, which tested them unless a source was held out."""
+        return tuple(dict.fromkeys(one.fold for seed in self.seeds for one in seed))
+
+    @property
+    def held_out(self) -> str | None:
+        """The source that tests alone in each run (``data.hold_out``), if there is one."""
+        return held_out(self.seeds[0][0])
 
     @property
     def title(self) -> str:
@@ -42,12 +48,20 @@ class Variant:
         if members := self.seeds[0][0].run.members:
             count = "an ensemble" if len(self.seeds) == 1 else f"{len(self.seeds)} ensembles"
             return f"{count} of {len(members)} trainings"
+        if self.held_out:
+            return "one training" if len(self.seeds) == 1 else f"{len(self.seeds)} trainings"
         return "one seed" if len(self.seeds) == 1 else f"{len(self.seeds)} seeds"
 
     def only(self, folds: Sequence[int]) -> "Variant":
         """The same variant with these folds alone."""
         seeds = (tuple(one for one in seed if one.fold in folds) for seed in self.seeds)
-        return Variant(self.name, tuple(seeds))
+        return Variant(self.name, tuple(filter(None, seeds)))
+
+
+def held_out(one: Predictions) -> str | None:
+    """The source that a run tests alone, if there is one."""
+    source: str | None = one.config.data.hold_out
+    return source
 
 
 def rank_variant(name: str) -> tuple[int, str]:
@@ -76,11 +90,13 @@ def read_variants(folders: Sequence[Path], partial: bool) -> list[Variant]:
     found = [read_predictions(run) for run in drop_inner_runs(runs)]
     check_same(found, "data", "data sets")
     check_same(found, "split", "splits")
+    check_sources(found)
     check_folds(found, partial)
-    found = sorted(found, key=lambda one: (rank_variant(one.run.variant), one.seed, one.fold))
+    found = sorted(found, key=lambda one: (rank_variant(one.variant), one.seed, one.fold))
     variants = []
-    for name, runs_of_variant in groupby(found, key=lambda one: one.run.variant):
-        seeds = (tuple(folds) for _, folds in groupby(runs_of_variant, key=lambda one: one.seed))
+    for name, runs_of_variant in groupby(found, key=lambda one: one.variant):
+        key = _place if held_out(found[0]) else _seed
+        seeds = (tuple(folds) for _, folds in groupby(runs_of_variant, key=key))
         variants.append(Variant(name, tuple(seeds)))
     for variant in variants:
         check_variant(variant)
@@ -125,20 +141,38 @@ def check_same(found: Sequence[Predictions], name: str, words: str) -> None:
         raise InputError(f"these runs have {len(by_value)} different {words} ({listed}): report each alone")
 
 
+def check_sources(found: Sequence[Predictions]) -> None:
+    """Raise `InputError` if the runs have an image under different names of its source."""
+    first: dict[str, tuple[str, Path]] = {}
+    for one in found:
+        for name, source in zip(one.columns["id"].tolist(), one.columns["source"].tolist(), strict=True):
+            said, folder = first.setdefault(name, (source, one.run.folder))
+            if said != source:
+                raise InputError(
+                    f"{name} is of the source {said!r} in {folder}, and of {source!r} in {one.run.folder}: "
+                    "give the data the same name in both (its folder, file or key in data.sources)"
+                )
+
+
 def check_folds(found: Sequence[Predictions], partial: bool) -> None:
-    """Raise `InputError` if a variant has a fold twice under one seed, or lacks a fold (unless `partial`)."""
+    """Raise `InputError` if a variant has a fold twice under one seed, or lacks a fold.
+
+    It may lack folds if the report is `partial`, or a source was held out: each run then tests all of it.
+    """
     seen: dict[tuple[str, int, int], Path] = {}
     folds: dict[tuple[str, int], set[int]] = {}
     for one in found:
-        key = (one.run.variant, one.seed, one.fold)
+        key = (one.variant, one.seed, one.fold)
         if key in seen:
             raise InputError(
-                f"fold {one.fold} of {one.run.variant} with seed {one.seed} is there twice: {seen[key]} and "
+                f"fold {one.fold} of {one.variant} with seed {one.seed} is there twice: {seen[key]} and "
                 f"{one.run.folder}. Leave one out"
             )
         seen[key] = one.run.folder
-        folds.setdefault((one.run.variant, one.seed), set()).add(one.fold)
-    num_folds = int(found[0].run.config.data.num_folds)
+        folds.setdefault((one.variant, one.seed), set()).add(one.fold)
+    if held_out(found[0]):
+        return
+    num_folds = int(found[0].config.data.num_folds)
     for (variant, seed), there in folds.items():
         if not partial and (missing := sorted(set(range(num_folds)) - there)):
             raise InputError(
@@ -156,18 +190,28 @@ def check_variant(variant: Variant) -> None:
         raise InputError(
             f"{variant.name} has runs of different numbers of trainings ({listed}): report each alone"
         )
+    shared = set.intersection(*({one.fold for one in seed} for seed in variant.seeds))
+    if not variant.held_out and (folds := set(variant.folds) - shared):
+        listed = ", ".join(map(str, sorted(folds)))
+        raise InputError(
+            f"the seeds of {variant.name} have different folds ({listed}): give the same of every seed"
+        )
+    firsts: dict[int, Predictions] = {}
     for seed in variant.seeds:
-        if folds := {one.fold for one in seed} ^ set(variant.folds):
-            listed = ", ".join(map(str, sorted(folds)))
-            raise InputError(
-                f"the seeds of {variant.name} have different folds ({listed}): give the same of every seed"
-            )
         for one in seed:
-            first = seed[0].run
-            different = find_differences(first.config, one.run.config, (*NOT_SETTINGS, "data.fold"))
-            if different or one.run.provenance["recipe"] != first.provenance["recipe"]:
+            first = firsts.setdefault(one.seed, one)
+            different = find_differences(first.config, one.config, (*NOT_SETTINGS, "data.fold"))
+            if different or one.run.provenance["recipe"] != first.run.provenance["recipe"]:
                 listed = "; ".join(f"{name} {was} and {now}" for name, (was, now) in different.items())
                 raise InputError(
-                    f"{first.folder} and {one.run.folder} are folds of one result, but not of one recipe: "
-                    f"{listed}. Run one of them again"
+                    f"{first.run.folder} and {one.run.folder} are folds of one result, but not of one "
+                    f"recipe: {listed}. Run one of them again"
                 )
+
+
+def _seed(one: Predictions) -> tuple[int, int]:
+    return one.seed, 0
+
+
+def _place(one: Predictions) -> tuple[int, int]:
+    return one.seed, one.fold

@@ -7,7 +7,6 @@ from .distributed import is_worker as is_worker
 from .distributed import release_ranks as release_ranks
 from .distributed import rendezvous as rendezvous
 from .ensemble import ensemble_folders as ensemble_folders
-from .evaluation import evaluate as evaluate
 from .fitting import fit as fit
 from .fitting import go_on as go_on
 from .fitting import resolve as resolve
@@ -19,6 +18,7 @@ from .resuming import NOT_COMPARED as NOT_COMPARED
 from .resuming import check_asked as check_asked
 from .resuming import read_changes as read_changes
 from .resuming import refuse_differences as refuse_differences
-from .scoring import Metrics as Metrics
 from .scoring import score_classification as score_classification
 from .scoring import score_segmentation as score_segmentation
+from .summary import Metrics as Metrics
+from .summary import summarize_rows as summarize_rows

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
+
+from busi.core import EMPTY, InputError, expand
 
 PATHS = (
     "resume",
@@ -12,6 +13,7 @@ PATHS = (
     "cache_dir",
     "data.root",
     "data.exclude",
+    "data.hold_out",
     "hydra.run.dir",
     "hydra.sweep.dir",
 )
@@ -30,14 +32,20 @@ def quote_paths(arguments: Sequence[str]) -> list[str]:
     """Quote the paths among arguments of the command line that Hydra would not take for one text.
 
     In a sweep, a comma separates values, as everywhere.
+
+    Raises:
+        InputError: If one of them is empty.
     """
     in_sweep = any(text in ("-m", "--multirun") for text in arguments)
     quoted = []
     for text in arguments:
         name, equals, value = text.partition("=")
+        is_path = equals and name.lstrip("+") in PATHS
+        if is_path and not unquote(value).strip():
+            raise InputError(f"{name}= {EMPTY}, or leave it out")
         as_it_is = PLAIN.fullmatch(value) or value.startswith(("'", '"')) or "${" in value
         several = in_sweep and re.search(r"[,(\[]", value)
-        if equals and name.lstrip("+") in PATHS and not as_it_is and not several:
+        if is_path and not as_it_is and not several:
             text = f"{name}={quote_path(value)}"
         quoted.append(text)
     return quoted
@@ -54,7 +62,7 @@ def expand_resume(arguments: Sequence[str]) -> list[str]:
         return list(arguments)
     from busi.runs import open_run  # slow: --help need not wait for it
 
-    folder = Path(unquote(folders[-1])).expanduser().absolute()
+    folder = expand(unquote(folders[-1])).absolute()
     others = [text for text in arguments if not text.startswith("resume=")]
     place = [f"{name}={quote_path(str(folder))}" for name in ("resume", "hydra.run.dir")]
     return [f"stage={open_run(folder).provenance['stage']}", *others, *place, "hydra.output_subdir=null"]

@@ -86,9 +86,9 @@ def environment() -> ClusterEnvironment:
 
     Lightning's own choice would take every Slurm job for one of srun, and requeue it by its own means.
     """
-    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+    if os.environ.get("RANK") and os.environ.get("WORLD_SIZE"):
         return TorchElasticEnvironment()
-    if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+    if int(os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
         return SLURMEnvironment(auto_requeue=False)
     return LightningEnvironment()
 

@@ -38,7 +38,8 @@ from busi.runs import (
 )
 from busi.training.build import build_module
 from busi.training.fitting import log_intervals
-from busi.training.scoring import Metrics, scored_splits
+from busi.training.scoring import scored_splits
+from busi.training.summary import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +116,9 @@ def _make_ensemble(members: Sequence[Run], folder: Path, segmenter: Run | None, 
         (folder / "provenance.json").unlink()  # stopped, or of what its members were then
     checkpoints = [read_best(run) for run in members]
     cfg = ensemble_config([run.config for run in members], folder)
+    if root and cfg.data.sources:
+        named = ", ".join(cfg.data.sources)
+        raise InputError(f"{root}: these runs have several data sets ({named}), leave --data out")
     if root:
         cfg.data.root, cfg.data.download = str(root), False
     cfg.test = all(run.provenance["tested"] for run in members)
@@ -123,7 +127,8 @@ def _make_ensemble(members: Sequence[Run], folder: Path, segmenter: Run | None, 
     data: BUSIDataModule = construct(cfg.data, "data")
     first = members[0].provenance
     if (data.cohort.data_fingerprint, data.cohort.split_fingerprint) != (first["data"], first["split"]):
-        raise InputError(f"{data.root} holds other data than {members[0].folder} was trained on")
+        where = data.root or ", ".join(str(one.root) for one in cfg.data.sources.values())
+        raise InputError(f"{where} holds other data than {members[0].folder} was trained on")
     weights = ensemble_weights(cfg, checkpoints)
     upstream = checkpoints[0].metadata["upstream"]
     if segmenter:

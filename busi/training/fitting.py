@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from busi.core import InputError, check_targets, construct, hold, read_table, to_plain, trust, write_table
+from busi.data import name_sources
 from busi.guides import guide_rows
 from busi.models import check_encoder
 from busi.runs import (
@@ -31,7 +32,7 @@ from busi.training.checks import check_saved, check_settings
 from busi.training.distributed import count_processes, launch, needs_launch, publish_job, wait_for_job
 from busi.training.loggers import keep_log, log_result, open_loggers
 from busi.training.resuming import settings_to_go_on
-from busi.training.scoring import Metrics
+from busi.training.summary import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -199,6 +200,7 @@ def resolve(cfg: DictConfig, folder: Path) -> DictConfig:
     guide must not have chosen it, and for another fold those are the ones that validate here.
     """
     merged = OmegaConf.merge(cfg, {"run_dir": str(folder), "test": wants_test(cfg)})
+    merged.data = name_sources(merged.data)
     if cfg.trainer.devices == "auto":
         merged.trainer.devices = count_processes(cfg.trainer) // cfg.trainer.get("num_nodes", 1)
     if cfg.data.leave_out is not None and "checkpoint" in cfg.callbacks:

@@ -13,13 +13,12 @@ from scipy.special import softmax
 from torch import nn
 
 from busi.core import CLASSES, write_whole
-from busi.data import BUSIDataModule, Cohort, file_name, has_burned_in, quantize, read_gray, read_mask
+from busi.data import BUSIDataModule, file_name, quantize, read_gray, read_mask
 from busi.inference import predict_maps
-from busi.metrics import dice, hd95, iou
+from busi.metrics import measure_mask
 from busi.models import Map, Mask, Postprocess, Segmenter
+from busi.runs import Row, describe_image
 
-Row = dict[str, object]
-"""Of ``predictions.csv``."""
 Case = tuple[Row, int, Bool[np.ndarray, "_ _"]]
 """A row of predictions, the position of its image in the cohort, and its predicted mask."""
 
@@ -52,13 +51,7 @@ def predict_masks(
         name = f"{file_name(record.id)}.png"
         write_whole(folder / "maps" / name, partial(Image.fromarray(quantize(probs)).save, format="PNG"))
         mask = read_mask(record, *pred.shape).astype(bool)
-        row = describe(cohort, i) | {
-            "dice": dice(pred, mask),
-            "iou": iou(pred, mask),
-            "hd95": hd95(pred, mask),
-            "area": int(mask.sum()),
-            "pred_area": int(pred.sum()),
-        }
+        row = describe_image(cohort, i) | measure_mask(pred, mask)
         cases.append((row, i, pred))
     return cases
 
@@ -66,6 +59,8 @@ def predict_masks(
 @torch.inference_mode()
 def predict_classes(network: nn.Module, data: BUSIDataModule, splits: Sequence[str]) -> list[Row]:
     """Classify clean images, in double precision so that probabilities sum to one.
+
+    Where classes are balanced, these are logits and probabilities under the prior of each image's source.
 
     Args:
         network: Image and guide -> logits, in evaluation mode.
@@ -78,33 +73,14 @@ def predict_classes(network: nn.Module, data: BUSIDataModule, splits: Sequence[s
     for batch in track(data.clean_dataloader(indices), "classifying", transient=True):
         image, guide = batch["image"].to(device), batch["guide"].to(device)
         batches.append(network(image, guide).double().cpu().numpy())
-    logits = np.concatenate(batches)
+    logits = np.concatenate(batches) + data.logit_shift(indices)
     return [
-        describe(cohort, i)
+        describe_image(cohort, i)
         | {"pred": CLASSES[z.argmax()]}
         | {f"logit_{name}": float(x) for name, x in zip(CLASSES, z, strict=True)}
         | {f"prob_{name}": float(x) for name, x in zip(CLASSES, p, strict=True)}
         for i, z, p in zip(indices.tolist(), logits, softmax(logits, axis=1), strict=True)
     ]
-
-
-def describe(cohort: Cohort, i: int) -> Row:
-    """The columns that every table of predictions begins with.
-
-    ``lesion_share`` is the share of the image that the annotation covers, NaN where a lesion has none;
-    ``burned_in`` is 1 where the image seems to carry calipers or text.
-    """
-    record = cohort.records[i]
-    gray = read_gray(record.image)
-    return {
-        "id": record.id,
-        "label": CLASSES[record.label],
-        "group": int(cohort.groups[i]),
-        "fold": int(cohort.folds[i]),
-        "split": cohort.splits[i],
-        "lesion_share": float(read_mask(record, *gray.shape).mean()) if record.annotated else float("nan"),
-        "burned_in": int(has_burned_in(gray)),
-    }
 
 
 def _maps(segmenter: Segmenter, data: BUSIDataModule, indices: Sequence[int], title: str) -> Iterator[Map]:

@@ -51,7 +51,7 @@ def main(place: Path) -> None:
     except Pruned as pruned:
         write_json(place / "result.json", {"pruned": str(pruned)})
     except (InputError, InstantiationException, OmegaConfBaseException) as error:
-        if "HYDRA_FULL_ERROR" in os.environ:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":  # as Hydra reads it
             raise
         cause = error.__cause__ if isinstance(error.__cause__, InputError) else error
         write_json(place / "result.json", {"error": " ".join(str(cause).split())})

@@ -16,8 +16,10 @@ from busi.runs import PLACES, REPEATED, Run, compare_values, flatten
 
 log = logging.getLogger(__name__)
 
-MAY_CHANGE = ("data.root", "data.num_workers", "data.cache_gb", "cache_dir", "logger")
+MAY_CHANGE = ("data.root", "data.sources", "data.num_workers", "data.cache_gb", "cache_dir", "logger")
 """Settings that a run may go on with in place of its own."""
+GIVE_SOURCES = ("data.sources", "data.train_only", "data.hold_out")
+"""Settings that may say where the data sets of a pool are."""
 NOT_COMPARED = (*PLACES, *REPEATED, "logger", "resume", "test", "trust")
 PLACED = (
     "dirpath",
@@ -70,11 +72,14 @@ def read_changes(cfg: DictConfig, said: Sequence[str]) -> dict[str, Any]:
         said: The settings on the command line, ``name=value``.
     """
     keys = [text.lstrip("+~").partition("=")[0] for text in said]
-    return {
+    changes = {
         name: OmegaConf.select(cfg, name)
         for name in MAY_CHANGE
         if any(key == name or key.startswith(f"{name}.") for key in keys)
     }
+    if cfg.data.sources and any(key.startswith(GIVE_SOURCES) for key in keys):
+        changes["data.sources"] = cfg.data.sources
+    return changes
 
 
 def settings_to_go_on(run: Run, changes: Mapping[str, Any]) -> DictConfig:
@@ -85,9 +90,11 @@ def settings_to_go_on(run: Run, changes: Mapping[str, Any]) -> DictConfig:
         changes: See `read_changes`.
 
     Raises:
-        InputError: If its folder was moved, or it would write files outside of it.
+        InputError: If its folder was moved, it would write files outside of it, or is given other data sets.
     """
     cfg = run.config
+    if "data.root" in changes or "data.sources" in changes:
+        _check_sources(run, changes.get("data.sources"))
     if "logger" not in changes:
         changes = {**changes, "logger": _local_loggers(cfg.logger)}
     for name, value in changes.items():
@@ -100,6 +107,14 @@ def settings_to_go_on(run: Run, changes: Mapping[str, Any]) -> DictConfig:
     if segmentation := run.provenance["upstream"].get("segmentation"):
         cfg.seg_ckpt = cfg.guide.seg_ckpt = segmentation
     return cfg
+
+
+def _check_sources(run: Run, given: Mapping[str, Any] | None) -> None:
+    there = list(run.config.data.sources or ())
+    if there != list(given or ()):
+        listed = f"the data sets {', '.join(there)}" if there else "a single data set"
+        one = "data.sources, which names all of them" if there else "data.root"
+        raise InputError(f"{run.folder} was started with {listed}: say where the data is with {one}")
 
 
 def _local_loggers(loggers: DictConfig) -> dict[str, Any]:

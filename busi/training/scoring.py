@@ -1,35 +1,34 @@
 """From a trained network to the predictions, metrics and figures of its run folder."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool
 from sklearn.metrics import confusion_matrix
 from torch import nn
 
 from busi.core import CLASSES, write_json, write_table
 from busi.data import BUSIDataModule, Cohort, read_gray, read_mask
 from busi.figures import Overlay, draw_confusion, draw_overlays, save_figure
-from busi.metrics import (
-    Values,
-    Weights,
-    bootstrap_groups,
-    classification_metrics,
-    defined,
-    operating_points,
-    segmentation_metrics,
+from busi.metrics import segmentation_metrics
+from busi.models import Postprocess, Segmenter
+from busi.runs import Row, name_guide, write_postprocess
+from busi.training.features import watch_features
+from busi.training.predicting import Case, annotated_maps, predict_classes, predict_masks
+from busi.training.probe import write_shortcut
+from busi.training.summary import (
+    Metrics,
+    class_probs,
+    columns_of,
+    measure_classes,
+    source_operating_points,
+    summarize,
 )
-from busi.models import Map, Mask, Postprocess, Segmenter
-from busi.runs import name_guide, write_postprocess
-from busi.training.predicting import Case, Row, annotated_maps, predict_classes, predict_masks
 
-Columns = Mapping[str, Shaped[np.ndarray, " n"]]
-Metrics = dict[str, float | None]
-MakePostprocess = Callable[[Iterable[tuple[Map, Mask]]], Postprocess]
-"""From maps and annotations of the validation fold to what makes a mask of a map."""
+MakePostprocess = Callable[..., Postprocess]
+"""Makes a post-processing of maps and annotations of the validation fold, and the ``sources`` of these."""
 
 
 def score_segmentation(
@@ -54,7 +53,9 @@ def score_segmentation(
     """
     splits = scored_splits(test)
     segmenter = Segmenter(network, data.image_size).eval()
-    step = postprocess(annotated_maps(segmenter, data) if data.leave_out is None else [])
+    tunes = data.leave_out is None
+    val_sources = data.cohort.sources_of(data.cohort.indices("val")) if tunes else []
+    step = postprocess(annotated_maps(segmenter, data) if tunes else [], sources=val_sources)
     write_postprocess(folder / "checkpoints" / "best.ckpt", step)
     write_json(folder / "postprocess.json", asdict(step))
     cases = predict_masks(segmenter, step, data, splits, folder)
@@ -74,7 +75,8 @@ def score_classification(
 ) -> Metrics:
     """Classify validation images, and test images if `test` is set, and measure.
 
-    Writes ``predictions.csv`` and ``figures/test_confusion.png`` (``val_confusion.png`` without a test).
+    Writes ``predictions.csv`` and ``figures/test_confusion.png`` (``val_confusion.png`` without a test), and
+    ``shortcut.json`` if images of several sources are scored, the test fold too.
 
     Args:
         network: Image and guide -> logits under the data's own prior.
@@ -84,25 +86,26 @@ def score_classification(
         test: Score the test fold too.
 
     Returns:
-        As `score_segmentation`, and the operating points: thresholds from the validation fold,
-        achieved values on the test fold.
+        As `score_segmentation`; the operating points: thresholds from the validation fold, achieved values on
+        the test fold; and of several sources how well the features tell them, see `write_shortcut`.
     """
     splits = scored_splits(test)
-    rows = predict_classes(network.eval(), data, splits)
+    with watch_features(network.eval()) as features:
+        rows = predict_classes(network, data, splits)
     write_table(folder / "predictions.csv", rows)
-    columns = _columns(rows)
-    labels, split, probs = columns["label"], columns["split"], _probs(columns)
+    columns = columns_of(rows)
+    labels, split, probs = columns["label"], columns["split"], class_probs(columns)
     shown = split == splits[-1]
     figure = draw_confusion(
         confusion_matrix(labels[shown], probs[shown].argmax(axis=1), labels=range(len(CLASSES))),
         f"{title(data, splits[-1])}, guide={name_guide(guide)}",
     )
     save_figure(figure, folder / "figures" / f"{splits[-1]}_confusion.png")
-    metrics = summarize(rows, _classification_metrics)
+    metrics = summarize(rows, measure_classes)
     if test:
-        is_val, is_test = split == "val", split == "test"
-        points = operating_points(labels[is_val], probs[is_val], labels[is_test], probs[is_test])
-        metrics |= {f"test/{name}": x for name, x in points.items()}
+        metrics |= source_operating_points(columns)
+        if len(set(columns["source"].tolist())) > 1:
+            metrics |= write_shortcut(folder, columns, data, features.stack())
     return metrics
 
 
@@ -113,39 +116,10 @@ def scored_splits(test: bool) -> tuple[str, ...]:
 
 def title(data: BUSIDataModule, split: str) -> str:
     """Which images a figure shows."""
+    if split == "test" and data.hold_out is not None:
+        return f"Test images of {data.hold_out}"
     fold = data.fold if split == "test" else (data.fold + 1) % data.num_folds
     return f"{'Test' if split == 'test' else 'Validation'} images of fold {fold}"
-
-
-def summarize(rows: Sequence[Row], measure: Callable[[Columns, Weights], Values]) -> Metrics:
-    """Measure the rows of each split, and bootstrap the groups of the test fold.
-
-    Args:
-        rows: Of ``predictions.csv``.
-        measure: Metrics of columns, for each resample.
-
-    Returns:
-        ``val/<name>``, ``test/<name>``, and ``test/<name>_low`` and ``_high``, the 95 % interval, which
-        leaves out the variance of training again. None where undefined.
-    """
-    metrics: Metrics = {}
-    for split, num_resamples in (("val", 0), ("test", 2000)):
-        if not (table := [row for row in rows if row["split"] == split]):
-            continue
-        columns = _columns(table)
-        estimates = bootstrap_groups(columns["group"], partial(measure, columns), num_resamples=num_resamples)
-        for name in estimates.columns:
-            value, low, high = map(defined, estimates[name])
-            metrics[f"{split}/{name}"] = value
-            if num_resamples:
-                metrics |= {f"{split}/{name}_low": low, f"{split}/{name}_high": high}
-    return metrics
-
-
-def _columns(table: Sequence[Row]) -> Columns:
-    columns = {name: np.array([row[name] for row in table]) for name in table[0]}
-    labels = np.array([CLASSES.index(name) for name in columns["label"]])
-    return {**columns, "label": labels}
 
 
 def spread(cases: Sequence[Case], num_cases: int = 4) -> list[Case]:
@@ -166,11 +140,3 @@ def _overlay(cohort: Cohort, row: Row, i: int, pred: Bool[np.ndarray, "_ _"]) ->
     image = read_gray(cohort.records[i].image)
     mask = read_mask(cohort.records[i], *image.shape).astype(bool)
     return Overlay(f"{row['id']}   Dice {row['dice']:.2f}", image, mask, pred)
-
-
-def _classification_metrics(columns: Columns, weights: Weights) -> Values:
-    return classification_metrics(columns["label"], _probs(columns), weights)
-
-
-def _probs(columns: Columns) -> Float[np.ndarray, "n 3"]:
-    return np.stack([columns[f"prob_{name}"] for name in CLASSES], axis=1)

@@ -1,10 +1,21 @@
 """What all commands share: one line for an error, whatever the terminal can show."""
 
+import argparse
+import importlib
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from busi.core.command import path_argument
+from busi.core.files import conf_dir, expand
+from busi.core.silence import FOLDERS
+from busi.core.types import InputError
+from busi.training.arguments import PATHS, quote_path, quote_paths, unquote
+from docs.tables import COMMANDS, parser_of
 
 CODE = """
 import logging, os
@@ -29,3 +40,81 @@ def test_no_encoding_of_the_terminal_ends_a_command(environment: dict[str, str])
     assert done.returncode == 1
     assert done.stderr.decode() == "error: no such file: a\\nb \\xe9\n"
     assert done.stdout.count(b"caf\\udce9") == 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_path_of_every_command_is_checked(command: str) -> None:
+    """Bare texts are patterns, names of packages and of elements of DICOM, and data that may have a name."""
+    actions = [one for one in parser_of(command)._actions if not isinstance(one, argparse._HelpAction)]
+    bare = {one.dest for one in actions if one.type is None and one.nargs != 0 and one.choices is None}
+    assert bare <= {"input", "data", "root", "calibrate_on", "trust", "header"}
+    assert Path not in {one.type for one in actions}
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\t"])
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("predict", ["in", "--output", ""]),
+        ("predict", ["in", "--output", "out", "--run", ""]),
+        ("evaluate", ["", "--data", "data", "--output", "out"]),
+        ("evaluate", ["run", "--data", "data", "--output", "out", "--cache", ""]),
+        ("ensemble", ["run", "", "--output", "out"]),
+        ("ensemble", ["run", "--output", "out", "--data", ""]),
+        ("report", ["", "--output", "out"]),
+        ("report", ["run", "--output", ""]),
+        ("audit", ["root", "--output", ""]),
+        ("audit", ["root", "--output", "out", "--cache", ""]),
+        ("export", ["run", "--output", ""]),
+        ("demo", ["--run", ""]),
+        ("bench", ["--json", ""]),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    arguments: list[str],
+    empty: str,
+) -> None:
+    """As ``--output "$FOLDER"`` is where nobody set that variable."""
+    monkeypatch.setattr(sys, "argv", [command, *(text or empty for text in arguments)])
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"busi.{command}").main()
+    assert ended.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(r".* error: argument \S+: is empty: give a path", last)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_an_empty_path_of_a_training_is_not_the_current_folder(name: str) -> None:
+    for text in ("", " ", "''", '" "'):
+        with pytest.raises(InputError, match=f"{name}= is empty: give a path, or leave it out"):
+            quote_paths(["stage=seg", f"{name}={text}"])
+    for path in ("a b", "it's", "a=b", "ä[1]", "back\\slash\\"):
+        (quoted,) = quote_paths([f"{name}={path}"])
+        assert quoted == f"{name}={quote_path(path)}"
+        assert unquote(quoted.partition("=")[2]) == path
+
+
+def test_a_path_is_taken_as_it_is() -> None:
+    assert path_argument(" a b") == Path(" a b")
+
+
+def test_an_empty_variable_is_none() -> None:
+    """Or it is refused: an empty root of data is no folder."""
+    lines = [line for path in conf_dir().rglob("*.yaml") for line in path.read_text().splitlines()]
+    read = {line.partition(":")[0]: re.findall(r"oc\.env:(\w+)", line) for line in lines if "oc.env" in line}
+    assert {name for key, names in read.items() if key != "root" for name in names} <= set(FOLDERS)
+    with pytest.raises(InputError, match="is empty: give a path"):
+        expand("")
+    program = (
+        "import os; os.environ.update(dict.fromkeys(('BUSI_ROOT', 'BUSI_CACHE', 'HOME'), ' '))\n"
+        "from busi.core import conf_dir, default_cache_dir\n"
+        "import hydra\n"
+        "with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base='1.3'):\n"
+        "    cfg = hydra.compose('train')\n"
+        "print(cfg.cache_dir, cfg.data.root, default_cache_dir().is_absolute())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["~/.cache/busi", "data/Dataset_BUSI_with_GT", "True"]

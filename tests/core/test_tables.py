@@ -1,4 +1,5 @@
 import csv
+import io
 import random
 from pathlib import Path
 
@@ -8,8 +9,31 @@ from busi.core.tables import read_table, write_table
 from busi.core.text import printable
 from busi.core.types import InputError
 
-FORMULAS = ("=1+1", "+A1", "-A1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\uff1d1", "-", "'=1", "''@x")
-NO_FORMULAS = ("a=b", "x", "", "'quoted'", "it's", "-1", "+2.5e-3", "'-1", "-inf", "p (1)", "ä")
+FORMULAS = ("=1+1", "+A1", "-A1", "@SUM(A1)", " =1", "\uff1d1", "-", "'=1", "''@x", '"=1', "-1 x", "--1")
+NO_FORMULAS = (
+    "a=b",
+    "x",
+    "",
+    "'quoted'",
+    "it's",
+    "-1",
+    "+2.5e-3",
+    "'-1",
+    "-inf",
+    "-1E5",
+    "p (1)",
+    "ä",
+    "a;b",
+)
+SPLIT = {  # what spreadsheets split that do not split at commas
+    "\t=1": "\t'=1",
+    "\r=1": "\r'=1",
+    "\n=1": "\n'=1",
+    "a;=1+1": "a;'=1+1",
+    "a|-1": "a|'-1",
+    'a;"@x;b': "a;'\"@x;b",
+    "=1;\t =2;'+3": "'=1;\t' =2;''+3",
+}
 
 
 def read_raw(path: Path) -> list[list[str]]:
@@ -32,12 +56,21 @@ def test_table_of_a_spreadsheet_is_read_without_its_byte_order_mark(tmp_path: Pa
 
 
 def test_no_cell_is_a_formula_and_all_text_comes_back(tmp_path: Path) -> None:
-    rows = [{"id": text} for text in (*FORMULAS, *NO_FORMULAS)]
+    wanted = {**{text: f"'{text}" for text in FORMULAS}, **{text: text for text in NO_FORMULAS}, **SPLIT}
+    rows = [{"id": text} for text in wanted]
     path = write_table(tmp_path / "x.csv", rows)
-    written = [row[0] for row in read_raw(path)[1:]]
-    assert written[: len(FORMULAS)] == [f"'{text}" for text in FORMULAS]
-    assert written[len(FORMULAS) :] == list(NO_FORMULAS)
+    assert [row[0] for row in read_raw(path)[1:]] == list(wanted.values())
     assert read_table(path) == rows
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_no_cell_is_a_formula_at_whatever_sign_the_table_is_split(tmp_path: Path, separator: str) -> None:
+    rng, signs = random.Random(0), "=+-@\uff1d \t\r\n\";|,'1a"
+    rows = [{"id": f"{k}", "text": "".join(rng.choices(signs, k=9)), "end": "x"} for k in range(3000)]
+    content = write_table(tmp_path / "x.csv", rows).read_bytes().decode()
+    for row in csv.reader(io.StringIO(content, newline=""), delimiter=separator):
+        for cell in row:
+            assert not cell.strip().startswith(("=", "+", "-", "@", "\uff1d")), row
 
 
 def test_numbers_are_written_as_numbers_also_after_they_were_read(tmp_path: Path) -> None:
@@ -51,7 +84,7 @@ def test_numbers_are_written_as_numbers_also_after_they_were_read(tmp_path: Path
 
 
 def test_any_text_survives_writing_and_reading(tmp_path: Path) -> None:
-    rng, signs = random.Random(0), "'=+-@ \t\r\n\",;1.ea\u00e9\uff0b"
+    rng, signs = random.Random(0), "'=+-@ \t\r\n\",;|1.ea\u00e9\uff0b\u2028"
     rows = [{"id": f"{k}", "text": "".join(rng.choices(signs, k=rng.randrange(8)))} for k in range(3000)]
     assert read_table(write_table(tmp_path / "x.csv", rows)) == rows
 

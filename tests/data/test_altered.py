@@ -17,9 +17,10 @@ from PIL import Image
 from busi.core.files import conf_dir
 from busi.data.altered import INVERTED, MIRRORED, find_altered
 from busi.data.duplicates import describe_image, match_points
+from busi.data.files import read_gray
 from busi.data.geometry import letterbox
 from busi.data.groups import published_groups
-from busi.data.images import pixel_hash, read_gray
+from busi.data.images import pixel_hash
 from busi.data.levels import to_gray
 from tests.data.conftest import burn_in, scan
 

@@ -110,7 +110,9 @@ def test_loader_process_gets_the_path_of_mapped_arrays_not_their_content(tmp_pat
 
     letterboxed = load_array(tmp_path / "letterboxed" / "a.npy", (50, 2, 64, 64), count_up)
     labels = np.zeros(50, np.int64)
-    dataset = BUSIDataset(letterboxed, None, np.arange(50), [str(i) for i in range(50)], labels, labels)
+    dataset = BUSIDataset(
+        letterboxed, None, np.arange(50), [str(i) for i in range(50)], labels, labels, labels
+    )
     sent = pickle.dumps(dataset)
     assert len(sent) < letterboxed.nbytes / 50
     received = pickle.loads(sent)

@@ -13,8 +13,9 @@ import pytest
 from jaxtyping import UInt8
 
 from busi.data.duplicates import find_duplicates
+from busi.data.files import read_gray
 from busi.data.groups import cluster, published_groups
-from busi.data.images import pixel_hash, read_gray
+from busi.data.images import pixel_hash
 from tests.data.conftest import burn_in, scan
 
 GrayImage = UInt8[np.ndarray, "_ _"]
@@ -202,3 +203,18 @@ def test_frozen_table_is_what_the_method_finds() -> None:
     assert [pixel_hash(image) for image in images] == [row["pixel_hash"] for row in rows]
     groups = cluster(len(images), find_duplicates(images))
     assert groups.tolist() == [int(row["group"]) for row in rows]
+
+
+@pytest.mark.skipif("BUSBRA_ROOT" not in os.environ, reason="BUSBRA_ROOT is not set")
+def test_equal_words_on_other_tissue_are_no_near_duplicates() -> None:
+    """Two pairs of BUS-BRA with nearly the same words, and one that shows a frame twice."""
+    names = ("0077-s", "0086-l", "0199-r", "0218-l", "0044-l", "0065-l")
+    folder = Path(os.environ["BUSBRA_ROOT"]) / "Images"
+    assert find_duplicates([read_gray(folder / f"bus_{name}.png") for name in names]) == [(4, 5)]
+
+
+def test_large_equal_words_do_not_make_two_images_one() -> None:
+    images = [scan(seed, 300, 280) // 3 for seed in range(6)]
+    for image in images:
+        cv2.putText(image, "MAMA ESQ. QSE", (40, 200), cv2.FONT_HERSHEY_DUPLEX, 0.7, 255, 2)
+    assert find_duplicates(images) == []

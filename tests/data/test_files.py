@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from busi.core.types import InputError
-from busi.data.files import read_frames
-from busi.data.images import read_gray
+from busi.data.files import read_frames, read_gray
 from tests.data.test_dicom import write
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (30, 41), np.uint8)

@@ -16,8 +16,8 @@ from PIL import Image
 from busi.core import NORMAL, InputError, Record
 from busi.data import levels
 from busi.data.contents import read_contents
-from busi.data.files import read_frames
-from busi.data.images import pixel_hash, read_gray
+from busi.data.files import read_frames, read_gray
+from busi.data.images import pixel_hash
 from busi.data.sources import Source, read_items
 from tests.data.conftest import draw, save
 

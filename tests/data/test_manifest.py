@@ -1,8 +1,10 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from busi.core.types import BENIGN, InputError
+from busi.data.groups import join_patients
 from busi.data.manifest import read_csv
 
 
@@ -64,6 +66,10 @@ def test_neither_case_nor_spaces_tell_patients_apart(root: Path) -> None:
         ("image,label,mask_path\na.png,benign,m.png\n", r"'mask_path' \(did you mean mask\?\)"),
         ("image,label,segmentation\na.png,benign,m.png\n", r"'segmentation' \(did you mean mask\?\)"),
         ("image,label,age\na.png,benign,50\n", r"unknown columns: 'age'. .*'_age'"),
+        ("image,label,hospital\na.png,benign,x\n", r"'hospital' \(did you mean source\?\)"),
+        ("image,label,BI-RADS\na.png,benign,4\n", r"'BI-RADS' \(did you mean birads\?\)"),
+        ("image,label,pixel spacing\na.png,benign,4\n", r"'pixel spacing' \(did you mean spacing\?\)"),
+        ("image,label,Device\na.png,benign,4\n", r"'Device' \(did you mean scanner\?\)"),
         ("image,label,patient,group\na.png,benign,p,g\n", r"patient 2 times \(group is the same\)"),
         ("image,label\na.png,benign\na.jpg,benign\n", "two images have the id 'a'"),
         ("image,label\na/b.png,benign\na_b.png,benign\n", "two images have the id"),
@@ -133,3 +139,65 @@ def test_unknown_label_is_a_problem_of_its_row(root: Path) -> None:
     records, (problem,) = read_csv(write_manifest(root, text))
     assert len(records) == 1
     assert (problem.kind, problem.file) == ("label is none of normal, benign, malignant", "begnin (row 3)")
+
+
+def read_one(root: Path, column: str, *cells: str) -> tuple[list[object], list[str]]:
+    """Values of a column in the records of a manifest, and the problems."""
+    rows = "".join(f'benign/benign ({k}).png,benign,"{cell}"\n' for k, cell in enumerate(cells, 1))
+    records, problems = read_csv(write_manifest(root, f"image,label,{column}\n{rows}"))
+    return [getattr(record, column) for record in records], [f"{x.kind}: {x.file}" for x in problems]
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "values"),
+    [
+        ("source", ["Husf", "husf", "", "b-2.x"], ["Husf", "Husf", "manifest", "b-2.x"]),
+        ("scanner", ["GE Logiq  7", "ge logiq 7", "", "Ä" * 100], ["GE Logiq 7"] * 2 + [None, "Ä" * 100]),
+        ("birads", ["0", "4A", "4.0", "BI-RADS 4c", "birads:2"], ["0", "4a", "4", "4c", "2"]),
+        (
+            "spacing",
+            ["0.1", "0.1;0.08", "0,2", " 1e-1 ; 0.2 ", ""],
+            [(0.1, 0.1), (0.1, 0.08), (0.2, 0.2), (0.1, 0.2), None],
+        ),
+    ],
+)
+def test_columns_fill_the_record(root: Path, column: str, cells: list[str], values: list[object]) -> None:
+    assert read_one(root, column, *cells) == (values, [])
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "rule"),
+    [
+        ("source", ["a/b", "-a", ".", "x" * 41, "a b", "a;b"], "a short name of letters"),
+        ("scanner", ["x" * 101], "a text of at most 100 characters"),
+        ("birads", ["7", "4d", "-4", "IV", "4.5", "4 a", "3a"], "one of 0 to 6, 4a, 4b, 4c"),
+        (
+            "spacing",
+            ["0", "-0.1", "inf", "0.1;nan", "1e-9", "52", "0.1;0.1;0.1", "0.1;", "0.1 mm"],
+            "millimeters a pixel, one number or two",
+        ),
+    ],
+)
+def test_values_that_mean_nothing_are_problems_of_their_rows(
+    root: Path, column: str, cells: list[str], rule: str
+) -> None:
+    records, problems = read_one(root, column, *cells)
+    assert records == []
+    assert len(problems) == len(cells)
+    for number, (cell, problem) in enumerate(zip(cells, problems, strict=True), 2):
+        assert problem.startswith(f"{column} is not {rule}")
+        assert problem.endswith(f": {cell[:40]} (row {number})")
+
+
+def test_the_name_of_the_manifest_is_the_source_of_its_images(root: Path) -> None:
+    path = root / "our hospital (2).csv"
+    path.write_text("image,label\nbenign/benign (1).png,benign\n")
+    assert read_csv(path)[0][0].source == "our_hospital__2_"
+
+
+def test_patients_of_two_sources_are_two(root: Path) -> None:
+    rows = "".join(
+        f"benign/benign ({k}).png,benign,P1,{source}\n" for k, source in enumerate(("a", "A", "b"), 1)
+    )
+    records, _ = read_csv(write_manifest(root, f"image,label,patient,source\n{rows}"))
+    assert join_patients(np.arange(3), records).tolist() == [0, 0, 1]

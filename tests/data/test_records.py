@@ -77,7 +77,7 @@ def test_mask_goes_to_the_likest_of_several_images() -> None:
 def test_what_training_would_pass_over_is_a_problem(root: Path) -> None:
     for name in (
         "lost_mask.png",
-        "scan.dcm",
+        "scan.heic",
         "film.gif",
         "notes.txt",
         "._benign (1).png",
@@ -89,7 +89,7 @@ def test_what_training_would_pass_over_is_a_problem(root: Path) -> None:
     assert len(records) == 3 * PER_CLASS
     assert {(problem.kind, problem.file) for problem in problems} == {
         ("mask without an image", "lost_mask.png"),
-        ("file that training does not read", "scan.dcm"),
+        ("file that training does not read", "scan.heic"),
         ("file that training does not read", "film.gif"),
     }
 

@@ -3,7 +3,7 @@ import pytest
 from jaxtyping import Int
 
 from busi.core.types import InputError
-from busi.data.splits import assign_folds, fingerprint, name_splits
+from busi.data.splits import assign_folds, check_class_sizes, fingerprint, name_splits
 
 Ints = Int[np.ndarray, " n"]
 
@@ -44,8 +44,8 @@ def test_seed_changes_the_assignment() -> None:
 
 def test_class_smaller_than_the_number_of_folds_is_an_error() -> None:
     labels, groups = np.array([0] * 10 + [1] * 10), np.array([0, 1, 2] * 3 + [0] + list(range(10, 20)))
-    with pytest.raises(InputError, match="class 0 has 3 groups of images, fewer than the 5 folds"):
-        assign_folds([str(i) for i in range(20)], labels, groups, 5, 0)
+    with pytest.raises(InputError, match="class normal has 3 groups of images, fewer than the 5 folds"):
+        check_class_sizes(labels, groups, 5)
 
 
 def test_each_fold_is_tested_once_and_validates_once() -> None:

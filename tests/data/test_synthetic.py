@@ -7,7 +7,7 @@ from jaxtyping import Bool, UInt8
 from busi.core.types import BENIGN, CLASSES, MALIGNANT, NORMAL, InputError
 from busi.data import synthetic
 from busi.data.duplicates import find_duplicates
-from busi.data.images import read_gray
+from busi.data.files import read_gray
 from busi.data.masks import read_mask
 from busi.data.synthetic import make_sample, make_synthetic, read_synthetic
 

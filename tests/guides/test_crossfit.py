@@ -18,8 +18,8 @@ from omegaconf import DictConfig
 
 from busi.core.types import InputError
 from busi.data.datamodule import BUSIDataModule
+from busi.data.files import read_gray
 from busi.data.geometry import letterbox, quantize
-from busi.data.images import read_gray
 from busi.guides.crossfit import check_guides, find_inner_runs, group_by_run, read_guide_runs
 from busi.guides.prepare import load_guides
 from busi.inference.maps import predict_maps, segment

@@ -11,7 +11,7 @@ from busi.core.types import InputError, Record
 from busi.data.cohort import Cohort
 from busi.data.contents import Content
 from busi.data.datamodule import BUSIDataModule
-from busi.data.images import read_gray
+from busi.data.files import read_gray
 from busi.data.splits import name_splits
 from busi.data.synthetic import make_synthetic
 from busi.guides.leaks import check_leaks, check_same_data, find_seen, list_seen
@@ -81,7 +81,7 @@ def test_copy_that_was_dropped_from_the_folds_still_counts() -> None:
     one = cohort(0, [9, 1, 2, 3, 9, 5, 6, 7, 8, 0])
     one.splits[4] = "dropped"
     groups, missing = find_seen(checkpoint([4], []), one, NOWHERE)
-    assert list_seen(groups["train"], one, ("test",)) == ["benign (0)"]
+    assert [record.id for record in list_seen(groups["train"], one, ("test",))] == ["benign (0)"]
     assert (groups["val"], missing) == (set(), "")
 
 

@@ -19,8 +19,8 @@ from busi import Predictor
 from busi.core.types import CLASSES
 from busi.data.sources import find_sources
 from busi.inference.bundle import PRETRAINED, Model
-from busi.inference.export import write_texts
 from busi.inference.folder import predict_sources
+from busi.inference.model_card import write_texts
 from busi.inference.model_info import ModelInfo, read_model_info
 from busi.models.postprocess import Postprocess
 from tests.inference.test_predictor import make_image

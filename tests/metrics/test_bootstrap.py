@@ -5,9 +5,19 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from busi.metrics.bootstrap import Estimates, Values, Weights, average, bootstrap_groups, mean_of, resample
+from busi.metrics.bootstrap import (
+    Estimates,
+    Values,
+    Weights,
+    average,
+    average_sources,
+    bootstrap_groups,
+    bootstrap_sources,
+    mean_of,
+    resample,
+)
 
 
 def test_a_resample_is_whole_groups_within_strata() -> None:
@@ -109,3 +119,54 @@ def test_interval_covers_the_truth_as_often_as_it_says() -> None:
         ignoring += estimate.low <= 0 <= estimate.high
     assert 0.92 <= covered / 400 <= 0.97
     assert ignoring / 400 < 0.88  # without the groups intervals are too narrow
+
+
+def by_place(values: Float[np.ndarray, " n"]) -> Callable[[Int[np.ndarray, " m"], Weights], Values]:
+    return lambda places, weights: mean(values[places])(weights)
+
+
+def test_one_source_is_resampled_as_if_nobody_had_said_so() -> None:
+    values, groups = np.random.default_rng(20).normal(size=90), np.arange(90)[::-1] // 3 * 7
+    alone = bootstrap_groups(groups, mean(values), num_resamples=50)
+    (only,) = bootstrap_sources(np.array(["a"] * 90), groups, by_place(values), 50).values()
+    np.testing.assert_array_equal(only.columns["mean"], alone.columns["mean"])
+    np.testing.assert_array_equal(average_sources([only]).columns["mean"], alone.columns["mean"])
+
+
+def test_mean_over_sources_is_as_certain_as_independent_sources_make_it() -> None:
+    """The variance of a mean of independent means, also where two sources have equal numbers of groups."""
+    rng = np.random.default_rng(21)
+    sources, values = np.array(["a", "b"] * 80), rng.normal(size=160)
+    values[1::2] += 5
+    found = bootstrap_sources(sources, np.arange(160), by_place(values), 2000)
+    assert list(found) == ["a", "b"]
+    whole = average_sources(list(found.values()))
+    assert whole["mean"].value == pytest.approx((values[::2].mean() + values[1::2].mean()) / 2)
+    spread = {name: one.columns["mean"][1:].std() for name, one in found.items()}
+    assert spread["a"] == pytest.approx(values[::2].std() / np.sqrt(80), rel=0.1)
+    expected = np.hypot(spread["a"], spread["b"]) / 2
+    assert whole.columns["mean"][1:].std() == pytest.approx(expected, rel=0.1)
+
+
+def test_group_that_two_sources_share_is_resampled_whole_in_each() -> None:
+    sources, groups = np.array(["a", "a", "b", "b", "b"]), np.array([0, 0, 0, 1, 1])
+    seen: list[Weights] = []
+
+    def note(places: Int[np.ndarray, " m"], weights: Weights) -> Values:
+        del places
+        seen.append(weights)
+        return {"sum": weights.sum(axis=1).astype(np.float64)}
+
+    bootstrap_sources(sources, groups, note, 40)
+    assert (seen[0][:, 0] == seen[0][:, 1]).all()
+    assert (seen[1][:, 1] == seen[1][:, 2]).all()
+    assert (seen[0] == 1).all()
+    assert (seen[1][1:, 0] != 1).any()
+
+
+def test_source_without_a_metric_is_left_out_of_its_mean() -> None:
+    without, partly, always = (
+        Estimates({"x": np.array(x)}) for x in ([np.nan, 1, 1], [2.0, np.nan, 4.0], [4.0, 6.0, 8.0])
+    )
+    np.testing.assert_array_equal(average_sources([without, partly, always]).columns["x"], [3, np.nan, 6])
+    np.testing.assert_array_equal(average_sources([without]).columns["x"], [np.nan, 1, 1])

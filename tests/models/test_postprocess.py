@@ -75,3 +75,15 @@ def test_the_thresholds_of_an_average_are_the_average() -> None:
 def test_impossible_thresholds_are_refused(values: tuple[float, float]) -> None:
     with pytest.raises(InputError, match="from 0 to 1"):
         Postprocess(*values)
+
+
+def test_each_source_counts_alike_however_many_images_it_has() -> None:
+    """Weak parts are lesions in the small source, and mostly false masks in the large one."""
+    weak = np.zeros((20, 20), np.float32)
+    weak[5:15, 5:15] = 0.7
+    lesion, none = weak > 0, np.zeros((20, 20), bool)
+    partly = np.where(np.arange(400).reshape(20, 20) % 2, lesion, False)
+    large, small = [(weak, none)] * 3 + [(weak, lesion)], [(weak, lesion), (weak, partly)]
+    assert tune_postprocess([*large, *small]).high_threshold == 0.8
+    assert tune_postprocess([*large, *small], ["large"] * 4 + ["small"] * 2).high_threshold == 0.0
+    assert tune_postprocess(large, ["large"] * 4) == tune_postprocess(large)

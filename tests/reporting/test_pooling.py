@@ -9,7 +9,8 @@ from scipy.special import softmax
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from busi.core.types import CLASSES
-from busi.reporting.pooling import Scored, estimate, measure, score
+from busi.reporting.estimates import estimate, measure, subtract
+from busi.reporting.pooling import Scored, score
 from busi.runs.predictions import Predictions
 from busi.runs.run import Run
 
@@ -23,6 +24,7 @@ def simulate(fold: int, seed: int, shift: float = 0.0, sharper: float = 2.0) -> 
     stated = logits * sharper + [0.0, 0.0, shift]
     columns = {
         "label": labels,
+        "source": np.full(number, "busi"),
         "group": np.arange(number) // 2 + 1000 * fold,
         "fold": np.full(number, fold),
         "split": np.where(np.arange(number) < 120, "val", "test"),
@@ -92,7 +94,7 @@ def test_test_labels_change_no_calibration(folds: list[Predictions]) -> None:
         labels[test] = rng.permutation(labels[test])
         shuffled.append(replace(one, columns={**one.columns, "label": labels}))
     before, after = score(folds), score(shuffled)
-    assert before.calibrations == after.calibrations
+    assert before.fitted == after.fitted
     assert np.array_equal(before.sets, after.sets)
     assert np.array_equal(before.probs, after.probs)
     for name, positive in before.predicted_positive.items():
@@ -108,7 +110,7 @@ def test_conformal_sets_have_about_the_coverage_that_was_asked_for(folds: list[P
 
 
 def test_intervals_hold_the_estimate(folds: list[Predictions]) -> None:
-    estimates = estimate([score(folds)], num_resamples=100)
+    estimates = estimate([score(folds)], num_resamples=100)["busi"]
     for name in ("accuracy", "auroc_malignant", "brier", "coverage_benign", "sensitivity_at_specificity_90"):
         value, low, high = estimates[name]
         assert low < value < high
@@ -124,14 +126,14 @@ def test_a_better_guide_is_found_better(folds: list[Predictions]) -> None:
             for name, x in one.columns.items()
         }
         worse.append(replace(one, columns=noisy))
-    apart = estimate([score(folds)], num_resamples=200) - estimate([score(worse)], num_resamples=200)
+    apart = subtract(*(estimate([score(seed)], num_resamples=200) for seed in (folds, worse)))
     assert 0 < apart["accuracy"].low < apart["accuracy"].value < apart["accuracy"].high
 
 
 def test_a_subgroup_is_measured_as_if_it_were_all(folds: list[Predictions]) -> None:
     scored = score(folds)
     kept = np.arange(len(scored.labels)) % 3 > 0
-    part = estimate([scored], kept=kept, num_resamples=0)
+    part = estimate([scored], kept=kept, num_resamples=0)["busi"]
     right = scored.probs.argmax(axis=1) == scored.labels
     assert part["accuracy"].value == pytest.approx(right[kept].mean())
     assert part["brier"].value != metrics(scored)["brier"]
@@ -143,5 +145,5 @@ def test_a_class_that_validation_lacks_leaves_the_points_undefined_but_not_the_r
     labels[(one.columns["split"] == "val") & (labels == 2)] = 1
     scored = score([replace(one, columns={**one.columns, "label": labels})])
     assert not scored.predicted_positive["sensitivity_90"].any()
-    assert scored.thresholds[0]["sensitivity_90"] is None
+    assert scored.fitted[0, "busi"].thresholds["sensitivity_90"] is None
     assert 0 < metrics(scored)["accuracy"] < 1

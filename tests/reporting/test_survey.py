@@ -27,11 +27,19 @@ def summary(height: int) -> ImageSummary:
 
 def test_split_of_unique_images_leaks_nothing_and_of_pairs_almost_everything() -> None:
     labels = np.repeat([0, 1, 2], 40)
-    assert random_split_leak(labels, np.arange(120)) == (0.0, 0.0)
+    assert random_split_leak(labels, np.arange(120)) == {"mean": 0.0, "sd": 0.0}
     pairs = np.repeat(np.arange(60), 2)
-    mean, spread = random_split_leak(labels, pairs)
-    assert mean == pytest.approx(32 / 39, abs=0.02)  # of the other 39 of its class 32 train
-    assert 0 < spread < 0.2
+    found = random_split_leak(labels, pairs)
+    assert found is not None
+    assert found["mean"] == pytest.approx(32 / 39, abs=0.02)  # of the other 39 of its class 32 train
+    assert 0 < found["sd"] < 0.2
+
+
+@pytest.mark.parametrize("labels", [[0], [0, 1], [0, 0], [0, 0, 1, 1], [0, 0, 1, 1, 2, 2], [0] * 9 + [1]])
+def test_leak_of_a_handful_of_images_is_known_or_none(labels: list[int]) -> None:
+    found = random_split_leak(np.array(labels), np.zeros(len(labels), np.int64))
+    assert found is None or found["mean"] == 1.0
+    assert (found is None) == (labels != [0, 0])
 
 
 def test_leak_is_what_a_loop_over_images_counts() -> None:
@@ -41,7 +49,8 @@ def test_leak_is_what_a_loop_over_images_counts() -> None:
     for train, test in StratifiedShuffleSplit(5, test_size=0.2, random_state=0).split(labels, labels):
         seen = {groups[i] for i in train}
         shares.append(sum(groups[i] in seen for i in test) / len(test))
-    assert random_split_leak(labels, groups, 5) == pytest.approx((np.mean(shares), np.std(shares)))
+    found = random_split_leak(labels, groups, 5)
+    assert found == pytest.approx({"mean": np.mean(shares), "sd": np.std(shares)})
 
 
 def test_baseline_predicts_the_class_from_the_size() -> None:

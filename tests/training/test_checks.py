@@ -203,7 +203,7 @@ def test_loader_process_without_shared_memory_does_not_hang(monkeypatch: pytest.
     monkeypatch.setattr(torch.Tensor, "share_memory_", share_memory)
     letterboxed = np.zeros((4, 2, 32, 32), np.uint8)
     zeros = np.zeros(4, np.int64)
-    data = BUSIDataset(letterboxed, None, np.arange(4), list("abcd"), zeros, zeros)
+    data = BUSIDataset(letterboxed, None, np.arange(4), list("abcd"), zeros, zeros, zeros)
     loader = DataLoader(data, 2, num_workers=1, collate_fn=collate, multiprocessing_context="fork")
     with pytest.raises(NoSharedMemory) as caught:
         next(iter(loader))

@@ -16,8 +16,8 @@ from scipy.special import softmax
 
 from busi.core.types import CLASSES, InputError
 from busi.data.datamodule import BUSIDataModule
+from busi.data.files import read_gray
 from busi.data.geometry import letterbox, quantize
-from busi.data.images import read_gray
 from busi.data.masks import read_mask
 from busi.data.records import file_name
 from busi.inference.maps import predict_maps, segment
@@ -94,7 +94,7 @@ def test_predictions_are_those_of_the_scored_images(seg: Run, cls: Run) -> None:
         (cls, ["pred", *(f"{kind}_{name}" for kind in ("logit", "prob") for name in CLASSES)]),
     ):
         rows, split = table(run.folder / "predictions.csv"), table(run.folder / "split.csv")
-        described = ["id", "label", "group", "fold", "split", "lesion_share", "burned_in"]
+        described = ["id", "source", "label", "group", "fold", "split", "lesion_share", "burned_in"]
         assert list(rows[0]) == [*described, *columns]
         assert {row["burned_in"] for row in rows} <= {"0", "1"}
         assert all((row["label"] == "normal") == (float(row["lesion_share"]) == 0) for row in rows)

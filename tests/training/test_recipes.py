@@ -28,11 +28,13 @@ from busi.training.fitting import fit
 from busi.training.predicting import annotated_maps
 
 Compose = Callable[..., DictConfig]
+ENCODER = "encoder=tf_efficientnet_lite0"
+"""The one with packaged weights, from which a second view of the image starts."""
 
 
 @pytest.fixture(scope="module")
 def seg(configs: Compose) -> Run:
-    cfg = configs("stage=seg", "experiment=best_seg", "image_size=32", "trainer.max_epochs=2")
+    cfg = configs("stage=seg", "experiment=best_seg", ENCODER, "image_size=32", "trainer.max_epochs=2")
     return fit(cfg, Path(cfg.output_dir) / "seg" / "recipe")
 
 
@@ -40,7 +42,7 @@ def seg(configs: Compose) -> Run:
 def cls(configs: Compose, seg: Run) -> Run:
     sizes = ("image_size=64", "model.network.view_size=32", "trainer.max_epochs=1")
     choice = ("stage=cls", "experiment=best_cls", "guide=predicted", "encoder_weights=segmenter")
-    cfg = configs(*choice, f"seg_ckpt={seg.folder}", *sizes)
+    cfg = configs(*choice, ENCODER, f"seg_ckpt={seg.folder}", *sizes)
     return fit(cfg, Path(cfg.output_dir) / "cls" / "recipe")
 
 

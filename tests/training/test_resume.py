@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from busi.core.types import InputError
 from busi.runs.run import Run, open_run
 from busi.training.fitting import fit, go_on
 from tests.conftest import SMALL
+from tests.processes import start
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
 LONG = (*(text for text in SMALL if "max_epochs" not in text), "trainer.max_epochs=8")
@@ -24,19 +24,20 @@ LONG = (*(text for text in SMALL if "max_epochs" not in text), "trainer.max_epoc
 
 def stop_after_first_epoch(arguments: list[str], folder: Path, number: int, cache: Path) -> int:
     """Start the command, wait for its first checkpoint, send a signal, and return the exit status."""
-    # Tests in the background of a shell ignore Ctrl-C, and so would what they start.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "busi.train", *arguments, f"hydra.run.dir={folder}"],
-        env={**os.environ, "BUSI_CACHE": str(cache)},
-        cwd=folder.parent,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+    process = start(
+        "busi.train",
+        [*arguments, f"hydra.run.dir={folder}"],
+        folder.parent,
+        (Path(os.devnull), Path(os.devnull)),
+        {"BUSI_CACHE": str(cache)},
     )
-    while process.poll() is None and not (folder / "checkpoints" / "last.ckpt").exists():
+    while process.is_alive() and not (folder / "checkpoints" / "last.ckpt").exists():
         time.sleep(0.02)
-    process.send_signal(number)
-    return process.wait()
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,16 @@ def predict(
     mask_probs, class_probs = session.run(["mask_probs", "class_probs"], {"images": letterboxed})
     inner = Image.fromarray(np.ascontiguousarray(mask_probs[inside]))
     probs = np.asarray(inner.resize((width, height), Image.Resampling.BILINEAR))
-    return find_lesions(probs, **model["postprocess"]), class_probs[0].astype(float)
+    return find_lesions(probs, **model["postprocess"]), set_temperature(class_probs[0].astype(float), model)
+
+
+def set_temperature(probs: np.ndarray, model: dict[str, Any]) -> np.ndarray:
+    """Probabilities under the temperature of the model, where the graph has another one inside."""
+    inside = model.get("graph", {}).get("temperature")
+    if inside is None:
+        return probs
+    raised = probs ** (inside / model["temperature"])
+    return np.asarray(raised / raised.sum())
 
 
 def find_lesions(probs: np.ndarray, threshold: float, high_threshold: float) -> np.ndarray:

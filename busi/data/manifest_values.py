@@ -1,0 +1,81 @@
+"""What the columns of a manifest beside image, label and mask may hold: source, scanner, BI-RADS, spacing."""
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from typing import Any
+
+MAX_SOURCE, MAX_SCANNER = 40, 100
+"""Characters."""
+SPACINGS = (0.001, 10.0)
+"""Millimeters a pixel that an ultrasound image may have: beyond, the unit is another one."""
+BIRADS = re.compile(r"(?:bi[\s-]?rads[\s:-]*)?(?:([0-6])(?:\.0)?|(4[abc]))", re.IGNORECASE)
+"""Also with the name in front, and as spreadsheets write whole numbers (``4.0``)."""
+
+
+def parse_source(text: str) -> str:
+    """A source: a short name that is part of the names of metrics and files."""
+    if name_source(text) != text:
+        raise ValueError
+    return text
+
+
+def name_source(text: str) -> str:
+    """A name as a source: letters, digits and ``_``, inside also ``.`` and ``-``; any other becomes ``_``."""
+    return re.sub(r"^[^\w]|[^\w.-]", "_", text[:MAX_SOURCE])
+
+
+def parse_scanner(text: str) -> str:
+    """A scanner: any text, apart from spaces that nobody sees."""
+    text = " ".join(text.split())
+    if len(text) > MAX_SCANNER:
+        raise ValueError
+    return text
+
+
+def parse_birads(text: str) -> str:
+    """A BI-RADS category as ``0`` to ``6``, ``4a``, ``4b`` or ``4c``."""
+    found = BIRADS.fullmatch(text)
+    if not found:
+        raise ValueError
+    return (found[1] or found[2]).lower()
+
+
+def parse_spacing(text: str) -> tuple[float, float]:
+    """Millimeters a pixel, down and across, of one number or two; with a decimal point or comma."""
+    numbers = [float(part.strip().replace(",", ".")) for part in text.split(";")]
+    if not (len(numbers) <= 2 and all(SPACINGS[0] <= number <= SPACINGS[1] for number in numbers)):
+        raise ValueError
+    return numbers[0], numbers[-1]
+
+
+def fold_case(text: str) -> str:
+    """Equal for texts that differ in case, or in how their accents are stored."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+class Spellings:
+    """Values of columns, each in the spelling in which it first appeared."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[str, str], str] = {}
+
+    def __call__(self, column: str, text: str) -> str:
+        """The first spelling of a value."""
+        return self._first.setdefault((column, fold_case(text)), text)
+
+
+PARSERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
+    "source": (
+        parse_source,
+        f"a short name of letters, digits, '_', '.' and '-' (at most {MAX_SOURCE})",
+    ),
+    "scanner": (parse_scanner, f"a text of at most {MAX_SCANNER} characters"),
+    "birads": (parse_birads, "one of 0 to 6, 4a, 4b, 4c"),
+    "spacing": (
+        parse_spacing,
+        "millimeters a pixel, one number or two as 0.1;0.08 (down; across), from "
+        f"{SPACINGS[0]:g} to {SPACINGS[1]:g}",
+    ),
+}
+"""Column -> what makes its value of a cell, raising `ValueError`, and what the cell has to be."""

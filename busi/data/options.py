@@ -1,0 +1,29 @@
+"""Checks of the arguments of the data module."""
+
+from busi.core import InputError
+
+OPTIONS = {
+    "conflicts": ("drop", "keep", "error"),
+    "on_bad": ("error", "skip"),
+    "balance": ("none", "sampler", "weights", "sources"),
+    "folds": ("grouped", "published"),
+}
+
+
+def check_options(**given: str) -> None:
+    """Raise `InputError` if an argument has none of its values."""
+    for name, value in given.items():
+        if value not in OPTIONS[name]:
+            raise InputError(f"data.{name}={value}: give one of {', '.join(OPTIONS[name])}")
+
+
+def check_sizes(image_size: int, batch_size: int, epoch_size: int | None, cache_gb: float) -> None:
+    """Raise `InputError` if one of them is out of range."""
+    if image_size < 32 or image_size % 32:
+        raise InputError(f"image_size={image_size}: give a multiple of 32, at least 32")
+    if batch_size < 1:
+        raise InputError(f"data.batch_size={batch_size}: give at least 1")
+    if epoch_size is not None and epoch_size < batch_size:
+        raise InputError(f"data.epoch_size={epoch_size}: give at least data.batch_size={batch_size}")
+    if cache_gb < 0:
+        raise InputError(f"data.cache_gb={cache_gb}: give at least 0")

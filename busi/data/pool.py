@@ -1,0 +1,59 @@
+"""Several data sets as one: their images side by side, each with the name of its source."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from busi.core import InputError, Record, expand
+from busi.data.catalog import read_with
+from busi.data.records import Problem, Reading, check_ids, file_name
+
+Sources = Mapping[str, Mapping[str, Any]]
+"""Name of a data set -> ``root`` and ``read``, as `busi.data.catalog.name_sources` gives them."""
+
+
+def read_sources(sources: Sources) -> Reading:
+    """Read several data sets, one after the other.
+
+    The images of a data set carry its name as ``source``, unless it has several of its own (a manifest with
+    the column ``source``). If two data sets have an id in common, the name goes in front of all ids of both:
+    ``busbra/case1``.
+
+    Args:
+        sources: The data sets.
+
+    Raises:
+        InputError: If a data set cannot be read, or two have images of one source.
+    """
+    readings = {name: _read(name, one) for name, one in sources.items()}
+    owners: dict[str, str] = {}
+    for name, (records, _) in readings.items():
+        for source in sorted({record.source for record in records}):
+            if owners.setdefault(source, name) != name:
+                raise InputError(f"{owners[source]} and {name} both have images of the source {source!r}")
+    files = {
+        name: {file_name(one.id).lower() for part in reading for one in part}
+        for name, reading in readings.items()
+    }
+    counts = Counter(file for own in files.values() for file in own)
+    all_records: list[Record] = []
+    all_problems: list[Problem] = []
+    for name, (records, problems) in readings.items():
+        # In front of all ids, because the folds depend on their order.
+        first = f"{name}/" if any(counts[file] > 1 for file in files[name]) else ""
+        all_records += [replace(one, id=first + one.id) for one in records]
+        all_problems += [replace(one, id=first + one.id) for one in problems]
+    check_ids(record.id for record in all_records)
+    return all_records, all_problems
+
+
+def _read(name: str, one: Mapping[str, Any]) -> Reading:
+    read, root = one["read"], expand(str(one["root"]))
+    try:
+        records, problems = read(root) if callable(read) else read_with(read, root)
+    except InputError as error:
+        raise InputError(f"data.sources, {name}: {error}") from error
+    several = len({record.source for record in records}) > 1
+    records = [replace(one, source=(one.source if several else "") or name) for one in records]
+    return records, problems

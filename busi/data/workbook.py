@@ -1,0 +1,93 @@
+"""The first sheet of a workbook of a spreadsheet program, with limits on what it may take."""
+
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from busi.core import InputError
+
+MAX_ROWS = 10_000
+MAX_COLUMNS = 200
+MAX_BYTES = 20_000_000
+"""Of all parts of a workbook, unpacked."""
+BROKEN = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    SyntaxError,  # of XML
+    EOFError,
+    RuntimeError,  # encrypted
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What openpyxl and what it is made of raise for damaged files."""
+
+
+def read_sheet(path: Path, columns: Sequence[str], extra: str) -> list[dict[str, str]]:
+    """Read some columns of the first sheet of an ``.xlsx`` file; its first row names them.
+
+    Args:
+        path: The workbook.
+        columns: Those that are read; what is missing is left to the caller.
+        extra: The extra of this package that installs openpyxl.
+
+    Returns:
+        The rows that are not empty, as text: whole numbers without a point, empty cells as empty text.
+
+    Raises:
+        InputError: If openpyxl is not installed, or the file is missing, damaged, no workbook or too large;
+            or a column is there twice.
+    """
+    try:
+        import openpyxl
+    except ImportError:
+        raise InputError(
+            f"reading {path.name} needs openpyxl: pip install 'openpyxl>=3.1' (the extra {extra})"
+        ) from None
+    try:
+        with zipfile.ZipFile(path) as parts:
+            # What is unpacked ends at the size that is said here, whatever follows.
+            size = sum(part.file_size for part in parts.infolist())
+        if size > MAX_BYTES:
+            raise InputError(
+                f"{path} unpacks to {size} bytes, over {MAX_BYTES}: it is not the published file"
+            )
+        with warnings.catch_warnings():  # of styles and forms
+            warnings.simplefilter("ignore")
+            book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
+            try:
+                sheet = book.worksheets[0]
+                sheet.reset_dimensions()  # a file may say less than it holds
+                rows = list(_rows(sheet))
+            finally:
+                book.close()
+    except BROKEN as error:
+        raise InputError(
+            f"cannot read {path}: it is damaged, or no workbook. Get it again ({error})"
+        ) from error
+    if len(rows) > MAX_ROWS:
+        raise InputError(f"{path} has over {MAX_ROWS} rows: it is not the published file")
+    header, *body = rows or [[]]
+    places = {name: [k for k, text in enumerate(header) if text == name] for name in columns}
+    if twice := [name for name, found in places.items() if len(found) > 1]:
+        raise InputError(f"{path} has the column {twice[0]} twice: get it again")
+    return [{name: row[k] for name, found in places.items() for k in found} for row in body if any(row)]
+
+
+def _rows(sheet: Any) -> Iterator[list[str]]:
+    """Rows as text, all of one length."""
+    cells = sheet.iter_rows(max_row=MAX_ROWS + 1, max_col=MAX_COLUMNS, values_only=True)
+    return ([_text(cell) for cell in row] + [""] * (MAX_COLUMNS - len(row)) for row in cells)
+
+
+def _text(cell: object) -> str:
+    if cell is None:
+        return ""
+    return str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell).strip()

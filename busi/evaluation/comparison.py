@@ -1,0 +1,168 @@
+"""A model as it came beside the same model calibrated on local images, on images that took no part."""
+
+from collections.abc import Mapping
+
+from busi.core import CLASSES
+from busi.evaluation.recalibration import Settings
+from busi.figures import Block, Cell, Section, Table
+from busi.metrics import OPERATING_POINTS, Estimates, average_sources, defined
+from busi.reporting import Columns, Fitted, cell, estimate, estimate_masks, score, to_json
+from busi.runs import Predictions
+
+NAMES = {
+    "accuracy": "accuracy",
+    "auroc_malignant": "AUROC, malignant against the rest",
+    "brier": "Brier score (0 to 2)",
+    "log_loss": "log loss, nats",
+    "calibration_error": "calibration error, debiased",
+    "calibration_slope": "calibration slope, malignant",
+    **{
+        f"{rate}_at_{name}": f"{rate}, threshold for {100 * level:.0f} % {of}"
+        for name, (of, level) in OPERATING_POINTS.items()
+        for rate in ("sensitivity", "specificity")
+    },
+    **{f"coverage_{name}": f"sets that contain the class, {name}" for name in CLASSES},
+    "set_size": "classes in a set",
+}
+"""Metrics of the diagnosis that are compared."""
+MASK_NAMES = {
+    "dice": "lesion Dice",
+    "iou": "lesion IoU",
+    "hd95": "HD95, pixels",
+    "lesion_miss_rate": "lesions missed",
+    "normal_fp_rate": "normals with a false mask",
+}
+"""Metrics of the masks that are compared."""
+
+BySource = Mapping[str, Estimates]
+
+
+class FitAs:
+    """Gives the same calibration for every run and source."""
+
+    def __init__(self, settings: Settings, words: str) -> None:
+        self.fitted = Fitted(settings.calibration, settings.thresholds, (words,))
+
+    def __call__(self, one: Predictions, source: str) -> Fitted:
+        """The calibration."""
+        del one, source
+        return self.fitted
+
+
+def compare_diagnosis(one: Predictions, frozen: Settings, local: Settings) -> dict[str, BySource]:
+    """Metrics of the diagnosis before and after, from the same resamples."""
+    settings = {"before": frozen, "after": local}
+    return {key: estimate([score([one], FitAs(x, key))]) for key, x in settings.items()}
+
+
+def compare_masks(before: Columns, after: Columns) -> dict[str, BySource]:
+    """Metrics of the masks before and after, from the same resamples."""
+    return {"before": estimate_masks([before]), "after": estimate_masks([after])}
+
+
+def describe_comparison(
+    about: str, frozen: Settings, local: Settings, found: Mapping[str, Mapping[str, BySource]]
+) -> tuple[Section, dict[str, object]]:
+    """The section about the recalibration, and its content as JSON.
+
+    Args:
+        about: Which images calibrated.
+        frozen: What the model came with.
+        local: What was fitted.
+        found: ``diagnosis`` and ``segmentation``, as far as there are any -> what `compare_diagnosis` and
+            `compare_masks` give.
+    """
+    blocks: list[Block] = [about]
+    if local.kept:
+        blocks.append(
+            f"Too few of these images tell: {'; '.join(local.kept)}. A quantile that stays was set under the "
+            "model's own temperature."
+        )
+    blocks.append(settings_table(frozen, local, "diagnosis" in found, "segmentation" in found))
+    content: dict[str, object] = {"kept": list(local.kept), "settings": settings_json(frozen, local)}
+    for key, names in (("diagnosis", NAMES), ("segmentation", MASK_NAMES)):
+        if key in found:
+            blocks += comparison_tables(key, names, found[key])
+            content[key] = {
+                when: {source: to_json(x) for source, x in by_source.items()}
+                for when, by_source in found[key].items()
+            }
+    return Section("Calibrated on local images", blocks), content
+
+
+def comparison_tables(key: str, names: Mapping[str, str], found: Mapping[str, BySource]) -> list[Block]:
+    """A table a source: before, after, and the difference."""
+    tables: list[Block] = []
+    for source in found["before"]:
+        before, after = found["before"][source], found["after"][source]
+        change = after - before
+        rows: list[list[Cell]] = [
+            [title, cell(name, before), cell(name, after), cell(name, change)]
+            for name, title in names.items()
+            if defined(before[name].value) is not None
+        ]
+        header = ["", "frozen", "recalibrated", "difference"]
+        tables.append(
+            Table(
+                header, rows, f"{key.capitalize()}, {source or 'all images'}: images that did not calibrate"
+            )
+        )
+    return tables
+
+
+def settings_table(frozen: Settings, local: Settings, classes: bool, masks: bool) -> Table:
+    """What was fitted, beside what the model came with."""
+    one, other = frozen.calibration, local.calibration
+    rows: list[list[Cell]] = []
+    if classes:
+        rows.append(["temperature", one.temperature, other.temperature])
+        rows += [
+            [
+                f"threshold of malignant for {100 * level:.0f} % {rate}",
+                frozen.thresholds[name],
+                local.thresholds[name],
+            ]
+            for name, (rate, level) in OPERATING_POINTS.items()
+        ]
+        rows += [
+            [f"conformal quantile, {name}", one.quantiles[k], other.quantiles[k]]
+            for k, name in enumerate(CLASSES)
+        ]
+    if masks:
+        rows += [
+            [
+                f"{name} of masks".replace("_", " "),
+                getattr(frozen.postprocess, name),
+                getattr(local.postprocess, name),
+            ]
+            for name in ("threshold", "high_threshold")
+        ]
+    return Table(["", "frozen", "recalibrated"], rows, "What was fitted")
+
+
+def settings_json(frozen: Settings, local: Settings) -> dict[str, object]:
+    """Both as plain values."""
+    return {
+        when: {
+            "temperature": one.calibration.temperature,
+            "quantiles": list(one.calibration.quantiles),
+            "level": one.calibration.level,
+            "malignant_thresholds": dict(one.thresholds),
+            "postprocess": vars(one.postprocess),
+        }
+        for when, one in (("frozen", frozen), ("recalibrated", local))
+    }
+
+
+def bundle_numbers(found: Mapping[str, Mapping[str, BySource]]) -> dict[str, dict[str, list[float | None]]]:
+    """The numbers for the model card: means over sources, with their intervals."""
+    names = {"diagnosis": NAMES, "segmentation": MASK_NAMES}
+    return {
+        when: {
+            name: [defined(x) for x in mean[name]]
+            for key in found
+            for mean in [average_sources(list(found[key][when].values()))]
+            for name in names[key]
+        }
+        for when in ("before", "after")
+    }

@@ -1,0 +1,220 @@
+"""Any finished model on any data: what it reaches as it is, and what a local calibration changes."""
+
+import logging
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from busi.core import InputError, expand, write_json, write_table, writing_to
+from busi.data import Cohort, DataSet, build_external_cohort, describe_cohort, find_data, read_sources
+from busi.evaluation.comparison import (
+    FitAs,
+    bundle_numbers,
+    compare_diagnosis,
+    compare_masks,
+    describe_comparison,
+)
+from busi.evaluation.evaluated import make_variants
+from busi.evaluation.learning_curve import can_draw, describe_curve, draw_curve
+from busi.evaluation.local_part import NEEDED, set_aside
+from busi.evaluation.opening import OpenedModel, open_model
+from busi.evaluation.predicting import predict_rows
+from busi.evaluation.recalibration import refit, refit_postprocess, remeasure, settings_of
+from busi.evaluation.saving import check_free, save_bundle
+from busi.figures import Section
+from busi.inference import PRETRAINED, is_bundle
+from busi.reporting import write_report
+from busi.runs import Predictions, Row, describe_missing, read_columns
+from busi.training import summarize_rows
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(
+    model: Path | None,
+    data: str,
+    output: Path,
+    *,
+    cache_dir: Path,
+    on_bad: str = "error",
+    calibrate_on: str | None = None,
+    seed: int = 0,
+) -> Path:
+    """Predict all images of a data set that a model has not seen, and report what it reaches.
+
+    Writes ``predictions.csv`` (logits before the temperature), ``maps/``, ``split.csv``, ``metrics.json``,
+    ``index.html``, ``report.json`` and ``figures/``. With `calibrate_on`, images of the split ``val``
+    calibrate the model anew, both calibrations are judged on the images of ``test``, and the model with the
+    new one goes to ``bundle/``.
+
+    Args:
+        model: A run folder, an ensemble or a bundle; None for the model that comes with busi.
+        data: A name, a folder or a manifest, see `busi.data.catalog.find_data`.
+        output: The folder.
+        cache_dir: Where decoded data is kept.
+        on_bad: ``error``, or ``skip`` to go on without unusable files.
+        calibrate_on: See `busi.evaluation.local_part.set_aside`.
+        seed: Of the draws.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: If the model or the data is missing, unusable, or does not fit; all images have been seen;
+            `seed` is negative; or `output` holds something else or cannot be written.
+    """
+    began, cache_dir = time.monotonic(), expand(cache_dir)
+    if model is None:
+        log.info("The model that comes with busi, for research only: %s", PRETRAINED / "README.md")
+    if seed < 0:
+        raise InputError(f"--seed {seed}: give 0 or more")
+    if (output / "provenance.json").exists() or is_bundle(output):
+        raise InputError(f"{output} holds a run or a bundle: give another --output")
+    opened = open_model(model or PRETRAINED, cache_dir)
+    found = find_data(data)
+    cohort, unknown = open_cohort(opened, found, on_bad, cache_dir)
+    if calibrate_on is not None:
+        cohort = set_aside(cohort, calibrate_on, seed, cache_dir)
+        check_free(output / "bundle")
+        check_fits(opened, cohort, calibrate_on)
+    log.info("%s", describe_cohort(cohort))
+    with writing_to(output):
+        indices = cohort.indices("val", "test").tolist()
+        rows = predict_rows(opened, cohort, indices, output)
+        write_table(output / "predictions.csv", rows)
+        write_table(output / "split.csv", cohort.rows())
+        write_json(output / "postprocess.json", asdict(opened.info.postprocess))
+        write_json(output / "metrics.json", summarize_rows([row for row in rows if row["split"] == "test"]))
+        variants = make_variants(opened, found, cohort, output, round(time.monotonic() - began, 1))
+        if not variants:
+            raise InputError("no lesion that is judged is annotated: masks cannot be measured on this data")
+        sections: list[Section] = []
+        content: dict[str, Any] = {}
+        if calibrate_on is not None:
+            by_name = {one.name: one.seeds[0][0] for one in variants}
+            sections, content = recalibrate(opened, by_name, rows, cohort, found, output, seed, calibrate_on)
+    about = describe_evaluation(opened, cohort, unknown)
+    title = f"{'The model that comes with busi' if model is None else opened.source} on {found.name}"
+    fit = FitAs(settings_of(opened.info), "the validation images of the model")
+    return write_report(variants, output, title, about, fit=fit, first=sections, extra=content)
+
+
+def open_cohort(model: OpenedModel, data: DataSet, on_bad: str, cache_dir: Path) -> tuple[Cohort, str]:
+    """Open the data that ``--data`` names, without the images that the model has seen.
+
+    Returns:
+        The images, and what cannot be known of them, as a sentence; empty if all is known.
+
+    Raises:
+        InputError: If it is missing or empty, has unusable files, or the model has seen all of it.
+    """
+    reading = read_sources({data.name: {"root": str(data.root), "read": data.read}})
+    cohort, number = build_external_cohort(
+        reading,
+        known=(model.seen.records, model.seen.contents),
+        seen=model.seen.hashes,
+        fold=model.info.origin["fold"],
+        need_masks=model.need_masks,
+        on_bad=on_bad,
+        cache_dir=cache_dir,
+    )
+    unknown = model.unknown or describe_missing(number, len(model.seen.hashes))
+    if unknown:
+        log.warning("%s: %s", model.source, unknown)
+    return cohort, unknown
+
+
+def check_fits(model: OpenedModel, cohort: Cohort, part: str) -> None:
+    """Raise `InputError` if nothing of a model can be fitted on the images that calibrate."""
+    records = [cohort.records[i] for i in cohort.indices("val")]
+    if model.has_classes:
+        if len({record.label for record in records}) < 2:
+            raise InputError(
+                f"--calibrate-on {part} has images of one class alone: nothing can be fitted. Give others"
+            )
+        return
+    empty = sum(not record.masks for record in records)
+    if min(empty, len(records) - empty) < NEEDED:
+        raise InputError(
+            f"--calibrate-on {part} has {len(records) - empty} lesions and {empty} images without a lesion; "
+            f"the postprocessing of masks needs {NEEDED} of each: without them a false mask, or a missed "
+            "lesion, would cost nothing. Give others, or leave --calibrate-on out"
+        )
+
+
+def recalibrate(
+    model: OpenedModel,
+    found: dict[str, Predictions],
+    rows: list[Row],
+    cohort: Cohort,
+    data: DataSet,
+    output: Path,
+    seed: int,
+    part: str,
+) -> tuple[list[Section], dict[str, Any]]:
+    """Fit on the images that calibrate, judge on the rest, and save the model.
+
+    Returns:
+        The sections of the report, and their content as JSON.
+    """
+    frozen = local = settings_of(model.info)
+    val = cohort.indices("val")
+    compared, sections, content = {}, [], {}
+    if model.has_classes:
+        one = found[model.variants[-1]]
+        local = refit(frozen, one.logits("val"), one.labels("val"))
+        compared["diagnosis"] = compare_diagnosis(one, frozen, local)
+    if model.has_masks:
+        local = refit_postprocess(local, cohort, val.tolist(), output)
+        if local.postprocess != frozen.postprocess and "segmentation" in found:
+            test = [row for row in rows if row["split"] == "test"]
+            path = write_table(
+                output / "recalibrated_masks.csv", remeasure(test, cohort, local.postprocess, output)
+            )
+            after = read_columns(path, "seg")
+            kept = np.isfinite(after["dice"])
+            after = {name: column[kept] for name, column in after.items()}
+            compared["segmentation"] = compare_masks(found["segmentation"].part("test"), after)
+    saved = "A bundle needs masks and classes, so none is written."
+    if model.run is None or (model.has_masks and model.has_classes):
+        numbers = bundle_numbers(compared)
+        why = save_bundle(model, local, cohort, data, numbers, output / "bundle")
+        path = output / "bundle"
+        saved = f"It is not saved as a bundle: {why}." if why else f"The recalibrated model is {path}."
+    about = (
+        f"{len(val)} images of {data.name} (--calibrate-on {part}) calibrated the model anew: its "
+        "temperature, thresholds of the operating points, conformal sets and postprocessing. Both columns "
+        f"are of the same {len(cohort.indices('test'))} other images, of other patients. No weight of the "
+        f"networks changed. {saved}"
+    )
+    section, content["recalibration"] = describe_comparison(about, frozen, local, compared)
+    sections.append(section)
+    if model.has_classes and can_draw(val.tolist()):
+        val_part = one.part("val")
+        curve = draw_curve(
+            frozen,
+            (one.logits("val"), one.labels("val"), val_part["group"]),
+            (one.logits("test"), one.labels("test")),
+            seed,
+        )
+        section, content["learning_curve"] = describe_curve(curve)
+        sections.append(section)
+    return sections, content
+
+
+def describe_evaluation(model: OpenedModel, cohort: Cohort, unknown: str) -> str:
+    """How the images were kept apart from those that the model has seen, and which count where."""
+    seen = cohort.reasons.count("seen")
+    kind = "bundle" if model.run is None else "run"
+    text = (
+        f"The {kind} {model.source} as it was trained, with its own temperature, thresholds and conformal "
+        f"sets. {seen} images were left out: the {kind} was trained or validated on them, or on near-"
+        f"duplicates or altered versions of them (e.g. flipped, inverted, turned). {unknown}".rstrip()
+    )
+    missing = [i for i in cohort.indices("test") if not cohort.records[i].annotated]
+    if missing and model.has_masks:
+        text += f" {len(missing)} lesions without a mask count in the diagnosis, and not among the masks."
+    return text

@@ -1,0 +1,89 @@
+"""A model of any kind, opened to be evaluated: a run or an ensemble of either stage, or a bundle."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from busi.core import InputError, expand
+from busi.data import find_data, list_data, read_contents
+from busi.inference import Answers, ModelInfo, answer_as_bundle, is_bundle, load_bundle
+from busi.runs import Run, SeenImages
+
+UNKNOWN = (
+    "This bundle does not say which images it has seen, so images that trained it may be among these. "
+    "Where its data is at hand, python -m busi.export BUNDLE --output NEW finds out."
+)
+"""Said of a bundle of an older busi."""
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A model of one stage or of both.
+
+    Attributes:
+        source: Its folder.
+        info: What is known of it beside its networks.
+        answer: What it says of images.
+        variants: What it is reported as: ``segmentation`` if it gives masks, its guide if it gives classes.
+        seen: What trained, chose or calibrated it.
+        unknown: What cannot be known of that, as a sentence; empty if `seen` is whole.
+        run: The run; None for a bundle.
+        need_masks: Whether lesions without a mask tell nothing: of a model that gives masks alone, or that is
+            guided by them.
+    """
+
+    source: Path
+    info: ModelInfo
+    answer: Answers
+    variants: tuple[str, ...]
+    seen: SeenImages
+    unknown: str = ""
+    run: Run | None = None
+    need_masks: bool = False
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether it gives masks."""
+        return "segmentation" in self.variants
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether it gives classes."""
+        return self.variants != ("segmentation",)
+
+
+def open_model(source: Path, cache_dir: Path) -> OpenedModel:
+    """Open a run folder, an ensemble or a bundle; a bundle needs no PyTorch.
+
+    Args:
+        source: Its folder.
+        cache_dir: Where decoded data is kept.
+
+    Raises:
+        InputError: If it is missing, damaged or not finished, or nobody knows how it was guided.
+    """
+    source = expand(source)
+    if is_bundle(source):
+        return _open_bundle(source, cache_dir)
+    from busi.evaluation.opening_runs import open_run_model  # PyTorch
+
+    return open_run_model(source, cache_dir)
+
+
+def _open_bundle(source: Path, cache_dir: Path) -> OpenedModel:
+    model = load_bundle(source)
+    info = model.info
+    names = [*info.origin.get("sources", [info.origin["data"]])]
+    if "recalibrated" in info.origin:
+        names.append(info.origin["recalibrated"]["data"])
+    known, records = list_data(), []
+    for name in dict.fromkeys(names):
+        if name in known and name != "synthetic" and info.seen:
+            try:
+                records += find_data(name).open()[0]
+            except InputError:  # it is not at hand
+                continue
+    records, contents, _ = read_contents((records, []), cache_dir)
+    seen = SeenImages(set(info.seen or ()), records, contents)
+    unknown = UNKNOWN if info.seen is None else ""
+    variants = ("segmentation", str(info.origin["guide"]))
+    return OpenedModel(source, info, answer_as_bundle(model), variants, seen, unknown)

@@ -1,0 +1,96 @@
+"""A model calibrated on local images, saved as a bundle with its own card."""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from busi.core import InputError
+from busi.data import Cohort, DataSet
+from busi.evaluation.opening import OpenedModel
+from busi.evaluation.recalibration import Settings
+from busi.inference import ModelInfo, copy_bundle, is_bundle, read_model_info
+from busi.runs import now
+
+log = logging.getLogger(__name__)
+
+
+def check_free(folder: Path) -> None:
+    """Raise `InputError` if a folder holds anything but a bundle that an earlier evaluation left there."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not (is_bundle(folder) and "recalibrated" in read_model_info(folder).origin):
+        raise InputError(f"{folder} holds something else: give another --output")
+
+
+def save_bundle(
+    model: OpenedModel,
+    local: Settings,
+    cohort: Cohort,
+    data: DataSet,
+    numbers: dict[str, dict[str, list[float | None]]],
+    folder: Path,
+) -> str:
+    """Write the model with its new calibration; a run is exported first.
+
+    Args:
+        model: A bundle, or a run of both stages.
+        local: What was fitted.
+        cohort: The images; those of its split ``val`` calibrated.
+        data: Where they are from.
+        numbers: ``before`` and ``after``, for the card.
+        folder: Of the bundle.
+
+    Returns:
+        Why it could not be written, else nothing.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            source = model.source
+            if model.run is not None:
+                from busi.inference import write_bundle  # PyTorch
+
+                source = Path(scratch) / "exported"
+                write_bundle(model.source, source)
+            info = recalibrated_info(read_model_info(source), local, cohort, data, numbers)
+            shutil.rmtree(folder, ignore_errors=True)
+            copy_bundle(source, folder, info)
+    except InputError as error:
+        log.warning("The recalibrated model is not saved as a bundle: %s", error)
+        return f"{error}"
+    log.info("The recalibrated model: python -m busi.predict IMAGES --run %s --output DIR", folder)
+    return ""
+
+
+def recalibrated_info(
+    info: ModelInfo,
+    local: Settings,
+    cohort: Cohort,
+    data: DataSet,
+    numbers: Mapping[str, dict[str, list[float | None]]],
+) -> ModelInfo:
+    """What ``model.json`` says of the recalibrated model.
+
+    The images that calibrated it count as seen, like the validation images of a run.
+    """
+    val = cohort.indices("val")
+    hashes = {cohort.contents[i].pixel_hash for i in val}
+    made = {
+        "data": data.name,
+        "fingerprint": cohort.data_fingerprint,
+        "num_images": len(val),
+        "date": now(),
+        "kept": list(local.kept),
+    }
+    return replace(
+        info,
+        postprocess=local.postprocess,
+        temperature=local.calibration.temperature,
+        quantiles=local.calibration.quantiles,
+        malignant_thresholds=local.thresholds,
+        seen=None if info.seen is None else tuple(sorted({*info.seen, *hashes})),
+        local_metrics=dict(numbers),
+        origin=info.origin | {"recalibrated": made},
+    )

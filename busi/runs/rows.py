@@ -1,0 +1,27 @@
+"""The rows of ``predictions.csv``: what every stage says of an image beside its prediction."""
+
+from busi.core import CLASSES
+from busi.data import Cohort, has_burned_in, read_gray, read_mask
+
+Row = dict[str, object]
+"""Of ``predictions.csv``."""
+
+
+def describe_image(cohort: Cohort, i: int) -> Row:
+    """The columns that every table of predictions begins with.
+
+    ``lesion_share`` is the share of the image that the annotation covers, NaN where a lesion has none;
+    ``burned_in`` is 1 where the image seems to carry calipers or text.
+    """
+    record = cohort.records[i]
+    gray = read_gray(record.image)
+    return {
+        "id": record.id,
+        "source": record.source,
+        "label": CLASSES[record.label],
+        "group": int(cohort.groups[i]),
+        "fold": int(cohort.folds[i]),
+        "split": cohort.splits[i],
+        "lesion_share": float(read_mask(record, *gray.shape).mean()) if record.annotated else float("nan"),
+        "burned_in": int(has_burned_in(gray)),
+    }

@@ -1,0 +1,102 @@
+"""The features of a classifier: what its last linear layer reads, seen while it predicts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from busi.core import CLASSES
+from busi.models import Ensemble
+
+Call = tuple[nn.Module, Tensor, Tensor]
+"""A layer, its input and its output."""
+NO_LINEAR = "the classifier does not end in a linear layer"
+
+
+class LastFeatures:
+    """The features of the images that a classifier has predicted while `watch_features` watched it.
+
+    Of an ensemble they are those of its members, side by side; with test-time augmentation, the mean.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[Float[np.ndarray, "b d"]] = []
+        self.differences: list[Float[np.ndarray, "b 3"]] = []
+        self.found = True
+
+    def add(self, layers: list[tuple[Tensor, Tensor]], logits: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            layers: Of each member, input and output of its last linear layer, in all its calls.
+            logits: What the classifier made of them.
+        """
+        size = len(logits)
+        fit = [_fits(given, gave, logits) for given, gave in layers]
+        self.found = self.found and bool(fit) and all(fit)
+        if self.found:
+            inputs, outputs = (
+                [pair[k].reshape(-1, size, pair[k].shape[1]).mean(dim=0) for pair in layers] for k in (0, 1)
+            )
+            self.rows.append(torch.cat(inputs, dim=1).double().cpu().numpy())
+            self.differences.append((logits - torch.stack(outputs).mean(dim=0)).double().cpu().numpy())
+
+    def stack(self) -> Float[np.ndarray, "n d"] | None:
+        """The features, in the order of prediction; None unless the logits are those of the layer.
+
+        A constant may have been added to them, for the prior.
+        """
+        if not self.found or not self.rows:
+            return None
+        differences = np.concatenate(self.differences)
+        if np.ptp(differences, axis=0).max() > 1e-3:
+            return None
+        return np.concatenate(self.rows)
+
+
+@contextmanager
+def watch_features(network: nn.Module) -> Iterator[LastFeatures]:
+    """Watch what the last linear layer of a classifier reads, whenever the classifier is called.
+
+    Args:
+        network: Whatever -> logits of the classes.
+    """
+    features = LastFeatures()
+    ensembles = [part for part in network.modules() if isinstance(part, Ensemble)]
+    members = [member for ensemble in ensembles for member in ensemble.members]
+    # A layer belongs to the innermost member around it.
+    owners = {part: k for k, whole in enumerate([network, *members]) for part in whole.modules()}
+    calls: dict[int, list[Call]] = {}
+
+    def note(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        calls.setdefault(owners[part], []).append((part, inputs[0], output))
+
+    def finish(_: nn.Module, __: object, logits: Tensor) -> None:
+        features.add([_last_calls(own) for own in calls.values()], logits)
+        calls.clear()
+
+    handles = [part.register_forward_hook(note) for part in owners if _may_be_last(part)]
+    handles.append(network.register_forward_hook(finish))
+    try:
+        yield features
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _fits(given: Tensor, gave: Tensor, logits: Tensor) -> bool:
+    """Whether a layer has given a row of logits of each image of a batch, or several in turn."""
+    return given.ndim == 2 and gave.shape[1:] == logits.shape[1:] and len(given) % len(logits) == 0
+
+
+def _may_be_last(part: nn.Module) -> bool:
+    return isinstance(part, nn.Linear) and part.out_features == len(CLASSES)
+
+
+def _last_calls(calls: list[Call]) -> tuple[Tensor, Tensor]:
+    """Input and output of the layer that was called last, in all its calls."""
+    last = [(given, gave) for part, given, gave in calls if part is calls[-1][0]]
+    return torch.cat([given for given, _ in last]), torch.cat([gave for _, gave in last])

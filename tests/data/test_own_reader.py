@@ -1,0 +1,96 @@
+"""A data set is one function and one file: those of the page, in a package beside busi."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from busi.core.types import CLASSES
+from tests.conftest import SMALL
+from tests.data.conftest import draw, lesion, save
+from tests.data.published import write_bus_uc
+
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "extend.md").read_text()
+APP = """
+import json
+import hydra
+from busi.core import conf_dir, trust
+from busi.data.catalog import find_data, name_sources
+from busi.data.pool import read_sources
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
+def main(cfg):
+    trust(*cfg.trust)
+    alone = find_data("mine")
+    pool = name_sources(cfg.data).sources
+    for records, problems in (alone.open(), read_sources(pool)):
+        print(json.dumps([[x.id, x.source, x.label] for x in records] + [[x.id, x.kind] for x in problems]))
+    print(json.dumps({name: one.read["_target_"] for name, one in pool.items()}))
+
+main()
+"""
+"""What a command does to find its data, without the rest of the command."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The package and the config of the page, and an export of 36 images."""
+    section = PAGE.split("## A data set\n")[1].split("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    (config,) = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+    (tmp_path / "my_package.py").write_text(code)
+    (tmp_path / "my_conf" / "data").mkdir(parents=True)
+    (tmp_path / "my_conf" / "data" / "mine.yaml").write_text(config)
+    (tmp_path / "app.py").write_text(APP)
+    masks = tmp_path / "export" / "masks"
+    masks.mkdir(parents=True)
+    rows = ["file,class,person"]
+    for label, name in enumerate(CLASSES):
+        for number in range(12):
+            save(tmp_path / "export" / f"{name}{number}.png", draw(900 + 100 * label + number))
+            if label:
+                save(masks / f"{name}{number}.png", lesion())
+            rows.append(f"{name}{number}.png,{name},{name}{number // 2}")
+    (tmp_path / "export" / "table.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": f"{folder}:{Path(__file__).parents[2]}", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_one_function_and_one_file_are_a_data_set_alone_and_in_a_pool(folder: Path) -> None:
+    (folder / "export" / "malignant11.png").unlink()
+    mine = ("app.py", "--config-dir", "my_conf", "trust=[my_package]", "hydra.run.dir=out")
+    roots = {"MINE_ROOT": str(folder / "export"), "BUS_UC_ROOT": str(write_bus_uc(folder / "uc"))}
+    printed = run(folder, *mine, "data=pooled", "data.sources=[bus_uc,mine]", **roots)
+    alone, together, readers = map(json.loads, printed)
+    expected = [[f"{name}{k}", "mine", label] for label, name in enumerate(CLASSES) for k in range(12)][:-1]
+    assert alone == [*expected, ["malignant11", "no such file"]]
+    assert together[6:] == alone
+    assert {row[1] for row in together[:6]} == {"bus_uc"}
+    assert readers == {"bus_uc": "busi.data.read_bus_uc", "mine": "my_package.read_mine"}
+
+
+@pytest.mark.slow
+def test_a_data_set_of_ones_own_trains(folder: Path) -> None:
+    small = [text for text in SMALL if not text.startswith("data")]
+    train = ("-m", "busi.train", "--config-dir", "my_conf", "trust=[my_package]", "data.num_folds=3", *small)
+    places = (f"cache_dir={folder}/cache", "hydra.run.dir=out", "test=true")
+    run(folder, *train, *places, "stage=seg", "data=mine", MINE_ROOT=str(folder / "export"))
+    rows = (folder / "out" / "split.csv").read_text().splitlines()
+    assert len(rows) == 37
+    assert all(",mine," in row for row in rows[1:])
