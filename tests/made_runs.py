@@ -1,7 +1,8 @@
 """Finished runs whose predictions are simulated: real folders, without a training."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from busi.data.assignment import name_source_splits
 from busi.data.cohort import Cohort
 from busi.data.contents import Content
 from busi.data.splits import fingerprint
+from busi.runs.predictions import Predictions
 from busi.runs.run import Run, start_run
 
 Compose = Callable[..., DictConfig]
@@ -125,3 +127,15 @@ def make_run(
         write_json(folder / "shortcut.json", json.loads(json.dumps(shortcut)))
     facts: dict[str, object] = {"epoch": 0, "monitor": "val/x", "monitored": 0.5, "tested": True}
     return run.finish({}, **facts, seconds=1.0, device="cpu")
+
+
+def shuffle_test_labels(folds: Sequence[Predictions]) -> list[Predictions]:
+    """The same predictions with the labels of the test images in another order."""
+    rng = np.random.default_rng(0)
+    shuffled = []
+    for one in folds:
+        labels = one.columns["label"].copy()
+        test = one.columns["split"] == "test"
+        labels[test] = rng.permutation(labels[test])
+        shuffled.append(replace(one, columns={**one.columns, "label": labels}))
+    return shuffled

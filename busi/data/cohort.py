@@ -126,12 +126,7 @@ def build_cohort(
             left, or a class is too small for the number of folds.
     """
     records, contents, problems = read_contents(reading, cache_dir)
-    if on_bad == "error":
-        raise_problems(problems)
-    if not records:
-        raise InputError("no usable image is left: mend the files, or give another data.root")
-    if problems:
-        log.warning("Going on without %d unusable images (data.on_bad=skip)", len(problems))
+    _check_files(records, problems, on_bad)
     check_sources(records, train_only, hold_out)
     excluded = read_exclusions(exclude, {record.id for record in records}) if exclude else set()
     own, near_duplicates = group_sources(records, contents, cache_dir)
@@ -159,12 +154,25 @@ def build_cohort(
         _drop(splits, reasons, [not record.annotated for record in records], "no mask")
     if subset:
         _drop(splits, reasons, _beyond_subset(splits, records, subset), "subset")
+    _check_splits(splits, reasons)
+    return Cohort(records, contents, groups, folds, splits, reasons, problems, split_fingerprint)
+
+
+def _check_files(records: Sequence[Record], problems: Sequence[Problem], on_bad: str) -> None:
+    if on_bad == "error":
+        raise_problems(problems)
+    if not records:
+        raise InputError("no usable image is left: mend the files, or give another data.root")
+    if problems:
+        log.warning("Going on without %d unusable images (data.on_bad=skip)", len(problems))
+
+
+def _check_splits(splits: Sequence[str], reasons: Sequence[str]) -> None:
     for split in SPLITS:
         if split not in splits:
             counts = Counter(reason for reason in reasons if reason)
             dropped = "".join(f", {number} dropped ({reason})" for reason, number in counts.items())
             raise InputError(f"no image is left in the {split} split{dropped}: give more annotated images")
-    return Cohort(records, contents, groups, folds, splits, reasons, problems, split_fingerprint)
 
 
 def describe_cohort(cohort: Cohort) -> str:

@@ -82,15 +82,10 @@ def evaluate(
         check_fits(opened, cohort, calibrate_on)
     log.info("%s", describe_cohort(cohort))
     with writing_to(output):
-        indices = cohort.indices("val", "test").tolist()
-        rows = predict_rows(opened, cohort, indices, output)
-        write_table(output / "predictions.csv", rows)
-        write_table(output / "split.csv", cohort.rows())
-        write_json(output / "postprocess.json", asdict(opened.info.postprocess))
-        write_json(output / "metrics.json", summarize_rows([row for row in rows if row["split"] == "test"]))
+        rows = write_predictions(opened, cohort, output)
         variants = make_variants(opened, found, cohort, output, round(time.monotonic() - began, 1))
         if not variants:
-            raise InputError("no lesion that is judged is annotated: masks cannot be measured on this data")
+            raise InputError("no lesion of the test images is annotated: masks cannot be measured here")
         sections: list[Section] = []
         content: dict[str, Any] = {}
         if calibrate_on is not None:
@@ -100,6 +95,20 @@ def evaluate(
     title = f"{'The model that comes with busi' if model is None else opened.source} on {found.name}"
     fit = FitAs(settings_of(opened.info), "the validation images of the model")
     return write_report(variants, output, title, about, fit=fit, first=sections, extra=content)
+
+
+def write_predictions(model: OpenedModel, cohort: Cohort, output: Path) -> list[Row]:
+    """Predict the images that calibrate and those that test, measure the latter, and write the tables.
+
+    Returns:
+        The rows of ``predictions.csv``.
+    """
+    rows = predict_rows(model, cohort, cohort.indices("val", "test").tolist(), output)
+    write_table(output / "predictions.csv", rows)
+    write_table(output / "split.csv", cohort.rows())
+    write_json(output / "postprocess.json", asdict(model.info.postprocess))
+    write_json(output / "metrics.json", summarize_rows([row for row in rows if row["split"] == "test"]))
+    return rows
 
 
 def open_cohort(model: OpenedModel, data: DataSet, on_bad: str, cache_dir: Path) -> tuple[Cohort, str]:

@@ -13,6 +13,7 @@ from busi.reporting.estimates import estimate, measure, subtract
 from busi.reporting.pooling import Scored, score
 from busi.runs.predictions import Predictions
 from busi.runs.run import Run
+from tests.made_runs import shuffle_test_labels
 
 
 def simulate(fold: int, seed: int, shift: float = 0.0, sharper: float = 2.0) -> Predictions:
@@ -86,14 +87,7 @@ def test_temperature_corrects_overconfident_probabilities(folds: list[Prediction
 
 
 def test_test_labels_change_no_calibration(folds: list[Predictions]) -> None:
-    rng = np.random.default_rng(0)
-    shuffled = []
-    for one in folds:
-        labels = one.columns["label"].copy()
-        test = one.columns["split"] == "test"
-        labels[test] = rng.permutation(labels[test])
-        shuffled.append(replace(one, columns={**one.columns, "label": labels}))
-    before, after = score(folds), score(shuffled)
+    before, after = score(folds), score(shuffle_test_labels(folds))
     assert before.fitted == after.fitted
     assert np.array_equal(before.sets, after.sets)
     assert np.array_equal(before.probs, after.probs)

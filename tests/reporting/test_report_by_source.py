@@ -26,7 +26,7 @@ from busi.runs.predictions import Predictions, read_shortcut
 from busi.runs.run import Run
 from busi.runs.variants import Variant, read_variants
 from tests.conftest import accept
-from tests.made_runs import NUM_FOLDS, POOL, make_cohort, make_run, simulate_rows
+from tests.made_runs import NUM_FOLDS, POOL, make_cohort, make_run, shuffle_test_labels, simulate_rows
 
 NO_VALUE = [None, None, None]
 Make = Callable[..., Run]
@@ -219,14 +219,7 @@ def test_a_source_with_too_few_images_is_calibrated_on_all_and_the_page_says_so(
 
 
 def test_test_labels_change_no_calibration(folds: list[Predictions]) -> None:
-    rng = np.random.default_rng(0)
-    shuffled = []
-    for one in folds:
-        labels = one.columns["label"].copy()
-        test = one.columns["split"] == "test"
-        labels[test] = rng.permutation(labels[test])
-        shuffled.append(replace(one, columns={**one.columns, "label": labels}))
-    before, after = score(folds), score(shuffled)
+    before, after = score(folds), score(shuffle_test_labels(folds))
     assert before.fitted == after.fitted
     assert np.array_equal(before.sets, after.sets)
     assert not np.array_equal(before.labels, after.labels)
