@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import lazy_loader
 import matplotlib.image
-import wandb
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torchmetrics import MetricCollection
@@ -14,6 +14,8 @@ from torchmetrics import MetricCollection
 from busi.core import InputError, read_table, write_table
 from busi.runs import Run
 from busi.sweeps import Pruned
+
+wandb = lazy_loader.load("wandb")  # takes most of a second, and few runs use it
 
 PROGRESS = "val_progress"
 """Name of the image that is drawn during training."""
