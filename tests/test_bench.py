@@ -9,7 +9,7 @@ import pytest
 
 from busi import bench
 from busi.benchmarks import growth, time_to_dice
-from busi.benchmarks.rows import Row, compare, exceed, take_turns
+from busi.benchmarks.rows import Row, compare, exceed, spread, take_turns
 from busi.core.types import InputError
 
 
@@ -18,7 +18,7 @@ from busi.core.types import InputError
     ("group", "names"),
     [
         ("predict", ["PyTorch, one at a time", "bundle, f32", "bundle, int8"]),
-        ("train", ["training", "training", "loader alone", "validation pass"]),
+        ("train", ["training", "training", "training", "loader alone", "validation pass", "page faults"]),
         ("start", ["--help", "--cfg job", "start to the end of the first step"]),
     ],
 )
@@ -83,6 +83,8 @@ def test_contestants_take_turns_and_the_first_round_does_not_count() -> None:
 def test_rounds_are_compared_one_by_one() -> None:
     assert compare([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]) == 3.0
     assert exceed([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]) == 3.0
+    assert spread([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]) == (2.0, 4.0)
+    assert spread([2.0], [1.0]) is None
 
 
 def test_target_is_met_on_its_own_side() -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ GROUPS = ("start", "train", "predict")
 """Measured by default; they take minutes."""
 SLOW_GROUPS = ("growth", "time-to-dice")
 """Measured when they are asked for by name."""
+QUIET = 0.5
+"""Load average of a machine that does little else."""
 
 
 def run_groups(only: str | None, image_size: int, rounds: int | None, json: Path | None) -> list[Row]:
@@ -36,6 +39,8 @@ def run_groups(only: str | None, image_size: int, rounds: int | None, json: Path
         raise InputError(f"--image-size {image_size}: give a multiple of 32, at least 32")
     if rounds is not None and rounds < 1:
         raise InputError(f"--rounds {rounds}: give at least 1")
+    if (load := os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0) > QUIET:
+        log.warning("Other processes run here (load average %.1f): ratios are less certain", load)
     rows: list[Row] = []
     for name in [only] if only else GROUPS:
         log.info("Measuring %s", name)
@@ -44,7 +49,14 @@ def run_groups(only: str | None, image_size: int, rounds: int | None, json: Path
     machine = describe_machine()
     Console(width=140).print(draw_table(rows, f"{machine}, {image_size} px"))
     if json:
-        write_json(json, {"machine": machine, "rows": [{**row._asdict(), "met": row.met} for row in rows]})
+        write_json(
+            json,
+            {
+                "machine": machine,
+                "load_before": load,
+                "rows": [{**row._asdict(), "met": row.met} for row in rows],
+            },
+        )
     return rows
 
 
@@ -64,5 +76,7 @@ def draw_table(rows: Sequence[Row], title: str) -> Table:
         target = "" if row.target is None else f"{'≤' if row.at_most else '≥'} {row.target:g} {row.scale}"
         met = {None: "", True: "yes", False: "no"}[row.met]
         value, relation = f"{row.value:.3g} {row.unit}", f"{row.relation:.2f} {row.scale}"
+        if row.spread:
+            relation += f" ({row.spread[0]:.2f} to {row.spread[1]:.2f})"
         table.add_row(row.name, value, row.peer, relation, target, met)
     return table

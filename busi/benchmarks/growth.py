@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from omegaconf import DictConfig
 
+from busi.benchmarks.clock import seconds_of
 from busi.benchmarks.configs import compose
 from busi.benchmarks.rows import Row, compare
-from busi.benchmarks.train import make_trainer, seconds_of, silence
+from busi.benchmarks.train import make_trainer, silence
 from busi.core import InputError, construct
 from busi.data import BUSIDataModule, find_groups, read_contents
 from busi.training import build_module

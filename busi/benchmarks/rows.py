@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+Measured = TypeVar("Measured")
 
 
 class Row(NamedTuple):
@@ -17,6 +19,7 @@ class Row(NamedTuple):
         scale: ``x`` for a ratio, or the unit of a difference, ``s more``.
         target: What the project wants of the relation; None if it is shown for orientation.
         at_most: Whether smaller is better.
+        spread: Smallest and largest relation of a round; None where there is one round.
     """
 
     name: str
@@ -27,6 +30,7 @@ class Row(NamedTuple):
     scale: str = "x"
     target: float | None = None
     at_most: bool = False
+    spread: tuple[float, float] | None = None
 
     @property
     def met(self) -> bool | None:
@@ -36,14 +40,14 @@ class Row(NamedTuple):
         return self.relation <= self.target if self.at_most else self.relation >= self.target
 
 
-def take_turns(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def take_turns(contestants: Mapping[str, Callable[[], Measured]], rounds: int) -> dict[str, list[Measured]]:
     """Measure each contestant once a round, after one round that does not count.
 
     Args:
-        contestants: Functions that return a measured value.
+        contestants: Functions that return what they measured.
         rounds: How many.
     """
-    values: dict[str, list[float]] = {name: [] for name in contestants}
+    values: dict[str, list[Measured]] = {name: [] for name in contestants}
     for number in range(rounds + 1):
         for name, measure in contestants.items():
             value = measure()
@@ -55,6 +59,12 @@ def take_turns(contestants: Mapping[str, Callable[[], float]], rounds: int) -> d
 def compare(values: list[float], peers: list[float]) -> float:
     """Median of the ratios of each round."""
     return median(value / peer for value, peer in zip(values, peers, strict=True))
+
+
+def spread(values: list[float], peers: list[float]) -> tuple[float, float] | None:
+    """Smallest and largest ratio of a round; None of a single one."""
+    ratios = [value / peer for value, peer in zip(values, peers, strict=True)]
+    return (min(ratios), max(ratios)) if len(ratios) > 1 else None
 
 
 def exceed(values: list[float], peers: list[float]) -> float:

@@ -28,6 +28,7 @@ from .files import writing_cache as writing_cache
 from .files import writing_to as writing_to
 from .given_tables import read_given_table as read_given_table
 from .locks import hold as hold
+from .memory import keep_freed_memory as keep_freed_memory
 from .tables import read_table as read_table
 from .tables import write_table as write_table
 from .targets import check_targets as check_targets

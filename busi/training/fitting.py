@@ -12,7 +12,17 @@ import lightning
 from omegaconf import DictConfig, OmegaConf
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from busi.core import InputError, check_targets, construct, hold, read_table, to_plain, trust, write_table
+from busi.core import (
+    InputError,
+    check_targets,
+    construct,
+    hold,
+    keep_freed_memory,
+    read_table,
+    to_plain,
+    trust,
+    write_table,
+)
 from busi.data import name_sources
 from busi.guides import guide_rows
 from busi.models import check_encoder
@@ -63,6 +73,7 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
         InputError: If something that the user gave is wrong.
     """
     began = time.monotonic()
+    keep_freed_memory()
     check_settings(cfg)
     cfg = resolve(cfg, folder)
     check_targets(to_plain(cfg))
@@ -113,6 +124,7 @@ def run_as_worker() -> None:
     """Train along with rank 0, which decides, writes and scores."""
     if (job := wait_for_job()) is None:
         return
+    keep_freed_memory()
     cfg: DictConfig = OmegaConf.create(job["config"])  # type: ignore[assignment]
     trust(*cfg.trust)
     last = find_last(Path(job["folder"])) if job["resume"] else None
