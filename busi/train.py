@@ -125,16 +125,18 @@ def start_or_continue(cfg: DictConfig, folder: Path, in_sweep: bool) -> "Run":
         go_on,
         read_changes,
         refuse_differences,
+        refuse_two_starts,
         resolve,
         wants_test,
     )
 
     trust(*([cfg.trust] if isinstance(cfg.trust, str) else map(str, cfg.trust or ())))
     cfg.trust = trusted()
+    said = list(HydraConfig.get().overrides.task)
     if not cfg.resume and not (in_sweep and (folder / "provenance.json").exists()):
+        refuse_two_starts(cfg, said)
         return fit(cfg, folder)
     run, asked = open_run(folder), resolve(cfg, folder)
-    said = list(HydraConfig.get().overrides.task)
     if in_sweep:
         refuse_differences(folder, find_differences(run.config, asked, NOT_COMPARED))
     else:

@@ -130,7 +130,7 @@ def open_cohort(model: OpenedModel, data: DataSet, on_bad: str, cache_dir: Path)
         on_bad=on_bad,
         cache_dir=cache_dir,
     )
-    unknown = model.unknown or describe_missing(number, len(model.seen.hashes))
+    unknown = f"{model.unknown} {describe_missing(number, len(model.seen.hashes))}".strip()
     if unknown:
         log.warning("%s: %s", model.source, unknown)
     return cohort, unknown

@@ -73,6 +73,7 @@ def _open_bundle(source: Path, cache_dir: Path) -> OpenedModel:
     model = load_bundle(source)
     info = model.info
     names = [*info.origin.get("sources", [info.origin["data"]])]
+    names += info.origin.get("started_from", [])
     if "recalibrated" in info.origin:
         names.append(info.origin["recalibrated"]["data"])
     known, records = list_data(), []
@@ -84,6 +85,6 @@ def _open_bundle(source: Path, cache_dir: Path) -> OpenedModel:
                 continue
     records, contents, _ = read_contents((records, []), cache_dir)
     seen = SeenImages(set(info.seen or ()), records, contents)
-    unknown = UNKNOWN if info.seen is None else ""
+    unknown = UNKNOWN if info.seen is None else str(info.origin.get("unknown", ""))
     variants = ("segmentation", str(info.origin["guide"]))
     return OpenedModel(source, info, answer_as_bundle(model), variants, seen, unknown)

@@ -6,7 +6,7 @@ from busi.core import InputError
 from busi.evaluation.opening import OpenedModel
 from busi.inference import answer_as_run, find_run, gather_model_info
 from busi.models import Postprocess
-from busi.runs import postprocess_of, read_best, read_seen
+from busi.runs import describe_unknown, postprocess_of, read_best, read_seen
 
 
 def open_run_model(source: Path, cache_dir: Path) -> OpenedModel:
@@ -26,5 +26,6 @@ def open_run_model(source: Path, cache_dir: Path) -> OpenedModel:
     info = gather_model_info(run, checkpoint, postprocess_of(of_masks) if of_masks else Postprocess())
     variants = tuple(dict.fromkeys([*(["segmentation"] if of_masks else []), guide]))
     need_masks = guide in ("segmentation", "ground_truth")
+    unknown = describe_unknown(checkpoint)
     answer, seen = answer_as_run(checkpoint), read_seen(checkpoint, cache_dir)
-    return OpenedModel(run.folder, info, answer, variants, seen, "", run, need_masks)
+    return OpenedModel(run.folder, info, answer, variants, seen, unknown, run, need_masks)

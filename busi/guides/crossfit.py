@@ -4,6 +4,7 @@ import logging
 import os
 import shlex
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,16 @@ from jaxtyping import Int
 
 from busi.core import InputError, read_table
 from busi.data import SPLITS, BUSIDataModule, Cohort, train_folds
-from busi.guides.leaks import find_seen
+from busi.guides.leaks import check_start, find_seen, name_ancestors
 from busi.guides.prepare import PredictedGuide
-from busi.guides.upstream import open_finished
 from busi.runs import (
     FOLD_SETTINGS,
     SEED_SETTINGS,
     Checkpoint,
+    Metadata,
     Run,
     find_runs,
+    open_finished,
     open_run,
     read_best,
     read_overrides,
@@ -90,7 +92,8 @@ class CrossfitGuide(PredictedGuide):
         cohort = data.cohort
         used = cohort.indices(*SPLITS).tolist()
         self.guided_by = {cohort.records[i].id: inner.get(int(cohort.folds[i]), outer).folder for i in used}
-        check_guides(self.guided_by, cohort, data.cache_dir)
+        starts = check_guides(self.guided_by, cohort, data.cache_dir)
+        self.behind = [one for one in starts if one not in upstream.metadata.get("start", [])]
         return group_by_run(self.guided_by, cohort)
 
 
@@ -164,23 +167,39 @@ def is_like(run: Run, outer: Run) -> bool:
 
 def inner_command(fold: int, outer: Run, folds: list[int]) -> str:
     """The command that makes the inner runs of these folds."""
-    ours = ("stage=", "data.fold=", "data.leave_out=", "test=", "reuse=", "resume=")
+    ours = ("stage=", "data.fold=", "data.leave_out=", "test=", "reuse=", "resume=", "start_from=")
     same = [text for text in read_overrides(outer.folder) if not text.startswith(ours)]
     folds_left_out = ",".join(map(str, folds))
     these = [f"data.fold={fold}", f"data.leave_out={folds_left_out}"]
+    if start := outer.provenance["upstream"].get("start"):
+        these.append(f"start_from={start}")
     return shlex.join(["python", "-m", "busi.train", "-m", "stage=seg", *same, *these])
 
 
-def check_guides(guided_by: Mapping[str, Path], cohort: Cohort, cache_dir: Path) -> None:
-    """Raise `InputError` if an image, or a version of it, trained the model that guides it."""
+def check_guides(guided_by: Mapping[str, Path], cohort: Cohort, cache_dir: Path) -> list[Metadata]:
+    """Raise `InputError` if an image, or a version of it, trained the model that guides it.
+
+    Returns:
+        What the inner-fold runs among the models started from.
+    """
+    starts: list[Metadata] = []
     for folder in set(guided_by.values()):
-        trained = find_seen(read_best(open_run(folder)), cohort, cache_dir)[0]["train"]
+        run = open_run(folder)
+        seen = find_seen(checkpoint := read_best(run), cohort, cache_dir)[0]["train"]
+        if run.provenance["leave_out"] is not None:  # what it started from may have been chosen by some
+            for start in checkpoint.metadata.get("start", []):
+                behind = replace(checkpoint, metadata=start)
+                check_start(behind, cohort, None, cache_dir)
+                seen |= find_seen(behind, cohort, cache_dir)[0]["val"]
+                starts += [start] if start not in starts else []
         guided = zip(cohort.records, cohort.groups.tolist(), strict=True)
-        if seen := [r.id for r, group in guided if group in trained and guided_by.get(r.id) == folder]:
+        if leaks := [r.id for r, group in guided if group in seen and guided_by.get(r.id) == folder]:
             raise InputError(
-                f"leak: {folder} was to guide {len(seen)} images that it trained on, or versions "
-                f"of them (e.g. {', '.join(seen[:3])}): remove that run, and make it again"
+                f"leak: {folder}{name_ancestors(checkpoint)} was to guide {len(leaks)} images that it "
+                f"trained on, or versions of them (e.g. {', '.join(leaks[:3])}): remove that run, and make "
+                "it again"
             )
+    return starts
 
 
 def guide_rows(guided_by: Mapping[str, Path], folder: Path) -> list[dict[str, object]]:

@@ -14,7 +14,7 @@ from busi.guides.leaks import check_leaks, check_same_data
 from busi.guides.upstream import find_upstream, seg_command
 from busi.inference import default_device, segment
 from busi.models import Segmenter, resize
-from busi.runs import Checkpoint, load_segmenter, read_checkpoint
+from busi.runs import Checkpoint, Metadata, load_segmenter, read_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +31,14 @@ class Guide:
     Attributes:
         upstream: The segmentation checkpoint that guides validation and test images; None without one.
         guided_by: Id -> run folder behind the guide of an image, where these differ.
+        behind: Metadata of the runs that models of guides started from, where `upstream` does not say it.
     """
 
     def __init__(self, name: str = "empty") -> None:
         self.name = name
         self.upstream: Checkpoint | None = None
         self.guided_by: dict[str, Path] = {}
+        self.behind: list[Metadata] = []
 
     def find(self, data: BUSIDataModule) -> None:
         """Find `upstream`, if there is any, and check that it may guide these images."""

@@ -10,11 +10,9 @@ from busi.data import BUSIDataModule, compose_data, list_data
 from busi.runs import (
     SEED_SETTINGS,
     Checkpoint,
-    Run,
+    find_checkpoint,
     find_runs,
-    open_run,
     read_best,
-    read_checkpoint,
     settings_fingerprint,
 )
 
@@ -35,10 +33,7 @@ def find_upstream(seg_ckpt: str, data: BUSIDataModule, output_dir: Path, debug: 
         InputError: If there is none, or ``auto`` finds runs of different settings.
     """
     if seg_ckpt != "auto":
-        path = expand(seg_ckpt)
-        if not path.exists():
-            raise InputError(f"seg_ckpt={path} does not exist: give a run folder, a .ckpt file, or auto")
-        return read_best(open_finished(path)) if path.is_dir() else read_checkpoint(path)
+        return find_checkpoint("seg_ckpt", seg_ckpt, ", a .ckpt file, or auto")
     wanted = {
         "data": data.cohort.data_fingerprint,
         "split": data.cohort.split_fingerprint,
@@ -66,14 +61,6 @@ def find_upstream(seg_ckpt: str, data: BUSIDataModule, output_dir: Path, debug: 
     chosen = next((run for run in fitting if run.config.seed == data.seed), fitting[0])
     log.info("seg_ckpt=auto: %s", chosen.folder)
     return read_best(chosen)
-
-
-def open_finished(folder: Path) -> Run:
-    """Open a run folder, or raise `InputError` if its run did not come to its end."""
-    run = open_run(folder)
-    if not run.finished:
-        raise InputError(f"{folder} is not finished: let it end, or name one of its .ckpt files")
-    return run
 
 
 def seg_command(data: BUSIDataModule, debug: bool) -> str:

@@ -18,8 +18,10 @@ from busi.models import Postprocess, TwoStage
 from busi.runs import (
     Checkpoint,
     Run,
+    describe_unknown,
     load_classifier,
     load_segmenter,
+    name_earlier_data,
     open_run,
     postprocess_of,
     read_best,
@@ -104,7 +106,9 @@ def gather_model_info(run: Run | None, checkpoint: Checkpoint, postprocess: Post
             "encoder": cfg.encoder,
             "fold": metadata["fold"],
         }
-        | ({"sources": list(map(str, cfg.data.sources))} if cfg.data.sources else {}),
+        | ({"sources": list(map(str, cfg.data.sources))} if cfg.data.sources else {})
+        | ({"started_from": earlier} if (earlier := name_earlier_data(checkpoint)) else {})
+        | ({"unknown": unknown} if (unknown := describe_unknown(checkpoint)) else {}),
         seen=tuple(sorted(seen_hashes(checkpoint))),
     )
     return add_calibration(info, run) if run and metadata["stage"] == "cls" else info

@@ -57,7 +57,8 @@ class ModelInfo:
             sensitivity or specificity that this reaches on the validation fold, e.g. ``sensitivity_95``.
         fingerprints: Of data, split and checkpoint.
         metrics: Of the test fold: value, and both ends of the 95 % interval, None where undefined.
-        origin: The run: its name, data, guide, encoder, fold and settings; ``recalibrated`` where its
+        origin: The run: its name, data, guide, encoder, fold and settings; ``started_from``, other data that
+            the models behind it have seen; ``unknown``, why nobody knows all; ``recalibrated`` where its
             calibration is not of its own validation fold but of images of another hospital.
         seen: Pixel hashes of the images that trained, chose or calibrated the model; None if it was exported
             before they were kept.
@@ -99,6 +100,8 @@ SCHEMA: dict[str, Schema] = {
         **{"recipe?": TEXT, "settings?": TEXT, "finished?": TEXT},
         "seeds?": several(whole(0, 2**64), "1 to 1000 whole numbers", range(1, 1001)),
         "sources?": several(TEXT, "1 to 1000 names of data sets", range(1, 1001)),
+        "started_from?": several(TEXT, "1 to 1000 names of data sets", range(1, 1001)),
+        "unknown?": TEXT,
         "recalibrated?": {
             **{"data": TEXT, "fingerprint": TEXT, "num_images": COUNT, "date": TEXT},
             "kept": several(TEXT, "what was not fitted, in words", range(101)),

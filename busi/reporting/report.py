@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from omegaconf import OmegaConf
+
 from busi.core import write_json, writing_to
 from busi.figures import Section, write_page
 from busi.reporting.cells import JsonObject
@@ -140,6 +142,8 @@ def lead(variants: Sequence[Variant]) -> str:
         warnings.append("Synthetic data: these numbers mean nothing medically.")
     if any(config.debug for config in configs):
         warnings.append("Debug runs: these numbers mean nothing.")
+    if any(OmegaConf.select(config, "start.weights") for config in configs):
+        warnings.append("These runs started from trained weights, named where the results come from.")
     counts = count_images(variants)
     parts = f" ({', '.join(f'{number} of {name}' for name, number in counts.items())})" * (len(counts) > 1)
     images = f"{sum(counts.values())} test images{parts}."

@@ -2,6 +2,7 @@ from .checkpoints import Checkpoint as Checkpoint
 from .checkpoints import Metadata as Metadata
 from .checkpoints import MetadataCallback as MetadataCallback
 from .checkpoints import WholeCheckpointIO as WholeCheckpointIO
+from .checkpoints import ancestry as ancestry
 from .checkpoints import load_classifier as load_classifier
 from .checkpoints import load_network as load_network
 from .checkpoints import load_segmenter as load_segmenter
@@ -22,6 +23,7 @@ from .fingerprints import SEED_SETTINGS as SEED_SETTINGS
 from .fingerprints import compare_values as compare_values
 from .fingerprints import find_differences as find_differences
 from .fingerprints import flatten as flatten
+from .fingerprints import not_settings as not_settings
 from .fingerprints import settings_fingerprint as settings_fingerprint
 from .members import Place as Place
 from .members import find_segmenters as find_segmenters
@@ -43,10 +45,16 @@ from .run import open_run as open_run
 from .run import resume_command as resume_command
 from .run import start_run as start_run
 from .seen import SEEN as SEEN
+from .seen import describe_unknown as describe_unknown
+from .seen import name_earlier_data as name_earlier_data
+from .seen import read_models as read_models
 from .seen import read_seen as read_seen
 from .seen import seen_hashes as seen_hashes
 from .seen_images import SeenImages as SeenImages
 from .seen_images import describe_missing as describe_missing
+from .start import describe_start as describe_start
+from .start import find_checkpoint as find_checkpoint
+from .start import open_finished as open_finished
 from .stored import Interval as Interval
 from .stored import Normals as Normals
 from .stored import Probe as Probe

@@ -1,6 +1,7 @@
 """Checkpoints: the metadata that says what one was made of, and networks rebuilt from it."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ Metadata = dict[str, Any]
 
 ``stage``, ``config`` (YAML), ``data`` and ``split`` (fingerprints), ``fold``, ``train`` and ``val``
 (pixel hashes of the images that were trained and validated on), ``upstream`` (metadata of the
-segmentation checkpoint that a classifier carries, or None), ``postprocess`` (of a segmentation model).
+segmentation checkpoint that a classifier carries, or None), ``start`` (metadata of what the run started
+from: one checkpoint, or those of all members of an ensemble), ``encoder_files`` (files of others that its
+encoder started from), ``postprocess`` (of a segmentation model).
 """
 
 
@@ -43,9 +46,14 @@ class CheckpointContent(Stored):
 
 
 def make_metadata(
-    cfg: DictConfig, cohort: Cohort, upstream: Metadata | None, postprocess: Postprocess | None
+    cfg: DictConfig,
+    cohort: Cohort,
+    upstream: Metadata | None,
+    postprocess: Postprocess | None,
+    start: Sequence[Metadata] = (),
+    encoder_files: Sequence[str] = (),
 ) -> Metadata:
-    """Say what a run's checkpoint is made of."""
+    """Say what a run's checkpoint is made of; see `Metadata`."""
     hashes = {
         split: [cohort.contents[i].pixel_hash for i in cohort.indices(split)] for split in ("train", "val")
     }
@@ -57,8 +65,19 @@ def make_metadata(
         "fold": cfg.data.fold,
         **hashes,
         "upstream": upstream,
+        "start": list(start),
+        "encoder_files": list(encoder_files),
         "postprocess": postprocess and asdict(postprocess),
     }
+
+
+def ancestry(metadata: Metadata) -> list[Metadata]:
+    """A model and all that its weights come from.
+
+    These are the segmentation model whose masks guided it, the run that it started from, and theirs.
+    """
+    behind = [metadata.get("upstream"), *metadata.get("start", [])]
+    return [metadata, *(one for near in behind if near for one in ancestry(near))]
 
 
 def postprocess_of(metadata: Metadata) -> Postprocess:
@@ -164,8 +183,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     checkpoint = Checkpoint(
         path, content["busi"], content["state_dict"], content["epoch"], content["global_step"]
     )
-    for metadata in (checkpoint.metadata, checkpoint.metadata["upstream"]):
-        if metadata and parse_config(metadata["config"], path).stage != metadata["stage"]:
+    for metadata in ancestry(checkpoint.metadata):
+        if parse_config(metadata["config"], path).stage != metadata["stage"]:
             raise InputError(f"{path} is damaged (its config is of another stage): give another")
     return checkpoint
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from busi.core import InputError
 from busi.data import Cohort
 from busi.runs.fingerprints import FOLD_SETTINGS, folds_that_train, settings_fingerprint
-from busi.runs.run import Run, open_run
+from busi.runs.run import Run, open_run, without_places
 
 
 def find_runs(output_dir: Path, stage: str) -> list[Run]:
@@ -36,7 +36,7 @@ def find_same(cfg: DictConfig, cohort: Cohort, upstream: dict[str, Any]) -> Run 
         "split": cohort.split_fingerprint,
         "recipe": settings_fingerprint(cfg, FOLD_SETTINGS),
         "trained_on": folds_that_train(cfg),
-        "upstream": upstream,
+        "upstream": without_places(upstream),
     }
     if cfg.data.leave_out is None:
         wanted["settings"] = settings_fingerprint(cfg)
@@ -44,8 +44,9 @@ def find_same(cfg: DictConfig, cohort: Cohort, upstream: dict[str, Any]) -> Run 
         wanted["fold"] = cfg.data.fold
     for run in find_runs(Path(cfg.output_dir), cfg.stage):
         inner = run.provenance.get("leave_out") is not None
+        there = {**run.provenance, "upstream": without_places(run.provenance["upstream"])}
         if inner == (cfg.data.leave_out is not None) and all(
-            run.provenance.get(name) == value for name, value in wanted.items()
+            there.get(name) == value for name, value in wanted.items()
         ):
             return run
     return None

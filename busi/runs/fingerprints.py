@@ -27,6 +27,7 @@ PLACES = (
 NOT_SETTINGS = (
     *PLACES,
     "resume",
+    "start_from",  # `start` says what its content is
     "test",
     "trust",
     "logger",
@@ -50,6 +51,7 @@ NOT_SETTINGS = (
 # What repeats other values, which are compared themselves.
 REPEATED = (
     "score",
+    "start",
     "guide._target_",
     "guide.seg_ckpt",
     "guide.allow_other_data",
@@ -57,9 +59,12 @@ REPEATED = (
     "guide.guide_runs",
 )
 # What differs between the runs of one recipe in cross-validation and cross-fitting.
-FOLD_SETTINGS = ("data.fold", "data.leave_out", "callbacks.checkpoint.monitor")
+FOLD_SETTINGS = (
+    *("data.fold", "data.leave_out", "callbacks.checkpoint.monitor"),
+    *("start.fold", "start.weights"),
+)
 # What differs between runs that chance alone sets apart.
-SEED_SETTINGS = ("seed", "data.seed")
+SEED_SETTINGS = ("seed", "data.seed", "start.seed", "start.weights")
 
 
 def folds_that_train(cfg: DictConfig) -> list[int]:
@@ -118,6 +123,12 @@ def compare_values(
     return dict(different.values())
 
 
+def not_settings(*configs: DictConfig) -> tuple[str, ...]:
+    """`NOT_SETTINGS`, and the path of a file of weights where `start` says in all configs what is in it."""
+    known = all(OmegaConf.select(cfg, "start.weights") for cfg in configs)
+    return (*NOT_SETTINGS, "encoder_weights") if known else NOT_SETTINGS
+
+
 def settings_fingerprint(cfg: DictConfig, leave_out: Sequence[str] = ()) -> str:
     """Fingerprint of all that shapes the weights, 16 hexadecimal digits.
 
@@ -125,5 +136,5 @@ def settings_fingerprint(cfg: DictConfig, leave_out: Sequence[str] = ()) -> str:
         cfg: Resolved or resolvable.
         leave_out: Dotted names that are left out as well.
     """
-    text = json.dumps(flatten(cfg, (*NOT_SETTINGS, *leave_out)), sort_keys=True)
+    text = json.dumps(flatten(cfg, (*not_settings(cfg), *leave_out)), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,6 +1,5 @@
 """Which runs make one ensemble: grouped by fold, checked, and matched with the models of their guides."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -8,8 +7,9 @@ from itertools import groupby
 from omegaconf import OmegaConf
 
 from busi.core import InputError
+from busi.models import digest_tensors
 from busi.runs.checkpoints import read_best
-from busi.runs.run import Run
+from busi.runs.run import Run, without_places
 from busi.runs.variants import drop_inner_runs, rank_variant
 
 SAME_PROVENANCE = ("data", "split", "debug")
@@ -52,7 +52,8 @@ def check_members(members: Sequence[Run]) -> None:
             raise InputError(f"{run.folder} is an ensemble already: give the runs that it was made of")
         if not run.finished:
             raise InputError(f"{run.folder} is not finished: {run.how_to_finish}")
-        twin = made_of.setdefault(f"{run.provenance['settings']} {run.provenance['upstream']}", run)
+        upstream = without_places(run.provenance["upstream"])
+        twin = made_of.setdefault(f"{run.provenance['settings']} {upstream}", run)
         if twin is not run:
             raise InputError(f"{place}: {twin.folder} and {run.folder} are the same training. Leave one out")
         different = [name for name in SAME_PROVENANCE if run.provenance[name] != first.provenance[name]]
@@ -113,8 +114,4 @@ def _seeds(members: Sequence[Run]) -> str:
 
 
 def _digest(run: Run, prefix: str) -> str:
-    """Digest of the weights of one part of a run's best checkpoint."""
-    digest = hashlib.sha256()
-    for name, x in sorted(read_best(run).part(prefix).items()):
-        digest.update(name.encode() + x.contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return digest_tensors(read_best(run).part(prefix))

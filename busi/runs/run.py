@@ -36,6 +36,11 @@ def name_variant(config: DictConfig) -> str:
     return str(config.guide.name) if config.stage == "cls" else "segmentation"
 
 
+def without_places(upstream: dict[str, Any]) -> dict[str, Any]:
+    """What a run was made from, without the place of what it started from: its weights say which it was."""
+    return {name: value for name, value in upstream.items() if name != "start"}
+
+
 def resume_command(folder: Path | str, *more: str) -> str:
     """What a user types to go on with a run."""
     return shlex.join(["python", "-m", "busi.train", f"resume={folder}", *more])
@@ -157,7 +162,8 @@ def start_run(
         folder: The run folder.
         cfg: Resolved.
         cohort: Its images.
-        upstream: What it was made from: the checkpoint ``segmentation``, or the ``members`` of an ensemble.
+        upstream: What it was made from: the checkpoint ``segmentation``, the run or checkpoint ``start`` and
+            its ``start_weights``, or the ``members`` of an ensemble.
         command: The module that makes it.
 
     Raises:

@@ -89,6 +89,8 @@ class Upstream(Stored):
     """``upstream`` of a provenance."""
 
     segmentation: str | None = None
+    start: str | None = None
+    start_weights: str | None = None
     members: list[str] = []
     members_finished: list[str] = []
 
@@ -140,6 +142,8 @@ class MetadataSettings(Stored):
     train: list[str]
     val: list[str]
     upstream: "MetadataSettings | None"
+    start: list["MetadataSettings"] = []
+    encoder_files: list[str] = []
     postprocess: PostprocessSettings | None
 
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 from busi.core import InputError
-from busi.runs.fingerprints import NOT_SETTINGS, find_differences
+from busi.runs.fingerprints import find_differences, not_settings
 from busi.runs.predictions import Predictions, read_predictions
 from busi.runs.run import Run, name_guide, open_run
 
@@ -196,17 +198,46 @@ def check_variant(variant: Variant) -> None:
         raise InputError(
             f"the seeds of {variant.name} have different folds ({listed}): give the same of every seed"
         )
+    check_starts(variant.name, runs)
     firsts: dict[int, Predictions] = {}
     for seed in variant.seeds:
         for one in seed:
             first = firsts.setdefault(one.seed, one)
-            different = find_differences(first.config, one.config, (*NOT_SETTINGS, "data.fold"))
+            different = find_differences(
+                first.config,
+                one.config,
+                (*not_settings(first.config, one.config), "data.fold", "start.fold", "start.weights"),
+            )
             if different or one.run.provenance["recipe"] != first.run.provenance["recipe"]:
                 listed = "; ".join(f"{name} {was} and {now}" for name, (was, now) in different.items())
                 raise InputError(
                     f"{first.run.folder} and {one.run.folder} are folds of one result, but not of one "
                     f"recipe: {listed}. Run one of them again"
                 )
+
+
+def check_starts(name: str, runs: Sequence[Run]) -> None:
+    """Raise `InputError` if the runs of a variant started from weights of different recipes or trainings.
+
+    Each fold and each seed may start from a run of its own.
+    """
+    trainings: dict[tuple[str, ...], tuple[str, Run]] = {}
+    for run in runs:
+        keys = ("recipe", "seed", "fold", "weights")
+        recipe, *place, weights = (str(OmegaConf.select(run.config, f"start.{key}")) for key in keys)
+        for key, value in (((), recipe), ((recipe, *place), weights)):
+            there, first = trainings.setdefault(key, (value, run))
+            if there != value:
+                raise InputError(
+                    f"{name}: {first.folder} started from {_name_start(first)}, {run.folder} from "
+                    f"{_name_start(run)}, which are different trainings: report each alone"
+                )
+
+
+def _name_start(run: Run) -> str:
+    if start := run.provenance["upstream"].get("start"):
+        return str(start)
+    return f"encoder_weights={OmegaConf.select(run.config, 'encoder_weights')}"
 
 
 def _seed(one: Predictions) -> tuple[int, int]:

@@ -83,7 +83,7 @@ def open_study(storage: str, name: str, cfg: DictConfig, space: Space, sampler: 
                 f"the study {name} has no config of plain values: begin another with hydra.sweeper.study=NAME"
             )
         before: DictConfig = OmegaConf.create(stored)
-        if different := find_differences(before, shared, NOT_SETTINGS):
+        if different := find_differences(before, shared, [x for x in NOT_SETTINGS if x != "start_from"]):
             listed = "; ".join(f"{key} {was} (asked: {now})" for key, (was, now) in different.items())
             raise InputError(
                 f"the study {name} was started with {listed}: leave that out, or begin another with "

@@ -20,5 +20,6 @@ from .resuming import read_changes as read_changes
 from .resuming import refuse_differences as refuse_differences
 from .scoring import score_classification as score_classification
 from .scoring import score_segmentation as score_segmentation
+from .starting import refuse_two_starts as refuse_two_starts
 from .summary import Metrics as Metrics
 from .summary import summarize_rows as summarize_rows

@@ -7,6 +7,8 @@ from busi.core import EMPTY, InputError, expand
 
 PATHS = (
     "resume",
+    "start_from",
+    "encoder_weights",
     "seg_ckpt",
     "guide_runs",
     "output_dir",

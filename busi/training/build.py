@@ -19,6 +19,7 @@ from busi.training.callbacks import SeedEpochs, StopOnSignal
 from busi.training.checks import check_monitors
 from busi.training.distributed import environment, teardown
 from busi.training.first_step import try_step
+from busi.training.starting import load_start, start_metadata
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ def build_module(
     segmenter: Normalized | None = None,
     balance: Mapping[str, Any] | None = None,
     pretrained: bool = False,
+    start: Checkpoint | None = None,
 ) -> StageModule:
     """Build the module of a config with the weights that its seed draws.
 
@@ -68,11 +70,14 @@ def build_module(
         segmenter: The segmentation network that a classifier carries along, if any.
         balance: What a classifier must know of its data; see `BUSIDataModule.class_balance`.
         pretrained: Begin with the encoder weights that the config asks for.
+        start: Begin with the network of this run.
     """
     # Making guides draws random numbers, and reading them from the cache does not.
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     network = build_network(cfg.model)
-    if pretrained:
+    if start is not None:
+        load_start(network, cfg, start)
+    elif pretrained:
         load_encoder_weights(network, cfg.encoder, cfg.encoder_weights, segmenter)
     if environment().world_size() > 1 and cfg.trainer.accelerator != "cpu" and torch.cuda.is_available():
         # Not Lightning's sync_batchnorm: it drops the activations that timm's layers contain.
@@ -87,7 +92,11 @@ def build_module(
 
 
 def build(
-    cfg: DictConfig, data: BUSIDataModule, guide: Guide, last: Checkpoint | None
+    cfg: DictConfig,
+    data: BUSIDataModule,
+    guide: Guide,
+    last: Checkpoint | None,
+    start: Checkpoint | None = None,
 ) -> tuple[StageModule, lightning.Trainer]:
     """Build the module and its trainer.
 
@@ -96,11 +105,12 @@ def build(
         data: See `prepare`.
         guide: See `prepare`.
         last: The checkpoint to go on from, if any.
+        start: The run whose weights it begins with, if any.
     """
     upstream = guide.upstream
     segmenter = load_network(upstream) if upstream else None
     balance = data.class_balance() if "guide" in cfg else None
-    module = build_module(cfg, segmenter, balance, pretrained=last is None)
+    module = build_module(cfg, segmenter, balance, last is None, start)
     module.check_data(data)
     module.configure_optimizers()  # wrong settings fail here, before the folder is begun
     data.prepare_data()
@@ -110,7 +120,9 @@ def build(
     postprocess: Postprocess | None = (
         construct(cfg.postprocess, "postprocess")([]) if "postprocess" in cfg else None
     )
-    metadata = make_metadata(cfg, data.cohort, upstream.metadata if upstream else None, postprocess)
+    behind = start_metadata(cfg, start, last)
+    behind["start"] += [one for one in guide.behind if one not in behind["start"]]
+    metadata = make_metadata(cfg, data.cohort, upstream.metadata if upstream else None, postprocess, **behind)
     callbacks = [MetadataCallback(metadata), SeedEpochs(cfg.seed), StopOnSignal()]
     callbacks += [construct(node, "callbacks") for node in cfg.callbacks.values()]
     # The data module shards by itself, without the repeats of Lightning's sampler.

@@ -6,9 +6,10 @@ Ensembles", NeurIPS 2017; logits instead of probabilities, so that one temperatu
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning
 from omegaconf import DictConfig, OmegaConf
@@ -42,6 +43,10 @@ from busi.training.scoring import scored_splits
 from busi.training.summary import Metrics
 
 log = logging.getLogger(__name__)
+
+STARTS = ("start", "encoder_files")
+"""What the metadata of a checkpoint says of that which its run started from."""
+T = TypeVar("T")
 
 
 def ensemble_folders(folders: Sequence[Path], output: Path, root: Path | None = None) -> list[Run]:
@@ -129,6 +134,9 @@ def _make_ensemble(members: Sequence[Run], folder: Path, segmenter: Run | None, 
     if (data.cohort.data_fingerprint, data.cohort.split_fingerprint) != (first["data"], first["split"]):
         where = data.root or ", ".join(str(one.root) for one in cfg.data.sources.values())
         raise InputError(f"{where} holds other data than {members[0].folder} was trained on")
+    starts = [run.provenance["upstream"].get("start") for run in members]
+    if any(starts):
+        made_of["start"] = " and ".join(dict.fromkeys(filter(None, starts)))
     weights = ensemble_weights(cfg, checkpoints)
     upstream = checkpoints[0].metadata["upstream"]
     if segmenter:
@@ -142,7 +150,8 @@ def _make_ensemble(members: Sequence[Run], folder: Path, segmenter: Run | None, 
         cfg.seg_ckpt = cfg.guide.seg_ckpt = made_of["segmentation"]
         weights |= {f"segmenter.{name}": x for name, x in state.items()}
     postprocess = construct(cfg.postprocess, "postprocess")([]) if "postprocess" in cfg else None
-    metadata = make_metadata(cfg, data.cohort, upstream, postprocess)
+    behind = {name: join_unique(one.metadata.get(name, []) for one in checkpoints) for name in STARTS}
+    metadata = make_metadata(cfg, data.cohort, upstream, postprocess, **behind)
     for one in checkpoints:
         if any(set(one.metadata[split]) != set(metadata[split]) for split in ("train", "val")):
             raise InputError(f"{one.path} was trained or chosen on other images than the first member")
@@ -158,6 +167,15 @@ def _make_ensemble(members: Sequence[Run], folder: Path, segmenter: Run | None, 
     log_intervals(metrics)
     log.info("Finished in %.0f s: %s", run.provenance["seconds"], run.folder)
     return run
+
+
+def join_unique(lists: Iterable[list[T]]) -> list[T]:
+    """The items of several lists, each once."""
+    found: list[T] = []
+    for item in chain.from_iterable(lists):
+        if item not in found:
+            found.append(item)
+    return found
 
 
 def ensemble_config(members: Sequence[DictConfig], folder: Path) -> DictConfig:

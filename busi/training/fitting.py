@@ -42,6 +42,7 @@ from busi.training.checks import check_saved, check_settings
 from busi.training.distributed import count_processes, launch, needs_launch, publish_job, wait_for_job
 from busi.training.loggers import keep_log, log_result, open_loggers
 from busi.training.resuming import settings_to_go_on
+from busi.training.starting import find_start, resolve_start
 from busi.training.summary import Metrics
 
 log = logging.getLogger(__name__)
@@ -82,11 +83,14 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
         return open_run(launch(cfg, folder, resume))
     # What can be wrong with the input is found here, before anything is written.
     data, guide = prepare(cfg)
+    last = find_last(folder) if resume else None
+    start = None if last else find_start(cfg, data)
     upstream = {"segmentation": str(guide.upstream.path.resolve())} if guide.upstream else {}
+    if start:
+        upstream |= {"start": cfg.start_from, "start_weights": cfg.start.weights}
     if cfg.reuse and not resume and (same := find_same(cfg, data.cohort, upstream)):
         return go_on(same, test=cfg.test)
-    last = find_last(folder) if resume else None
-    module, trainer = build(cfg, data, guide, last)
+    module, trainer = build(cfg, data, guide, last, start)
     loggers = trainer.loggers
     plain: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
 
@@ -129,8 +133,9 @@ def run_as_worker() -> None:
     trust(*cfg.trust)
     last = find_last(Path(job["folder"])) if job["resume"] else None
     data, guide = prepare(cfg)
+    start = None if last else find_start(cfg, data)
     with contextlib.suppress(Pruned):  # rank 0 says so
-        train(*build(cfg, data, guide, last), data, last)
+        train(*build(cfg, data, guide, last, start), data, last)
 
 
 def go_on(run: Run, test: bool, changes: Mapping[str, Any] | None = None) -> Run:
@@ -213,6 +218,7 @@ def resolve(cfg: DictConfig, folder: Path) -> DictConfig:
     """
     merged = OmegaConf.merge(cfg, {"run_dir": str(folder), "test": wants_test(cfg)})
     merged.data = name_sources(merged.data)
+    resolve_start(merged)  # type: ignore[arg-type]
     if cfg.trainer.devices == "auto":
         merged.trainer.devices = count_processes(cfg.trainer) // cfg.trainer.get("num_nodes", 1)
     if cfg.data.leave_out is not None and "checkpoint" in cfg.callbacks:
