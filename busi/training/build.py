@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig
 from timm.layers.norm_act import convert_sync_batchnorm
 
-from busi.core import InputError, construct, remember
+from busi.core import InputError, construct, keep_freed_memory, remember
 from busi.data import BUSIDataModule
 from busi.guides import Guide
 from busi.models import Normalized, Postprocess, build_network, load_encoder_weights
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 def prepare(cfg: DictConfig) -> tuple[BUSIDataModule, Guide]:
     """Read the data of a config, find the runs that it builds on, and make its guides."""
+    keep_freed_memory()
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     guide: Guide = construct(cfg.guide, "guide") if "guide" in cfg else Guide()
     data: BUSIDataModule = construct(cfg.data, "data", guide=guide)

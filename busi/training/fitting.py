@@ -17,7 +17,6 @@ from busi.core import (
     check_targets,
     construct,
     hold,
-    keep_freed_memory,
     read_table,
     to_plain,
     trust,
@@ -74,7 +73,6 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
         InputError: If something that the user gave is wrong.
     """
     began = time.monotonic()
-    keep_freed_memory()
     check_settings(cfg)
     cfg = resolve(cfg, folder)
     check_targets(to_plain(cfg))
@@ -128,7 +126,6 @@ def run_as_worker() -> None:
     """Train along with rank 0, which decides, writes and scores."""
     if (job := wait_for_job()) is None:
         return
-    keep_freed_memory()
     cfg: DictConfig = OmegaConf.create(job["config"])  # type: ignore[assignment]
     trust(*cfg.trust)
     last = find_last(Path(job["folder"])) if job["resume"] else None
