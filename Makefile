@@ -9,11 +9,13 @@ DEMO := data=synthetic image_size=128 trainer.max_epochs=12
 CROSSVAL ?= outputs/crossval
 GUIDES ?= crossfit
 SEEDS ?= 0
+# Without the slash at its end, or the ensembles would lie inside of it.
+override CROSSVAL := $(patsubst %/,%,$(patsubst %/,%,$(CROSSVAL)))
 FOLDS := seed=$(SEEDS) data.fold=0,1,2,3,4 test=true
 EVERY := output_dir=$(CROSSVAL) reuse=true $(ARGS) hydra.sweep.dir=$(CROSSVAL)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo crossval ensemble check test test-slow faults browser strace lock clean
+.PHONY: help settings install demo crossval ensemble check test test-slow faults browser strace lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -40,7 +42,18 @@ demo: install ## train both stages on synthetic data (minutes on two cores)
 	@echo '  python -m busi.train stage=seg'
 	@echo '  python -m busi.train stage=cls'
 
-crossval: install ## all five folds of both stages, and the report (hours); e.g. make crossval ARGS="experiment=quick"
+# Values go into command lines as they are, and an empty CROSSVAL would write to the root of the file system.
+settings: export CROSSVAL := $(CROSSVAL)
+settings: export GUIDES := $(GUIDES)
+settings: export SEEDS := $(SEEDS)
+settings:
+	@fail() { echo "error: $$1" >&2; exit 1; }; LC_ALL=C; \
+	case "$$CROSSVAL" in ''|-*|*[!A-Za-z0-9._/+-]*) \
+		fail "CROSSVAL='$$CROSSVAL': give a folder, of letters, digits and . _ - + /, e.g. CROSSVAL=outputs/crossval";; esac; \
+	case ",$$SEEDS," in *,,*|*[!0-9,]*) fail "SEEDS='$$SEEDS': give whole numbers, e.g. SEEDS=0,1,2";; esac; \
+	case ",$$GUIDES," in *,,*|*[!a-z_,]*) fail "GUIDES='$$GUIDES': give names, e.g. GUIDES=crossfit,predicted";; esac
+
+crossval: settings install ## all five folds of both stages, and the report (hours); e.g. make crossval ARGS="experiment=quick"
 	$(BIN)/python -m busi.train -m stage=seg $(FOLDS) $(SEG) $(EVERY)/seg
 	for pair in 0:2,3,4 1:0,3,4 2:0,1,4 3:0,1,2 4:1,2,3; do \
 		$(BIN)/python -m busi.train -m stage=seg data.fold=$${pair%:*} data.leave_out=$${pair#*:} $(SEG) $(EVERY)/inner$${pair%:*} || exit 1; \
@@ -48,7 +61,7 @@ crossval: install ## all five folds of both stages, and the report (hours); e.g.
 	$(BIN)/python -m busi.train -m stage=cls $(FOLDS) guide=$(GUIDES) $(CLS) $(EVERY)/cls
 	$(BIN)/python -m busi.report $(CROSSVAL) --output $(CROSSVAL)/report
 
-ensemble: install ## after make crossval SEEDS=0,1,2: the seeds of each fold as one model, and the report
+ensemble: settings install ## after make crossval SEEDS=0,1,2: the seeds of each fold as one model, and the report
 	$(BIN)/python -m busi.ensemble $(CROSSVAL) --output $(CROSSVAL)-ensemble
 	$(BIN)/python -m busi.report $(CROSSVAL)-ensemble --output $(CROSSVAL)-ensemble/report
 

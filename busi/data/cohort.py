@@ -56,7 +56,7 @@ class Cohort:
 
     @cached_property
     def data_fingerprint(self) -> str:
-        """Of ids, labels, pixels and masks of all images."""
+        """Of ids, labels, pixels, masks and sources of all images."""
         return fingerprint_data(self.records, self.contents)
 
     def indices(self, *splits: str) -> Int[np.ndarray, " m"]:
@@ -97,9 +97,15 @@ class Cohort:
 
 
 def fingerprint_data(records: Sequence[Record], contents: Sequence[Content]) -> str:
-    """Fingerprint of the ids, labels, pixels and masks of images."""
-    pairs = zip(records, contents, strict=True)
-    return fingerprint([[r.id, r.label, c.pixel_hash, c.mask_hash] for r, c in pairs])
+    """Fingerprint of the ids, labels, pixels and masks of images, and of their sources if these are several.
+
+    Images of one source are the same data under any name of it. Of several, the source of an image says how
+    often it is drawn, and whether it is held out.
+    """
+    several = len(by_source(records)) > 1
+    rows = [[r.id, r.label, c.pixel_hash, c.mask_hash] for r, c in zip(records, contents, strict=True)]
+    named = [[*row, r.source] for row, r in zip(rows, records, strict=True)]
+    return fingerprint(named if several else rows)
 
 
 def build_cohort(

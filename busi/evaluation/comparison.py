@@ -1,6 +1,7 @@
 """A model as it came beside the same model calibrated on local images, on images that took no part."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from busi.core import CLASSES
 from busi.evaluation.recalibration import Settings
@@ -38,15 +39,24 @@ BySource = Mapping[str, Estimates]
 
 
 class FitAs:
-    """Gives the same calibration for every run and source."""
+    """Gives the same calibration for every run, and for every source that has none of its own.
 
-    def __init__(self, settings: Settings, words: str) -> None:
+    Args:
+        settings: The calibration.
+        words: What it was fitted on.
+        own: Source -> its own one.
+    """
+
+    def __init__(
+        self, settings: Settings, words: str, own: Mapping[str, Fitted] = MappingProxyType({})
+    ) -> None:
         self.fitted = Fitted(settings.calibration, settings.thresholds, (words,))
+        self.own = own
 
     def __call__(self, one: Predictions, source: str) -> Fitted:
         """The calibration."""
-        del one, source
-        return self.fitted
+        del one
+        return self.own.get(source, self.fitted)
 
 
 def compare_diagnosis(one: Predictions, frozen: Settings, local: Settings) -> dict[str, BySource]:

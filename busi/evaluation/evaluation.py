@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from busi.evaluation.evaluated import make_variants
 from busi.evaluation.learning_curve import can_draw, describe_curve, draw_curve
 from busi.evaluation.local_part import NEEDED, set_aside
 from busi.evaluation.opening import OpenedModel, open_model
+from busi.evaluation.own_sources import explain_sources, keep_recognized
 from busi.evaluation.predicting import predict_rows
 from busi.evaluation.recalibration import refit, refit_postprocess, remeasure, settings_of
 from busi.evaluation.saving import check_free, save_bundle
@@ -76,11 +77,16 @@ def evaluate(
     opened = open_model(model or PRETRAINED, cache_dir)
     found = find_data(data)
     cohort, unknown = open_cohort(opened, found, on_bad, cache_dir)
+    own = keep_recognized(opened, cohort).own_sources
     if calibrate_on is not None:
-        cohort = set_aside(cohort, calibrate_on, seed, cache_dir)
+        cohort, own = set_aside(cohort, calibrate_on, seed, cache_dir), {}
         check_free(output / "bundle")
         check_fits(opened, cohort, calibrate_on)
     log.info("%s", describe_cohort(cohort))
+    judged = dict.fromkeys(cohort.sources_of(cohort.indices("test")))
+    if told := explain_sources(opened, own, judged, local=calibrate_on is not None):
+        log.info("%s", told)
+    opened = replace(opened, own_sources=own)
     with writing_to(output):
         rows = write_predictions(opened, cohort, output)
         variants = make_variants(opened, found, cohort, output, round(time.monotonic() - began, 1))
@@ -91,9 +97,10 @@ def evaluate(
         if calibrate_on is not None:
             by_name = {one.name: one.seeds[0][0] for one in variants}
             sections, content = recalibrate(opened, by_name, rows, cohort, found, output, seed, calibrate_on)
-    about = describe_evaluation(opened, cohort, unknown)
+    about = f"{describe_evaluation(opened, cohort, unknown)} {told}".rstrip()
     title = f"{'The model that comes with busi' if model is None else opened.source} on {found.name}"
-    fit = FitAs(settings_of(opened.info), "the validation images of the model")
+    fits = {name: one.fitted for name, one in own.items()}
+    fit = FitAs(settings_of(opened.info), "the validation images of the model", fits)
     return write_report(variants, output, title, about, fit=fit, first=sections, extra=content)
 
 

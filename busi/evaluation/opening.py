@@ -1,11 +1,16 @@
 """A model of any kind, opened to be evaluated: a run or an ensemble of either stage, or a bundle."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
 
 from busi.core import InputError, expand
 from busi.data import find_data, list_data, read_contents
 from busi.inference import Answers, ModelInfo, answer_as_bundle, is_bundle, load_bundle
+from busi.reporting import Fitted
 from busi.runs import Run, SeenImages
 
 UNKNOWN = (
@@ -13,6 +18,21 @@ UNKNOWN = (
     "Where its data is at hand, python -m busi.export BUNDLE --output NEW finds out."
 )
 """Said of a bundle of an older busi."""
+
+
+@dataclass(frozen=True)
+class OwnSource:
+    """What a run has for one of the sources that trained it.
+
+    Attributes:
+        logit_shift: Turns logits under the prior of an unknown source into those under its own.
+        fitted: Its calibration.
+        trained: Pixel hashes of its images that trained.
+    """
+
+    logit_shift: Float[np.ndarray, " 3"]
+    fitted: Fitted
+    trained: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -29,6 +49,7 @@ class OpenedModel:
         run: The run; None for a bundle.
         need_masks: Whether lesions without a mask tell nothing: of a model that gives masks alone, or that is
             guided by them.
+        own_sources: Prior and calibration of each of the sources that trained a run, where these are several.
     """
 
     source: Path
@@ -39,6 +60,7 @@ class OpenedModel:
     unknown: str = ""
     run: Run | None = None
     need_masks: bool = False
+    own_sources: Mapping[str, OwnSource] = field(default_factory=dict)
 
     @property
     def has_masks(self) -> bool:

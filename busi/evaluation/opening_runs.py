@@ -4,6 +4,7 @@ from pathlib import Path
 
 from busi.core import InputError
 from busi.evaluation.opening import OpenedModel
+from busi.evaluation.own_sources import read_own_sources
 from busi.inference import answer_as_run, find_run, gather_model_info
 from busi.models import Postprocess
 from busi.runs import describe_unknown, postprocess_of, read_best, read_seen
@@ -28,4 +29,5 @@ def open_run_model(source: Path, cache_dir: Path) -> OpenedModel:
     need_masks = guide in ("segmentation", "ground_truth")
     unknown = describe_unknown(checkpoint)
     answer, seen = answer_as_run(checkpoint), read_seen(checkpoint, cache_dir)
-    return OpenedModel(run.folder, info, answer, variants, seen, unknown, run, need_masks)
+    own = read_own_sources(run, metadata["train"]) if metadata["stage"] == "cls" else {}
+    return OpenedModel(run.folder, info, answer, variants, seen, unknown, run, need_masks, own)

@@ -44,6 +44,9 @@ def predict_rows(model: OpenedModel, cohort: Cohort, indices: Sequence[int], out
         ]
         answers = model.answer(images, masks)
         for i, mask, answer in zip(chunk, masks, answers, strict=True):
+            own = model.own_sources.get(cohort.records[i].source)
+            if own is not None and answer.logits is not None:
+                answer = answer._replace(logits=answer.logits + own.logit_shift)
             if answer.mask_probs is not None:
                 image = Image.fromarray(quantize(answer.mask_probs))
                 path = map_path(output, cohort.records[i].id)

@@ -1,7 +1,6 @@
 from .contours import ANNOTATION as ANNOTATION
 from .contours import PREDICTION as PREDICTION
 from .contours import Overlay as Overlay
-from .contours import draw_confusion as draw_confusion
 from .contours import draw_confusions as draw_confusions
 from .contours import draw_contour as draw_contour
 from .contours import draw_overlays as draw_overlays

@@ -61,13 +61,11 @@ def draw_contour(axis: Axes, mask: Bool[np.ndarray, "h w"], color: str) -> None:
         axis.contour(columns, rows, framed, levels=[0.5], colors=[color], linewidths=1.5)
 
 
-def draw_confusion(counts: Int[np.ndarray, "3 3"], title: str) -> Figure:
-    """Draw a confusion matrix with a row for each true class; the shade is the share of the row."""
-    return draw_confusions({title: counts})
-
-
 def draw_confusions(matrices: Mapping[str, Int[np.ndarray, "3 3"]]) -> Figure:
-    """Draw confusion matrices by their titles, at most three beside each other; see `draw_confusion`."""
+    """Draw confusion matrices by their titles, at most three beside each other.
+
+    Each has a row for each true class; the shade is the share of the row.
+    """
     wide = min(len(matrices), 3)
     high = -(-len(matrices) // wide)
     figure = Figure(figsize=(4.8 * wide, 4.4 * high), layout="constrained")
@@ -77,11 +75,12 @@ def draw_confusions(matrices: Mapping[str, Int[np.ndarray, "3 3"]]) -> Figure:
 
 
 def _draw_matrix(axis: Axes, counts: Int[np.ndarray, "3 3"], title: str) -> None:
-    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    totals = counts.sum(axis=1)
+    shares = counts / totals[:, None].clip(min=1)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for i, j in np.ndindex(*counts.shape):
         color = "white" if shares[i, j] > 0.5 else "black"
-        text = f"{counts[i, j]}\n{shares[i, j]:.0%}"
+        text = f"{counts[i, j]}\n{shares[i, j]:.0%}" if totals[i] else "-"  # the class has no image
         axis.text(j, i, text, ha="center", va="center", color=color)
     axis.set_xticks(range(len(CLASSES)), CLASSES)
     axis.set_yticks(range(len(CLASSES)), CLASSES, rotation=90, va="center")

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 from rich.progress import track
-from sklearn.metrics import f1_score
 
-from busi.core import CLASSES, NORMAL, InputError, Record, read_table, whole_folder, writing_to
+from busi.core import NORMAL, InputError, Record, read_table, whole_folder, writing_to
 from busi.data import read_gray, read_mask, unletterbox
 from busi.inference.bundle import is_bundle
 from busi.inference.graph import Network, open_graph
@@ -19,7 +18,7 @@ from busi.inference.model_card import write_texts
 from busi.inference.model_info import GRAPH_FILE, ModelInfo, write_model_info
 from busi.inference.onnx import BATCH_SIZE, letterbox_batches, write_f16, write_graph, write_int8
 from busi.inference.renewal import renew_bundle
-from busi.metrics import dice
+from busi.metrics import class_metrics, dice
 from busi.models import TwoStage
 from busi.runs import Run, find_records
 
@@ -40,7 +39,7 @@ class Quality:
     Attributes:
         num_images: How many there were.
         dice: Mean Dice of the lesions, at the images' own sizes.
-        macro_f1: Of the most probable classes.
+        macro_f1: Of the most probable classes, over the classes that have images.
     """
 
     num_images: int
@@ -174,9 +173,9 @@ def measure_quality(network: Network, info: ModelInfo, records: Sequence[Record]
         raise InputError(
             "a lower precision cannot be measured: no validation image has an annotated lesion. Export f32"
         )
-    labels = [record.label for record in records]
-    macro_f1 = f1_score(labels, preds, labels=range(len(CLASSES)), average="macro", zero_division=0)
-    return Quality(len(records), float(np.mean(dices)), float(macro_f1))
+    labels, once = np.array([record.label for record in records]), np.ones((1, len(records)), np.int64)
+    macro_f1 = class_metrics(labels, np.array(preds), once)["macro_f1"]
+    return Quality(len(records), float(np.mean(dices)), float(macro_f1[0]))
 
 
 def split_records(run: Run, root: Path | None) -> dict[str, list[Record]]:

@@ -14,7 +14,6 @@ from scipy.special import expit
 from busi.core import CLASSES, MALIGNANT
 from busi.metrics.bootstrap import Values, Weights
 
-EVERY_CLASS = range(len(CLASSES))
 TINY = float(np.finfo(np.float64).eps)
 """Smallest probability whose logarithm is taken, as in scikit-learn."""
 
@@ -48,7 +47,6 @@ def class_metrics(
     labels: Int[np.ndarray, " n"],
     preds: Int[np.ndarray, " n"],
     weights: Weights,
-    classes: Sequence[int] = EVERY_CLASS,
 ) -> Values:
     """Score predicted classes.
 
@@ -56,13 +54,13 @@ def class_metrics(
         labels: True classes.
         preds: Predicted classes.
         weights: Of the resamples.
-        classes: Those that the means are over.
 
     Returns:
-        In [0, 1]: `accuracy`; `recall_<class>` and its mean `balanced_accuracy`; `macro_f1`. The recall of a
-        class without images is NaN. The means over classes are then NaN too, because a mean over fewer
-        classes is another quantity.
+        In [0, 1]: `accuracy`; `recall_<class>` and its mean `balanced_accuracy`; `macro_f1`. The means are
+        over the classes that have images in the sample. They are NaN in a resample that lacks one of these,
+        because a mean over fewer classes is another quantity; so is the recall of a class without images.
     """
+    classes = np.unique(labels)
     truth, predicted = _one_hot(labels), _one_hot(preds)
     hits, support, num_predicted = (_sum(weights, x) for x in (truth & predicted, truth, predicted))
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
@@ -70,8 +68,8 @@ def class_metrics(
         f1 = np.where(support > 0, 2 * hits / (support + num_predicted), np.nan)
         return {
             "accuracy": hits.sum(axis=1) / weights.sum(axis=1),
-            "balanced_accuracy": recall[:, list(classes)].mean(axis=1),
-            "macro_f1": f1[:, list(classes)].mean(axis=1),
+            "balanced_accuracy": _mean(recall[:, classes]),
+            "macro_f1": _mean(f1[:, classes]),
             **{f"recall_{name}": recall[:, k] for k, name in enumerate(CLASSES)},
         }
 
@@ -80,7 +78,7 @@ def auroc_metrics(
     labels: Int[np.ndarray, " n"],
     probs: Float[np.ndarray, "n 3"],
     weights: Weights,
-    classes: Sequence[int] = EVERY_CLASS,
+    classes: Sequence[int] | None = None,
 ) -> Values:
     """`auroc_<class>`, one versus rest, and its mean `auroc`; NaN where a class or its rest is missing.
 
@@ -88,12 +86,14 @@ def auroc_metrics(
         labels: True classes.
         probs: Probabilities.
         weights: Of the resamples.
-        classes: Those that the mean is over.
+        classes: Those that the mean is over; None for those that have images. A fold of a source names those
+            of the source.
     """
     truth = _one_hot(labels)
-    areas = [auroc(truth[:, k], probs[:, k], weights) for k in EVERY_CLASS]
+    areas = [auroc(truth[:, k], probs[:, k], weights) for k in range(len(CLASSES))]
     named = {f"auroc_{name}": areas[k] for k, name in enumerate(CLASSES)}
-    return {**named, "auroc": np.mean([areas[k] for k in classes], axis=0)}
+    kept = np.unique(labels).tolist() if classes is None else list(classes)
+    return {**named, "auroc": _mean(np.stack(areas, axis=1)[:, kept])}
 
 
 def calibration_metrics(
@@ -214,6 +214,11 @@ def calibration_slope(
 
 def _one_hot(labels: Int[np.ndarray, " n"]) -> Bool[np.ndarray, "n 3"]:
     return np.asarray(labels[:, None] == np.arange(len(CLASSES)))
+
+
+def _mean(values: Float[np.ndarray, "d k"]) -> Float[np.ndarray, " d"]:
+    """Mean over classes; NaN without any."""
+    return values.mean(axis=1) if values.shape[1] else np.full(len(values), np.nan)
 
 
 def _sum(weights: Weights, values: Shaped[np.ndarray, "n k"]) -> Float[np.ndarray, "d k"]:

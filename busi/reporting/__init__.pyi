@@ -5,6 +5,7 @@ from .estimates import estimate as estimate
 from .estimates import estimate_masks as estimate_masks
 from .pooling import Columns as Columns
 from .pooling import Fitted as Fitted
+from .pooling import fit_validation as fit_validation
 from .pooling import score as score
 from .report import report_runs as report_runs
 from .report import write_report as write_report

@@ -23,7 +23,7 @@ NAMES = {
     "macro_f1": "macro-F1",
     **{f"recall_{name}": f"recall, {name}" for name in CLASSES},
     **{f"auroc_{name}": f"AUROC, {name} against the rest" for name in CLASSES},
-    "auroc": "AUROC, mean of the three",
+    "auroc": "AUROC, mean of the classes",
     **CALIBRATION,
 }
 OF_SOURCE = {

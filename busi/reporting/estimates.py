@@ -89,7 +89,7 @@ def measure_classes(scored: Scored, weights: Weights) -> Values:
     benefit = net_benefit(malignant, scored.probs[:, MALIGNANT], thresholds, weights)
     of_all = net_benefit(malignant, everyone.astype(np.float64), thresholds, weights)
     return {
-        **class_metrics(labels, scored.probs.argmax(axis=1), weights, classes),
+        **class_metrics(labels, scored.probs.argmax(axis=1), weights),
         **average(by_fold).columns,
         **covered,
         "set_size": mean_of(scored.sets.sum(axis=1), everyone, weights),

@@ -31,7 +31,7 @@ def describe_origin(variants: Sequence[Variant], about: str) -> tuple[Section, J
         "Without patient ids in the data, other frames of a lesion or patient may lie in another fold.",
         Table(
             ["reason", "dropped", "images"],
-            [[why, len(ids), ", ".join(ids)] for why, ids in dropped.items()],
+            [[why, len(ids), list_some(ids)] for why, ids in dropped.items()],
         )
         if dropped
         else "No image was dropped.",
@@ -63,6 +63,12 @@ def read_dropped(one: Predictions) -> dict[str, list[str]]:
         why: [row["id"] for row in rows if row["reason"] == why]
         for why in sorted({r["reason"] for r in rows})
     }
+
+
+def list_some(ids: Sequence[str], most: int = 100) -> str:
+    """Names on one line, and where the rest stands if they are more."""
+    more = f", and {len(ids) - most} more in split.csv" if len(ids) > most else ""
+    return f"{', '.join(ids[:most])}{more}"
 
 
 def read_split(one: Predictions) -> list[dict[str, str]]:

@@ -12,7 +12,8 @@ from busi.core import write_json, writing_to
 from busi.figures import Section, write_page
 from busi.reporting.cells import JsonObject
 from busi.reporting.diagnosis import describe_diagnosis
-from busi.reporting.origin import describe_origin, read_split
+from busi.reporting.left_out import describe_left_out, trained_on
+from busi.reporting.origin import describe_origin
 from busi.reporting.pooling import Fit, by_source, join
 from busi.reporting.segmentation import describe_masks
 from busi.reporting.sources import name_folds
@@ -35,7 +36,35 @@ def report_runs(folders: Sequence[Path], output: Path, partial: bool = False) ->
         partial: Report fewer folds than the split has.
     """
     variants = read_variants(folders, partial)
+    if len({variant.held_out for variant in variants}) > 1:
+        return report_left_out(variants, output)
     return write_report(variants, output, title_of(variants), about_split(variants))
+
+
+def report_left_out(variants: Sequence[Variant], output: Path) -> Path:
+    """Report runs that leave out different hospitals, beside those that leave out none.
+
+    Args:
+        variants: See `busi.runs.read_variants`.
+        output: The folder of the report.
+
+    Raises:
+        InputError: If the folder cannot be written.
+    """
+    began = time.monotonic()
+    log.info("Measuring each hospital that was left out")
+    section, content = describe_left_out(variants)
+    apart = {variant.held_out: variant for variant in variants}
+    title = f"Report on hospitals left out: {', '.join(name for name in apart if name is not None)}"
+    origin, more = describe_origin(variants, " ".join(about_split([one]) for one in apart.values()))
+    warnings = f"{warn(variants)} {INTERVALS.format(within=' within sources and folds')}".lstrip()
+    with writing_to(output):
+        write_json(output / "report.json", {"title": title, "left_out": content, **more})
+        page = write_page(
+            output, title, f"{warnings} Research only: not a medical device.", [section, origin]
+        )
+    log.info("Finished in %.0f s: %s", time.monotonic() - began, page)
+    return page
 
 
 def write_report(
@@ -90,7 +119,9 @@ def title_of(variants: Sequence[Variant]) -> str:
     """The title, which says which folds are missing."""
     config = variants[0].seeds[0][0].config
     if variants[0].held_out:
-        return f"Report on {variants[0].held_out}, held out: trained on {' and '.join(trained_on(variants))}"
+        return (
+            f"Report on {variants[0].held_out}, held out: trained on {' and '.join(trained_on(variants[0]))}"
+        )
     number = config.data.num_folds
     some = [
         f"{variant.name} {name_folds(variant.folds)}" for variant in variants if len(variant.folds) < number
@@ -106,7 +137,7 @@ def about_split(variants: Sequence[Variant]) -> str:
     first, held_out = variants[0].seeds[0][0], variants[0].held_out
     split, number = first.run.provenance["split"], first.config.data.num_folds
     if held_out:
-        trained = " and ".join(trained_on(variants))
+        trained = " and ".join(trained_on(variants[0]))
         return (
             f"Trained on {trained}, tested on {held_out}, which took part in no training, choice or "
             f"calibration. Split fingerprint {split}: {number} folds of "
@@ -122,12 +153,6 @@ def about_split(variants: Sequence[Variant]) -> str:
     )
 
 
-def trained_on(variants: Sequence[Variant]) -> list[str]:
-    """The sources whose images trained."""
-    rows = read_split(variants[0].seeds[0][0])
-    return list(dict.fromkeys(row["source"] for row in rows if row["split"] == "train"))
-
-
 def count_images(variants: Sequence[Variant]) -> dict[str, int]:
     """Number of test images of each source."""
     columns = join(variants[0].seeds[0])
@@ -136,6 +161,17 @@ def count_images(variants: Sequence[Variant]) -> dict[str, int]:
 
 def lead(variants: Sequence[Variant]) -> str:
     """What a reader must know before the results."""
+    counts = count_images(variants)
+    parts = f" ({', '.join(f'{number} of {name}' for name, number in counts.items())})" * (len(counts) > 1)
+    images = f"{sum(counts.values())} test images{parts}."
+    within = " within sources and folds" if parts else "" if variants[0].held_out else " within folds"
+    intervals = INTERVALS.format(within=within)
+    research = "Research only: not a medical device."
+    return " ".join(filter(None, (warn(variants), images, intervals, research)))
+
+
+def warn(variants: Sequence[Variant]) -> str:
+    """Why the numbers of runs mean nothing, if they do."""
     configs = [one.config for variant in variants for seed in variant.seeds for one in seed]
     warnings = []
     if any(config.data.name == "synthetic" for config in configs):
@@ -144,9 +180,4 @@ def lead(variants: Sequence[Variant]) -> str:
         warnings.append("Debug runs: these numbers mean nothing.")
     if any(OmegaConf.select(config, "start.weights") for config in configs):
         warnings.append("These runs started from trained weights, named where the results come from.")
-    counts = count_images(variants)
-    parts = f" ({', '.join(f'{number} of {name}' for name, number in counts.items())})" * (len(counts) > 1)
-    images = f"{sum(counts.values())} test images{parts}."
-    within = " within sources and folds" if parts else "" if variants[0].held_out else " within folds"
-    intervals = INTERVALS.format(within=within)
-    return " ".join([*warnings, images, intervals, "Research only: not a medical device."])
+    return " ".join(warnings)

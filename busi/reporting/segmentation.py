@@ -12,7 +12,7 @@ from busi.metrics import Estimates, average_sources
 from busi.reporting.cells import JsonObject, cell, estimate_table, to_json
 from busi.reporting.charts import draw_cases, draw_sizes
 from busi.reporting.estimates import estimate_masks
-from busi.reporting.pooling import Columns, join
+from busi.reporting.pooling import Columns, by_source, join
 from busi.reporting.sources import explain_mean, source_table, sources_to_json
 from busi.reporting.subgroups import Groups, count_cells, count_header, split_by_burned_in, split_by_size
 from busi.runs import Predictions, Variant, find_records
@@ -52,7 +52,8 @@ def describe_masks(variant: Variant) -> tuple[Section, JsonObject]:
     }
     parts, by_part, title = describe_parts(variant, seeds)
     subgroups = {**groupings["by_size"], **groupings["by_burned_in"]}
-    names = {name: title for name, title in NAMES.items() if name != "iou"}  # as many as a page has room for
+    # As many as a page has room for.
+    names = {name: title for name, title in NAMES.items() if name not in ("iou", "dice_all")}
     blocks: list[Block] = [
         EXPLANATION,
         *explain_mean(columns),
@@ -177,9 +178,10 @@ def make_overlay(one: Predictions, row: int, records: Mapping[str, Record]) -> O
     if probs.shape != gray.shape:
         raise InputError(f"{name} has another size than when {one.run.folder} predicted it")
     mask = read_mask(record, *gray.shape).astype(bool)
-    title = f"{name}   Dice {one.columns['dice'][row]:.2f}"
+    shown = name if len(by_source(one.columns)) == 1 else f"{one.columns['source'][row]}: {name}"
+    title = f"{shown}   Dice {one.columns['dice'][row]:.2f}"
     if not mask.any():
-        title = f"{name}   false mask on {one.columns['pred_area'][row] / mask.size:.1%} of the image"
+        title = f"{shown}   false mask on {one.columns['pred_area'][row] / mask.size:.1%} of the image"
     return Overlay(title, gray, mask, one.run.postprocess(probs / 255))
 
 

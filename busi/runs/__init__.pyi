@@ -59,6 +59,6 @@ from .stored import Interval as Interval
 from .stored import Normals as Normals
 from .stored import Probe as Probe
 from .stored import Shortcut as Shortcut
-from .variants import Variant as Variant
+from .variant import Variant as Variant
 from .variants import open_runs as open_runs
 from .variants import read_variants as read_variants

@@ -10,7 +10,8 @@ from busi.core import InputError
 from busi.models import digest_tensors
 from busi.runs.checkpoints import read_best
 from busi.runs.run import Run, without_places
-from busi.runs.variants import drop_inner_runs, rank_variant
+from busi.runs.variant import rank_variant
+from busi.runs.variants import drop_inner_runs
 
 SAME_PROVENANCE = ("data", "split", "debug")
 SAME_SETTINGS = ("image_size", "postprocess", "module.threshold", "data.balance", "data.need_masks")

@@ -14,7 +14,7 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from busi.core import InputError, check_writable, write_table, write_whole
+from busi.core import InputError, check_writable, escape_markdown, write_table, write_whole
 from busi.sweeps.jobs import read_job
 
 EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit_local": "submitit", "submitit_slurm": "submitit"}
@@ -156,4 +156,4 @@ def _show(value: object) -> str:
     text = f"{value:.3f}" if isinstance(value, float) else "" if value is None else str(value)
     if len(text) > 8 and re.fullmatch(r"[\d.e+-]+", text):  # a search draws numbers of 17 digits
         text = f"{float(text):.4g}"
-    return text.replace("|", "\\|")
+    return escape_markdown(text)

@@ -5,13 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from sklearn.metrics import confusion_matrix
 from torch import nn
 
 from busi.core import CLASSES, write_json, write_table
 from busi.data import BUSIDataModule, Cohort, read_gray, read_mask
-from busi.figures import Overlay, draw_confusion, draw_overlays, save_figure
+from busi.figures import Overlay, draw_confusions, draw_overlays, save_figure
 from busi.metrics import segmentation_metrics
 from busi.models import Postprocess, Segmenter
 from busi.runs import Row, name_guide, write_postprocess
@@ -19,6 +19,7 @@ from busi.training.features import watch_features
 from busi.training.predicting import Case, annotated_maps, predict_classes, predict_masks
 from busi.training.probe import write_shortcut
 from busi.training.summary import (
+    Columns,
     Metrics,
     class_probs,
     columns_of,
@@ -94,12 +95,8 @@ def score_classification(
         rows = predict_classes(network, data, splits)
     write_table(folder / "predictions.csv", rows)
     columns = columns_of(rows)
-    labels, split, probs = columns["label"], columns["split"], class_probs(columns)
-    shown = split == splits[-1]
-    figure = draw_confusion(
-        confusion_matrix(labels[shown], probs[shown].argmax(axis=1), labels=range(len(CLASSES))),
-        f"{title(data, splits[-1])}, guide={name_guide(guide)}",
-    )
+    shown = f"{title(data, splits[-1])}, guide={name_guide(guide)}"
+    figure = draw_confusions(count_confusions(columns, splits[-1], shown))
     save_figure(figure, folder / "figures" / f"{splits[-1]}_confusion.png")
     metrics = summarize(rows, measure_classes)
     if test:
@@ -107,6 +104,18 @@ def score_classification(
         if len(set(columns["source"].tolist())) > 1:
             metrics |= write_shortcut(folder, columns, data, features.stack())
     return metrics
+
+
+def count_confusions(columns: Columns, split: str, title: str) -> dict[str, Int[np.ndarray, "3 3"]]:
+    """Confusion matrix of each source by its title, which names the source if there are several."""
+    shown, preds = columns["split"] == split, class_probs(columns).argmax(axis=1)
+    sources = dict.fromkeys(columns["source"][shown].tolist())
+    matrices = {}
+    for source in sources:
+        here = shown & (columns["source"] == source)
+        counts = confusion_matrix(columns["label"][here], preds[here], labels=range(len(CLASSES)))
+        matrices[f"{title}\n{source}" if len(sources) > 1 else title] = counts
+    return matrices
 
 
 def scored_splits(test: bool) -> tuple[str, ...]:
@@ -139,4 +148,5 @@ def _dice_of(case: Case) -> float:
 def _overlay(cohort: Cohort, row: Row, i: int, pred: Bool[np.ndarray, "_ _"]) -> Overlay:
     image = read_gray(cohort.records[i].image)
     mask = read_mask(cohort.records[i], *image.shape).astype(bool)
-    return Overlay(f"{row['id']}   Dice {row['dice']:.2f}", image, mask, pred)
+    name = row["id"] if len(cohort.sources) == 1 else f"{row['source']}: {row['id']}"
+    return Overlay(f"{name}   Dice {row['dice']:.2f}", image, mask, pred)

@@ -106,13 +106,13 @@ def test_files_are_as_private_as_the_user_asks(
     tmp_path: Path, umask: Callable[[int], int], mask: int, mode: int
 ) -> None:
     from busi.data.cache import load_array
-    from busi.figures.contours import draw_confusion, save_figure
+    from busi.figures.contours import draw_confusions, save_figure
 
     umask(mask)
     write_table(tmp_path / "table.csv", [{"id": "a patient"}])
     write_json(tmp_path / "x.json", "a patient")
     write_text(tmp_path / "x.txt", "a patient")
-    save_figure(draw_confusion(np.eye(3, dtype=int), ""), tmp_path / "figure.png")
+    save_figure(draw_confusions({"": np.eye(3, dtype=int)}), tmp_path / "figure.png")
     load_array(tmp_path / "array.npy", (2, 2), lambda _: None)
     with whole_folder(tmp_path / "new" / "folder") as folder:
         (folder / "inside.txt").touch()

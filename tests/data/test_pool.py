@@ -92,6 +92,30 @@ def test_equal_ids_are_told_apart_by_their_source(ours: Path, theirs: Path) -> N
     assert {"busi/benign (1)", "other/benign (1)", "other/benign (15)"} < set(ids)
 
 
+def test_pools_whose_sources_have_swapped_names_are_other_data(
+    ours: Path, theirs: Path, build: Callable[..., Cohort]
+) -> None:
+    """With hold_out=a they differ in what tests, and in nothing else that a run is found again by."""
+    one = build(pool(a=ours, b=theirs), hold_out="a")
+    other = build(pool(b=ours, a=theirs), hold_out="a")
+    assert by_source(one, "test")["a"] != by_source(other, "test")["a"]
+    assert one.data_fingerprint != other.data_fingerprint
+    assert one.data_fingerprint == build(pool(a=ours, b=theirs), fold=1).data_fingerprint
+    # Images of one source are the same data, whatever it is called.
+    assert build(pool(a=ours)).data_fingerprint == build(pool(b=ours)).data_fingerprint
+
+
+def test_equal_images_of_other_sources_are_other_data(ours: Path, build: Callable[..., Cohort]) -> None:
+    """A manifest whose column source was changed: the draws of an epoch are others then."""
+
+    def read(names: tuple[str, ...]) -> Reading:
+        records = read_busi(ours)[0]
+        return [replace(one, source=names[i % len(names)]) for i, one in enumerate(records)], []
+
+    prints = [build(read(names)).data_fingerprint for names in (("a",), ("a", "b"), ("a", "a", "b"))]
+    assert len(set(prints)) == 3
+
+
 def test_names_in_front_of_ids_leave_the_folds_of_a_manifest_of_two_sources(
     ours: Path, theirs: Path, build: Callable[..., Cohort]
 ) -> None:

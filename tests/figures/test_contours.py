@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from busi.figures.contours import Overlay, draw_confusion, draw_overlays, render, save_figure
+from busi.figures.contours import Overlay, draw_confusions, draw_overlays, render, save_figure
 
 ODD = ["$x^{", "_a_$b", r"\frac{$", r"$\unknown$", "$$", "a$b$c_d^", "%s {0}", "é日本", "\udce9.png", "x\ty"]
 
@@ -19,7 +19,7 @@ def test_odd_ids_are_drawn(tmp_path: Path, name: str) -> None:
     overlays = [Overlay(name, image, image > 0, image == 0)]
     path = save_figure(draw_overlays(overlays, name), tmp_path / "overlays.png")
     assert Image.open(path).size[0] == 1320
-    save_figure(draw_confusion(np.eye(3, dtype=int), name), tmp_path / "confusion.png")
+    save_figure(draw_confusions({name: np.eye(3, dtype=int)}), tmp_path / "confusion.png")
 
 
 def width_of(text: str, parse: bool) -> float:

@@ -3,9 +3,12 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from jaxtyping import Float32, UInt8
+from markdown_it import MarkdownIt
 from PIL import Image, ImageFilter
 
 from busi import Predictor
@@ -181,3 +185,26 @@ def test_example_and_model_card_of_the_model_that_comes_along_are_those_of_an_ex
     model_card = (tmp_path / "README.md").read_text()
     assert "Pixels of at least 0.5 (`threshold`) form parts; pixels that touch at a corner" in model_card
     assert "A part is kept if one of its pixels reaches 0.9 (`high_threshold`)." in model_card
+
+
+def test_foreign_text_in_the_model_card_is_text(tmp_path: Path) -> None:
+    """A bundle comes from anywhere; an HTML page or an editor shows its card."""
+    evil = "a | <script>x</script> ![b](http://c/d.png) [e](f) `g` ``h`` *i* ~~j~~ $k$ &lt; \\ _l_ www.m.n"
+    info, about = read_model_info(PRETRAINED), json.loads((PRETRAINED / "model.json").read_text())["graph"]
+    texts = ("name", "data", "guide", "encoder")
+    made = {"data": evil, "fingerprint": evil, "num_images": 3, "date": "2026-01-01", "kept": [evil]}
+    origin = info.origin | dict.fromkeys(texts, evil) | {"recalibrated": made}
+    numbers: dict[str, list[float | None]] = {evil: [0.5, 0.4, 0.6]}
+    info = replace(
+        info,
+        origin=origin,
+        metrics=numbers,
+        local_metrics={"before": numbers, "after": numbers},
+        fingerprints=dict.fromkeys(info.fingerprints, evil),
+    )
+    write_texts(tmp_path, info, about)
+    card = (tmp_path / "README.md").read_text()
+    page = MarkdownIt("commonmark", {"linkify": False}).enable(["table", "strikethrough"]).render(card)
+    assert not re.findall(r"<(script|img|a|em|s)\b", page)
+    shown = unescape(re.sub(r"<[^>]*>", "", page))
+    assert shown.count(evil) == 13  # all but the checkpoint's fingerprint, which is cut short

@@ -58,6 +58,24 @@ def test_scores_equal_scikit_learn(labels: Int[np.ndarray, " n"], probs: Float[n
     assert set(values) - set(expected) == {"calibration_error", "calibration_slope"}
 
 
+@pytest.mark.parametrize("present", [(1, 2), (0, 2), (1,)])
+def test_means_over_classes_are_over_those_that_have_images(present: tuple[int, ...]) -> None:
+    labels, probs = SAMPLES[1]
+    kept = np.isin(labels, present)
+    labels, probs = labels[kept], probs[kept]
+    values, preds = score(labels, probs), probs.argmax(axis=1)
+    assert set(preds) == {0, 1, 2}  # an absent class is predicted, and counts in no mean
+    recall = reference.recall_score(labels, preds, labels=present, average="macro", zero_division=0)
+    assert values["balanced_accuracy"] == pytest.approx(recall)
+    f1 = reference.f1_score(labels, preds, labels=present, average="macro")
+    assert values["macro_f1"] == pytest.approx(f1)
+    if len(present) > 1:
+        areas = [reference.roc_auc_score(labels == k, probs[:, k]) for k in present]
+        assert values["auroc"] == pytest.approx(np.mean(areas))
+    else:
+        assert np.isnan(values["auroc"])  # there is no rest
+
+
 def test_scores_do_not_depend_on_the_order_of_images() -> None:
     labels, probs = simulate(90, 2, digits=0)
     order = np.random.default_rng(0).permutation(90)
@@ -89,11 +107,11 @@ def test_absent_classes_leave_scores_undefined_without_a_warning(present: tuple[
         points = operating_points(labels[kept], probs[kept], labels[kept], probs[kept])
     assert all(value is None or np.isfinite(value) for value in points.values())
     assert np.isnan(values["accuracy"]) == np.isnan(values["brier"]) == (not present)
-    for name in ("balanced_accuracy", "macro_f1", "auroc"):
-        assert np.isnan(values[name])
     for k, name in enumerate(CLASSES):
         assert np.isnan(values[f"recall_{name}"]) == (k not in labels[kept])
     both = len(set(labels[kept])) == 2
+    for name, defined in (("balanced_accuracy", bool(present)), ("macro_f1", bool(present)), ("auroc", both)):
+        assert np.isfinite(values[name]) == defined
     assert np.isfinite(values["auroc_malignant"]) == both
     assert (points["threshold_at_sensitivity_90"] is not None) == both
 

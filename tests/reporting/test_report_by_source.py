@@ -20,11 +20,15 @@ from busi.metrics.segmentation import segmentation_metrics
 from busi.reporting.calibration import explain_calibration
 from busi.reporting.estimates import estimate, estimate_masks, measure, measure_classes, subtract
 from busi.reporting.pooling import LEVEL, Scored, by_source, fit_validation, join, score
-from busi.reporting.report import about_split, lead, title_of
+from busi.reporting.report import about_split, lead, report_runs, title_of
 from busi.reporting.shortcut import describe_shortcut
+from busi.runs.fingerprints import settings_fingerprint
 from busi.runs.predictions import Predictions, read_shortcut
-from busi.runs.run import Run
-from busi.runs.variants import Variant, read_variants
+from busi.runs.run import Run, open_run
+from busi.runs.variant import Variant
+from busi.runs.variants import read_variants
+from busi.training.summary import measure_classes as measure_classes_of_rows
+from busi.training.summary import summarize
 from tests.conftest import accept
 from tests.made_runs import NUM_FOLDS, POOL, make_cohort, make_run, shuffle_test_labels, simulate_rows
 
@@ -113,6 +117,20 @@ def test_numbers_of_a_source_are_those_of_its_images_alone(folds: list[Predictio
         ]
         assert found[source]["auroc_malignant"] == pytest.approx(np.mean(areas))
     assert np.isnan(found["busbra"]["recall_normal"])
+
+
+def test_metrics_json_has_the_numbers_of_the_report_also_where_a_source_lacks_a_class() -> None:
+    rows = simulate_rows(make_cohort(0, POOL, (), None), "cls", 0)
+    metrics = summarize(rows, measure_classes_of_rows)
+    by_source = estimate([score([simulate(0)])], measure_classes)
+    mean = average_sources(list(by_source.values()))
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "recall_malignant"):
+        for prefix, found in (("test", mean), *((f"test/{one}", x) for one, x in by_source.items())):
+            told = [metrics[f"{prefix}/{name}{end}"] for end in ("", "_low", "_high")]
+            assert told[0] == pytest.approx(found[name].value)
+            assert None not in told
+    assert metrics["test/busbra/recall_normal"] is None
+    assert metrics["test/busbra/auroc"] is not None
 
 
 def test_a_source_counts_the_same_however_many_images_it_has(folds: list[Predictions]) -> None:
@@ -257,6 +275,54 @@ def test_runs_with_a_source_held_out_are_trainings_on_the_same_images(make: Make
     shutil.copytree(variant.seeds[0][0].run.folder, tmp_path / "again")
     with pytest.raises(InputError, match="fold 0 of empty with seed 0 is there twice"):
         read_variants([tmp_path], partial=False)
+
+
+@pytest.mark.parametrize("stage", ["seg", "cls"])
+def test_hospitals_left_out_in_turn_are_rows_of_one_table(make: Make, tmp_path: Path, stage: str) -> None:
+    for source in POOL:
+        make(tmp_path / source, stage, hold_out=source)
+    for fold in range(NUM_FOLDS):
+        make(tmp_path / "none", stage, fold)
+    report_runs([tmp_path], tmp_path / "report")
+    content = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert content["title"] == "Report on hospitals left out: busbra, busi"
+    (found,) = content["left_out"].values()
+    name = "dice" if stage == "seg" else "auroc_malignant"
+    entry = "segmentation" if stage == "seg" else "diagnosis"
+    page = (tmp_path / "report" / "index.html").read_text()
+    for source, other in (("busi", "busbra"), ("busbra", "busi")):
+        out, inside = found[source]["left_out"], found[source]["in_training"]
+        assert out["trained_on"] == [other]
+        assert inside["trained_on"] == list(POOL)
+        assert out["num_images"] == inside["num_images"] == sum(POOL[source])
+        parts = [(out, source), (inside, "none")][: 2 if stage == "seg" else source == "busi"]
+        for part, folder in parts:  # as a report on these runs alone says
+            report_runs([tmp_path / folder], tmp_path / "alone")
+            alone = json.loads((tmp_path / "alone" / "report.json").read_text())[entry]
+            if stage == "cls":
+                alone = alone["guides"]["empty"]
+            sources = alone.get("by_source", {})
+            values = sources.get(source, alone["by_class"]["all"] if stage == "seg" else alone)
+            values = values if stage == "seg" else values["metrics"]
+            assert part["metrics"][name] == values[name]
+            shown = "{value:.3f} [{low:.3f}, {high:.3f}]".format(**values[name])
+            assert shown.replace(" ", "\N{NO-BREAK SPACE}") in page
+
+
+def test_hospitals_left_out_by_other_recipes_are_no_table(make: Make, tmp_path: Path) -> None:
+    for source in POOL:
+        make(tmp_path / source, "seg", hold_out=source)
+    path = tmp_path / "busi" / "0-0"
+    config = open_run(path).config
+    config.image_size = 64
+    OmegaConf.save(config, path / "config.yaml")
+    provenance = json.loads((path / "provenance.json").read_text())
+    provenance["settings"] = settings_fingerprint(config)
+    (path / "provenance.json").write_text(json.dumps(provenance))
+    with pytest.raises(
+        InputError, match="but are not of one recipe: image_size 32 and 64. Report each alone"
+    ):
+        report_runs([tmp_path], tmp_path / "report")
 
 
 def test_sources_that_only_train_are_named(make: Make, tmp_path: Path) -> None:

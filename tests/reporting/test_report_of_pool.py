@@ -1,6 +1,7 @@
 """Trainings on a pool of two sources, from the first image to the page."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,13 @@ from typing import Any
 import hydra
 import numpy as np
 import pytest
+from PIL import Image
 
 from busi.core.files import conf_dir
 from busi.core.tables import read_table
-from busi.core.types import InputError
+from busi.core.types import CLASSES, InputError
 from busi.data.synthetic import make_synthetic
+from busi.evaluation.evaluation import evaluate
 from busi.reporting.report import report_runs
 from busi.runs.run import Run
 from busi.training.ensemble import make_ensembles
@@ -90,6 +93,41 @@ def test_a_pool_is_reported_by_source_as_runs_and_as_ensembles(train: Train, tmp
     assert list(content["segmentation"]["by_source"]) == ["near", "far"]
     with pytest.raises(InputError, match=r"several data sets \(near, far\), leave --data out"):
         make_ensembles(seg, tmp_path / "moved", tmp_path)
+
+
+def test_evaluated_on_a_source_of_its_own_a_run_has_the_numbers_that_it_has_there(
+    train: Train, cache: Path, tmp_path: Path
+) -> None:
+    run = train("own", "stage=cls", "guide=empty")
+    near, far = (Path(one.root) for one in run.config.data.sources.values())
+    page = evaluate(run.folder, str(near), tmp_path / "near", cache_dir=cache).read_text()
+    assert "Images of near have the prior and the calibration of this source." in page
+    own, there = (
+        {row["id"].split("/")[-1]: row for row in read_table(folder / "predictions.csv") if is_test(row)}
+        for folder in (run.folder, tmp_path / "near")
+    )
+    assert own.keys() == there.keys()
+    for name, row in own.items():
+        for label in CLASSES:
+            logit = float(row[f"logit_{label}"])
+            assert float(there[name][f"logit_{label}"]) == pytest.approx(logit, abs=1e-4)
+    report_runs([run.folder], tmp_path / "report", partial=True)
+    metrics = [
+        read_report(tmp_path / "report")[0]["diagnosis"]["guides"]["empty"]["by_source"]["near"]["metrics"],
+        read_report(tmp_path / "near")[0]["diagnosis"]["guides"]["empty"]["metrics"],
+    ]
+    for name in ("accuracy", "brier", "coverage_malignant", "sensitivity_at_sensitivity_90"):
+        assert metrics[1][name]["value"] == pytest.approx(metrics[0][name]["value"], abs=1e-4), name
+    shutil.copytree(far, tmp_path / "near2" / "near")
+    for path in (tmp_path / "near2" / "near").rglob("*.png"):  # other images under a name that is known
+        Image.fromarray(np.asarray(Image.open(path))[::-1]).save(path)
+    again = tmp_path / "again"
+    page = evaluate(run.folder, str(tmp_path / "near2" / "near"), again, cache_dir=cache).read_text()
+    assert "Images of near have the prior of a source that did not train" in page
+
+
+def is_test(row: dict[str, str]) -> bool:
+    return row["split"] == "test" and row["source"] == "near"
 
 
 def test_a_source_that_is_held_out_is_tested_by_every_training(train: Train, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from busi.runs.fingerprints import settings_fingerprint
 from busi.runs.run import Run, start_run
 from busi.runs.seen import describe_unknown, name_earlier_data
 from busi.runs.start import describe_start, find_checkpoint
-from busi.runs.variants import check_starts, read_variants
+from busi.runs.variant_checks import check_starts
+from busi.runs.variants import read_variants
 from tests.conftest import Compose, unfinished
 from tests.guides.test_leaks import cohort
 from tests.made_runs import make_run

@@ -1,0 +1,99 @@
+"""What a classifier of several sources has for each of them: a prior and a calibration of its own."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from busi.core import CLASSES, InputError, read_table
+from busi.data import Cohort, logit_shift
+from busi.evaluation.opening import OpenedModel, OwnSource
+from busi.reporting import Fitted, fit_validation
+from busi.runs import Predictions, Run, read_run_columns
+
+
+def read_own_sources(run: Run, trained: Sequence[str]) -> dict[str, OwnSource]:
+    """Prior and calibration of each source that trained a classifier, as a report on the run has them.
+
+    Args:
+        run: Of a classifier.
+        trained: Pixel hashes of its training images, in the order of ``split.csv``.
+
+    Returns:
+        By name; empty where one source trained, because it is the one that the model is made for.
+
+    Raises:
+        InputError: If the run has lost ``split.csv`` or ``predictions.csv``, or one is not its own.
+    """
+    path = run.file("split.csv")
+    try:
+        rows = [row for row in read_table(path) if row["split"] == "train"]
+        labels, sources = np.array([CLASSES.index(row["label"]) for row in rows]), [r["source"] for r in rows]
+        images = list(zip(sources, trained, strict=True))
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path} is missing or damaged: train this run again") from error
+    names = list(dict.fromkeys(sources))
+    if len(names) < 2:
+        return {}
+    one = Predictions(run, read_run_columns(run))
+    shifts = logit_shift(run.config.data.balance, labels, sources, names)
+    return {
+        name: OwnSource(shift, name_fit(one, name), frozenset(x for source, x in images if source == name))
+        for name, shift in zip(names, shifts, strict=True)
+    }
+
+
+def name_fit(one: Predictions, source: str) -> Fitted:
+    """The calibration of a source, with words for the images that it was fitted on."""
+    fitted = fit_validation(one, source)
+    names = " and ".join(fitted.fitted_on)
+    return replace(fitted, fitted_on=(f"the validation images of {names} in the run",))
+
+
+def keep_recognized(model: OpenedModel, cohort: Cohort) -> OpenedModel:
+    """The model with the sources alone that the images are of.
+
+    A name proves nothing, and many manifests have the same. So a source counts where images of it among these
+    trained the model as images of this source.
+
+    Args:
+        model: With all of its sources.
+        cohort: The images that it is evaluated on.
+    """
+    hashes: dict[str, set[str]] = {}
+    for record, content in zip(cohort.records, cohort.contents, strict=True):
+        hashes.setdefault(record.source, set()).add(content.pixel_hash)
+    own = {name: x for name, x in model.own_sources.items() if hashes.get(name, set()) & x.trained}
+    return replace(model, own_sources=own)
+
+
+def explain_sources(model: OpenedModel, kept: Collection[str], judged: Collection[str], local: bool) -> str:
+    """Which prior and which calibration images have, and why; empty for a model of one source.
+
+    Args:
+        model: With all of its sources.
+        kept: Those that are used.
+        judged: Sources of the images that are judged.
+        local: Whether local images calibrate the model anew.
+    """
+    names = list(model.own_sources) or list(model.info.origin.get("sources", ()))
+    if len(names) < 2 or not model.has_classes:
+        return ""
+    listed = ", ".join(names)
+    every = "the prior of a source that did not train, and one calibration on all of its validation images"
+    if not model.own_sources:
+        return (
+            f"It was trained on several sources ({listed}), and all images have {every}: a bundle holds no "
+            "other. The run that it was made of has a prior and a calibration for each source."
+        )
+    if local:
+        return (
+            f"It was trained on several sources ({listed}). What is calibrated anew has {every}, as in the "
+            "bundle, which is not asked for a source."
+        )
+    parts = [f"Images of {x} have the prior and the calibration of this source." for x in judged if x in kept]
+    if others := [name for name in judged if name not in kept]:
+        parts.append(
+            f"Images of {' and '.join(others)} have {every}: none trained it as a source of this name."
+        )
+    return " ".join([f"It was trained on several sources ({listed}).", *parts])

@@ -1,0 +1,84 @@
+"""The section about hospitals that were left out: each beside itself when it was in training."""
+
+from collections.abc import Sequence
+from itertools import product
+
+from busi.figures import Block, Cell, Section, Table
+from busi.metrics import Estimates
+from busi.reporting.cells import JsonObject, cell, to_json
+from busi.reporting.estimates import estimate, estimate_masks
+from busi.reporting.origin import read_split
+from busi.reporting.pooling import join, score
+from busi.runs import Variant
+
+MASKS = {
+    "dice": "lesion Dice",
+    "lesion_miss_rate": "lesions missed",
+    "normal_fp_rate": "normals with a false mask",
+}
+"""Metrics of the masks that the page has room for, and their titles."""
+DIAGNOSIS = {
+    "auroc_malignant": "AUROC, malignant",
+    "recall_malignant": "recall, malignant",
+    "recall_normal": "recall, normal",
+    "brier": "Brier score",
+}
+"""The same of the diagnosis."""
+EXPLANATION = (
+    "Each hospital in turn took part in no training, choice or calibration, and all of its images tested: "
+    "this is what another hospital can expect. Below it stands the same hospital when it was in training, if "
+    "such runs were given, measured on its test folds. Both rows are of the same images only if all folds "
+    "were run: compare their numbers of images first. Metrics are those of a report on each alone, as means "
+    "over trainings."
+)
+
+
+def describe_left_out(variants: Sequence[Variant]) -> tuple[Section, JsonObject]:
+    """The section with a row for each hospital that was left out, and its content as JSON.
+
+    Args:
+        variants: Of runs that leave out different hospitals, and of others that leave out none.
+    """
+    blocks: list[Block] = [EXPLANATION]
+    content: JsonObject = {}
+    sources = dict.fromkeys(one.held_out for one in variants if one.held_out)
+    for name in dict.fromkeys(one.name for one in variants):
+        metrics = MASKS if name == "segmentation" else DIAGNOSIS
+        rows: list[list[Cell]] = []
+        found: dict[str, JsonObject] = {source: {} for source in sources}
+        named = [one for one in variants if one.name == name]
+        for source, one in product(sources, sorted(named, key=lambda one: one.held_out is None)):
+            number, estimates = measure_source(one, source)
+            if estimates is None:
+                continue
+            kind = "left out" if one.held_out else "in training"
+            trained, values = trained_on(one), [cell(metric, estimates) for metric in metrics]
+            rows.append([f"{source}, {kind}", " and ".join(trained), len(one.seeds), number, *values])
+            found[source][kind.replace(" ", "_")] = {
+                "trained_on": trained,
+                "trainings": len(one.seeds),
+                "num_images": number,
+                "metrics": to_json(estimates),
+            }
+        header = ["hospital", "trained on", "trainings", "images", *metrics.values()]
+        title = "Masks" if name == "segmentation" else f"Diagnosis, guide {name}"
+        blocks.append(Table(header, rows, title))
+        content[name] = found
+    return Section("Hospitals left out", blocks), content
+
+
+def measure_source(variant: Variant, source: str) -> tuple[int, Estimates | None]:
+    """Number of test images of a source, and their metrics; None if there are none."""
+    if variant.name == "segmentation":
+        joined = [join(seed) for seed in variant.seeds]
+        number, found = int((joined[0]["source"] == source).sum()), estimate_masks(joined)
+    else:
+        scored = [score(seed) for seed in variant.seeds]
+        number, found = int((scored[0].columns["source"] == source).sum()), estimate(scored)
+    return number, found.get(source)
+
+
+def trained_on(variant: Variant) -> list[str]:
+    """The sources whose images trained."""
+    rows = read_split(variant.seeds[0][0])
+    return list(dict.fromkeys(row["source"] for row in rows if row["split"] == "train"))

@@ -1,0 +1,140 @@
+"""Whether runs belong into one report: the same data, split and recipe, and all folds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from busi.core import InputError
+from busi.runs.fingerprints import SEED_SETTINGS, find_differences, not_settings
+from busi.runs.predictions import Predictions
+from busi.runs.run import Run
+from busi.runs.variant import Variant, held_out
+
+
+def check_same(found: Sequence[Predictions], name: str, words: str) -> None:
+    """Raise `InputError` unless all runs share a fingerprint."""
+    by_value: dict[str, list[str]] = {}
+    for one in found:
+        by_value.setdefault(one.run.provenance[name], []).append(str(one.run.folder))
+    if len(by_value) > 1:
+        listed = "; ".join(f"{value}: {', '.join(folders[:3])}" for value, folders in by_value.items())
+        raise InputError(f"these runs have {len(by_value)} different {words} ({listed}): report each alone")
+
+
+def check_sources(found: Sequence[Predictions]) -> None:
+    """Raise `InputError` if the runs have an image under different names of its source."""
+    first: dict[str, tuple[str, Path]] = {}
+    for one in found:
+        for name, source in zip(one.columns["id"].tolist(), one.columns["source"].tolist(), strict=True):
+            said, folder = first.setdefault(name, (source, one.run.folder))
+            if said != source:
+                raise InputError(
+                    f"{name} is of the source {said!r} in {folder}, and of {source!r} in {one.run.folder}: "
+                    "give the data the same name in both (its folder, file or key in data.sources)"
+                )
+
+
+def check_folds(found: Sequence[Predictions], partial: bool) -> None:
+    """Raise `InputError` if a variant has a fold twice under one seed, or lacks a fold.
+
+    It may lack folds if the report is `partial`, or a source was held out: each run then tests all of it.
+    """
+    seen: dict[tuple[str, int, int], Path] = {}
+    folds: dict[tuple[str, int], set[int]] = {}
+    for one in found:
+        key = (one.variant, one.seed, one.fold)
+        if key in seen:
+            raise InputError(
+                f"fold {one.fold} of {one.variant} with seed {one.seed} is there twice: {seen[key]} and "
+                f"{one.run.folder}. Leave one out"
+            )
+        seen[key] = one.run.folder
+        folds.setdefault((one.variant, one.seed), set()).add(one.fold)
+    if held_out(found[0]):
+        return
+    num_folds = int(found[0].config.data.num_folds)
+    for (variant, seed), there in folds.items():
+        if not partial and (missing := sorted(set(range(num_folds)) - there)):
+            raise InputError(
+                f"{variant} with seed {seed} lacks fold {', '.join(map(str, missing))} of {num_folds}: "
+                "run them, or say --partial for a report of what is there"
+            )
+
+
+def check_variant(variant: Variant) -> None:
+    """Raise `InputError` if the runs differ in settings, in members, or in the folds of each seed."""
+    runs = [one.run for seed in variant.seeds for one in seed]
+    sizes = {len(run.members) or 1: run.folder for run in runs}
+    if len(sizes) > 1:
+        listed = ", ".join(f"{folder} of {size}" for size, folder in sizes.items())
+        raise InputError(
+            f"{variant.name} has runs of different numbers of trainings ({listed}): report each alone"
+        )
+    shared = set.intersection(*({one.fold for one in seed} for seed in variant.seeds))
+    if not variant.held_out and (folds := set(variant.folds) - shared):
+        listed = ", ".join(map(str, sorted(folds)))
+        raise InputError(
+            f"the seeds of {variant.name} have different folds ({listed}): give the same of every seed"
+        )
+    check_starts(variant.name, runs)
+    firsts: dict[int, Predictions] = {}
+    for seed in variant.seeds:
+        for one in seed:
+            first = firsts.setdefault(one.seed, one)
+            different = find_differences(
+                first.config,
+                one.config,
+                (*not_settings(first.config, one.config), "data.fold", "start.fold", "start.weights"),
+            )
+            if different or one.run.provenance["recipe"] != first.run.provenance["recipe"]:
+                listed = "; ".join(f"{name} {was} and {now}" for name, (was, now) in different.items())
+                raise InputError(
+                    f"{first.run.folder} and {one.run.folder} are folds of one result, but not of one "
+                    f"recipe: {listed}. Run one of them again"
+                )
+
+
+def check_starts(name: str, runs: Sequence[Run]) -> None:
+    """Raise `InputError` if the runs of a variant started from weights of different recipes or trainings.
+
+    Each fold and each seed may start from a run of its own.
+    """
+    trainings: dict[tuple[str, ...], tuple[str, Run]] = {}
+    for run in runs:
+        keys = ("recipe", "seed", "fold", "weights")
+        recipe, *place, weights = (str(OmegaConf.select(run.config, f"start.{key}")) for key in keys)
+        for key, value in (((), recipe), ((recipe, *place), weights)):
+            there, first = trainings.setdefault(key, (value, run))
+            if there != value:
+                raise InputError(
+                    f"{name}: {first.folder} started from {_name_start(first)}, {run.folder} from "
+                    f"{_name_start(run)}, which are different trainings: report each alone"
+                )
+
+
+def _name_start(run: Run) -> str:
+    if start := run.provenance["upstream"].get("start"):
+        return str(start)
+    return f"encoder_weights={OmegaConf.select(run.config, 'encoder_weights')}"
+
+
+def check_recipes(variants: Sequence[Variant]) -> None:
+    """Raise `InputError` if a variant has other settings where another source is held out."""
+    firsts: dict[str, Predictions] = {}
+    for variant in variants:
+        one = variant.seeds[0][0]
+        first = firsts.setdefault(variant.name, one)
+        alike = (
+            *not_settings(first.config, one.config),
+            *SEED_SETTINGS,
+            "data.fold",
+            "data.hold_out",
+            "start.fold",
+        )
+        if different := find_differences(first.config, one.config, alike):
+            listed = "; ".join(f"{name} {was} and {now}" for name, (was, now) in different.items())
+            raise InputError(
+                f"{first.run.folder} and {one.run.folder} leave out different hospitals, but are not of one "
+                f"recipe: {listed}. Report each alone"
+            )
