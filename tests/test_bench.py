@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from busi import bench
-from busi.benchmarks import growth, time_to_dice
+from busi.benchmarks import growth, start, time_to_dice
+from busi.benchmarks import predict as predicting
 from busi.benchmarks.rows import Row, compare, exceed, spread, take_turns
 from busi.core.types import InputError
 
@@ -17,9 +18,9 @@ from busi.core.types import InputError
 @pytest.mark.parametrize(
     ("group", "names"),
     [
-        ("predict", ["PyTorch, one at a time", "bundle, f32", "bundle, int8"]),
+        ("predict", ["PyTorch, one at a time", "bundle, f32", "bundle, int8", predicting.WHOLE]),
         ("train", ["training", "training", "training", "loader alone", "validation pass", "page faults"]),
-        ("start", ["--help", "--cfg job", "start to the end of the first step"]),
+        ("start", ["--help", "--cfg job", "start to the end of the first step", start.ONE]),
     ],
 )
 def test_bench_writes_what_it_measured(tmp_path: Path, group: str, names: list[str]) -> None:

@@ -26,7 +26,7 @@ from playwright.sync_api import ConsoleMessage, Page, Request, expect, sync_play
 
 from busi import Predictor
 from busi.core.types import CLASSES, InputError
-from busi.data.dicom import Frame, Spacing
+from busi.data.frames import Frame, Spacing
 from busi.inference.bundle import PRETRAINED
 from busi.inference.demo_files import count_frames, read_frame, write_samples
 from busi.inference.demo_folder import demo_folder, remove_leftovers

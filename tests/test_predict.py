@@ -16,12 +16,13 @@ import pytest
 from PIL import Image
 
 from busi import Prediction, Predictor
+from busi.core.files import write_json
 from busi.core.locks import hold
 from busi.core.tables import read_table
 from busi.core.types import CLASSES, InputError
-from busi.data.dicom import Frame
+from busi.data.frames import Frame
 from busi.data.sources import find_sources
-from busi.inference.folder import predict_sources
+from busi.inference.folder import predict_items, predict_sources
 from tests.data.test_dicom import region, write
 from tests.data.test_files import make_bomb
 from tests.inference.test_predictor import make_image
@@ -132,6 +133,51 @@ def test_a_stopped_call_goes_on_where_it_was(bundle: Path, tmp_path: Path) -> No
             "predictions.csv",
             "predictions.json",
         ]
+
+
+class Noting(Predictor):
+    """Notes the heights of the images of each batch when the networks run."""
+
+    def predict(self, frames: Sequence[Frame]) -> Iterator[Prediction]:
+        noted.append([frame.gray.shape[0] for frame in frames])
+        return super().predict(frames)
+
+
+noted: list[list[int]] = []
+
+
+def test_networks_run_one_batch_ahead_and_images_stay_in_order(bundle: Path, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "in", 9)
+    (folder / "p (1).png").write_bytes(b"x")
+    for k in (4, 5):
+        (folder / f"p ({k}).png").write_bytes(b"x")  # a whole batch of them
+    sources = find_sources([str(folder)], leave_out=tmp_path / "out")
+    noted.clear()
+    heights: list[int | None] = []
+    for item, prediction in predict_items(Noting(bundle, batch_size=2), sources):
+        assert (item.frame is None) == (prediction is None) == (item.error != "")
+        heights.append(prediction.mask.shape[0] if prediction else None)
+        assert len(noted) <= (len(heights) + 1) // 2 + 1
+    assert heights == [30, None, 32, 33, None, None, 36, 37, 38]
+    assert noted == [[30], [32, 33], [], [36, 37], [38]]
+
+
+def test_images_are_on_the_disk_before_the_tables_say_so(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut before that leaves a call that goes on, and looks at each of them."""
+    folder, output, flushed = make_folder(tmp_path / "in", 3), tmp_path / "out", set[int]()
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.add(os.fstat(handle).st_ino))
+
+    def note(path: Path, value: object) -> Path:
+        images = [*output.glob("*/*.png"), output / "masks", output / "overlays"]
+        assert len(images) == 8
+        assert {image.stat().st_ino for image in images} <= flushed
+        return write_json(path, value)
+
+    monkeypatch.setattr("busi.inference.folder.write_json", note)
+    predict_sources(Predictor(bundle), find_sources([str(folder)], leave_out=output), output)
+    assert (output / "predictions.json").exists()
 
 
 def test_what_changed_is_predicted_again_and_the_rest_is_kept(bundle: Path, tmp_path: Path) -> None:

@@ -1,16 +1,17 @@
-"""How fast images are predicted, by a bundle and by PyTorch."""
+"""How fast images are predicted, by a bundle and by PyTorch, and written by the model that comes along."""
 
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import torch
 
 from busi.benchmarks.configs import compose
 from busi.benchmarks.rows import Row, compare, take_turns
 from busi.core import CLASSES, Record
-from busi.data import Source, find_sources, read_synthetic
+from busi.data import Source, find_sources, letterbox, read_gray, read_synthetic
 from busi.inference import (
     Model,
     ModelInfo,
@@ -18,19 +19,22 @@ from busi.inference import (
     as_network,
     open_graph,
     predict_items,
+    predict_sources,
     write_graph,
     write_int8,
 )
 from busi.models import Classifier, Postprocess, Segmenter, TwoStage, build_network
 
 ROUNDS = 7
+ALONE, WHOLE = "its network alone, on images in memory", "predict on a folder, masks and overlays written"
 
 
 def measure(image_size: int, rounds: int) -> list[Row]:
     """Compare bundles with PyTorch, one image at a time: images per second from file to mask and class.
 
     The networks are those of a default run with random weights. The files are synthetic images of the size of
-    BUSI's. Decoding and the mask at the image's own size are part of the time, writing is not.
+    BUSI's. Decoding and the mask at the image's own size are part of the time, writing is not. The model that
+    comes along writes all that the command writes, and is compared with its network alone.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -53,10 +57,19 @@ def measure(image_size: int, rounds: int) -> list[Row]:
             },
             rounds,
         )
+        own = Predictor()
+        speeds |= take_turns(
+            {
+                ALONE: lambda: network_alone(own, sources),
+                WHOLE: lambda: whole_command(own, sources, folder),
+            },
+            rounds,
+        )
     targets = {peer: None, "bundle, f32": 1.5, "bundle, int8": 3.0}
+    peers = {**{name: (peer, target) for name, target in targets.items()}, WHOLE: (ALONE, 0.9)}
     return [
-        Row(name, median(speeds[name]), "images/s", peer, compare(speeds[name], speeds[peer]), "x", target)
-        for name, target in targets.items()
+        Row(name, median(speeds[name]), "images/s", other, compare(speeds[name], speeds[other]), "x", target)
+        for name, (other, target) in peers.items()
     ]
 
 
@@ -74,6 +87,24 @@ def images_per_second(predictor: Predictor, sources: list[Source]) -> float:
     for _, prediction in predict_items(predictor, sources):
         prediction.mask  # type: ignore[union-attr]  # noqa: B018
     return len(sources) / (time.perf_counter() - began)
+
+
+def network_alone(predictor: Predictor, sources: list[Source]) -> float:
+    """Images per second of the network, in the batches of `predictor`, with nothing read or written."""
+    (model,), step = predictor.models, predictor.batch_size
+    squares = np.stack([letterbox(read_gray(source.path), model.info.image_size) for source in sources])
+    began = time.perf_counter()
+    for start in range(0, len(squares), step):
+        model.network(squares[start : start + step])
+    return len(squares) / (time.perf_counter() - began)
+
+
+def whole_command(predictor: Predictor, sources: list[Source], folder: Path) -> float:
+    """Images per second as `busi.predict` writes them, once its model is open."""
+    with tempfile.TemporaryDirectory(dir=folder) as output:
+        began = time.perf_counter()
+        predict_sources(predictor, sources, Path(output))
+        return len(sources) / (time.perf_counter() - began)
 
 
 def random_two_stage(image_size: int) -> TwoStage:

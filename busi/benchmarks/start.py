@@ -1,4 +1,4 @@
-"""How long a command takes until it answers, and a run until its first optimizer step."""
+"""How long commands take until they answer, a run until its first step, and predicting one image."""
 
 import os
 import subprocess
@@ -11,13 +11,17 @@ from pathlib import Path
 from statistics import median
 
 import lightning
+import numpy as np
+from PIL import Image
 
 from busi.benchmarks.rows import Row, exceed, take_turns
 from busi.core import InputError
+from busi.data import draw_sample
 
 ROUNDS = 5
 HYDRA, LIBRARIES = "import hydra", "import torch, lightning and smp"
 HELP, CONFIG, STEP = "--help", "--cfg job", "start to the end of the first step"
+ENGINE, ONE = "import onnxruntime, numpy and PIL", "predict one image, from the command to its end"
 
 
 class LeaveAfterStep(lightning.Callback):
@@ -34,6 +38,8 @@ def measure(image_size: int, rounds: int) -> list[Row]:
     The run is one on synthetic data that are in the cache, as from the second run on.
     """
     with tempfile.TemporaryDirectory() as name:
+        image = Path(name, "image.png")
+        Image.fromarray(draw_sample(1, np.random.default_rng(0), 500).image).save(image)
         run = [
             *("stage=seg", "data=synthetic", f"image_size={image_size}", "~callbacks.progress"),
             "trust=[busi.benchmarks]",
@@ -45,6 +51,8 @@ def measure(image_size: int, rounds: int) -> list[Row]:
             CONFIG: ["-m", "busi.train", "--cfg", "job"],
             LIBRARIES: ["-c", "import torch, lightning, segmentation_models_pytorch"],
             STEP: ["-m", "busi.train", *run],
+            ENGINE: ["-c", "import onnxruntime, numpy, PIL"],
+            ONE: ["-m", "busi.predict", str(image), "--output", "predictions"],
         }
         spent = take_turns(
             {key: partial(time_process, arguments, Path(name)) for key, arguments in commands.items()}, rounds
@@ -54,7 +62,12 @@ def measure(image_size: int, rounds: int) -> list[Row]:
         more = exceed(spent[name], spent[peer])
         return Row(name, median(spent[name]), "s", peer, more, "s more", target, at_most=True)
 
-    return [row(HELP, HYDRA, 2.0), row(CONFIG, HYDRA, 2.0), row(STEP, LIBRARIES, 3.0)]
+    return [
+        row(HELP, HYDRA, 2.0),
+        row(CONFIG, HYDRA, 2.0),
+        row(STEP, LIBRARIES, 3.0),
+        row(ONE, ENGINE, 0.3),
+    ]
 
 
 def time_process(arguments: Sequence[str], folder: Path) -> float:

@@ -32,22 +32,30 @@ def conf_dir() -> Path:
     return beside if (beside / "train.yaml").is_file() else package / "conf"
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
+def write_whole(path: Path, write: Callable[[Path], object], durable: bool = True) -> Path:
     """Call `write` on a temporary file beside `path`, flush it to the disk, then move it there in one step.
 
     A reader, a second writer, and whoever looks after a power cut, sees the old file or the new one, never a
     part. Others may read it as the user's umask says.
+
+    Args:
+        path: The file.
+        write: Writes a file at the path that it is given.
+        durable: Whether it is flushed. Of many files it is faster to `flush` them all once they are written,
+            by whoever notices if a power cut came before.
     """
     make_folder(path.parent)
     part = _name_part(path)
     os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
         write(part)
-        flush(part)
+        if durable:
+            flush(part)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    flush(path.parent)
+    if durable:
+        flush(path.parent)
     return path
 
 

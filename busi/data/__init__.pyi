@@ -24,8 +24,6 @@ from .contents import read_contents as read_contents
 from .datamodule import BUSIDataModule as BUSIDataModule
 from .dataset import Guides as Guides
 from .dataset import collate as collate
-from .dicom import Frame as Frame
-from .dicom import Spacing as Spacing
 from .dicom import read_header as read_header
 from .duplicates import align as align
 from .duplicates import describe_image as describe_image
@@ -34,6 +32,8 @@ from .files import is_dicom as is_dicom
 from .files import pixel_format as pixel_format
 from .files import read_frames as read_frames
 from .files import read_gray as read_gray
+from .frames import Frame as Frame
+from .frames import Spacing as Spacing
 from .geometry import fit_box as fit_box
 from .geometry import letterbox as letterbox
 from .geometry import letterbox_mask as letterbox_mask

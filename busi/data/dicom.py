@@ -7,15 +7,16 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pydicom
-from jaxtyping import Bool, Shaped, UInt8
+from jaxtyping import Bool, Shaped
 
 from busi.core import InputError
 from busi.data.dicom_frames import decode_frames
 from busi.data.dicom_gray import COLOR, number, to_gray, values_of_frame
+from busi.data.frames import Frame, Spacing
 from busi.data.images import MAX_PIXELS, BadFile
 
 TISSUE, CENTIMETERS = 1, 3
@@ -25,25 +26,6 @@ REQUIRED = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "
 # They quote the header.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\b")
 logging.getLogger("pydicom").setLevel(logging.ERROR)
-
-
-class Spacing(NamedTuple):
-    """Distance between neighboring pixels, in mm."""
-
-    rows: float
-    columns: float
-
-
-class Frame(NamedTuple):
-    """One image of a file.
-
-    Attributes:
-        gray: The image.
-        spacing: None where the file does not say.
-    """
-
-    gray: UInt8[np.ndarray, "h w"]
-    spacing: Spacing | None
 
 
 def read_dicom(path: Path) -> Iterator[Frame]:

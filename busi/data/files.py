@@ -1,6 +1,7 @@
 """Any file that holds images, as gray frames: the one way in which training and prediction read them.
 
 PNG, JPEG, BMP and TIFF (every page) by Pillow, DICOM by `busi.data.dicom`. The content decides, not the name.
+pydicom is imported once there is a DICOM file: it takes longer than predicting an image.
 """
 
 import re
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from busi.data.dicom import Frame, read_dicom, read_header
+from busi.data.frames import Frame
 from busi.data.images import SEVERAL, BadFile, read_pages
 from busi.data.levels import to_gray
 
@@ -53,6 +54,8 @@ def read_frames(path: Path) -> Iterator[Frame]:
         BadFile: If the file is missing, damaged, no image, or has one of over 50 megapixels.
     """
     if is_dicom(path) or (path.suffix.lower() in DICOM_SUFFIXES and not OTHER_START.match(_head(path))):
+        from busi.data.dicom import read_dicom
+
         yield from read_dicom(path)
         return
     for gray in read_pages(path, to_gray):
@@ -62,6 +65,8 @@ def read_frames(path: Path) -> Iterator[Frame]:
 def pixel_format(path: Path) -> str:
     """How a file stores its pixels: Pillow's name of the mode, or e.g. ``DICOM MONOCHROME2, 8 bits``."""
     if is_dicom(path):
+        from busi.data.dicom import read_header
+
         found = read_header(path, ("PhotometricInterpretation", "BitsStored"))
         return f"DICOM {found.get('PhotometricInterpretation')}, {found.get('BitsStored')} bits"
     with Image.open(path) as image:

@@ -5,7 +5,6 @@ from jaxtyping import Bool, UInt8
 from PIL import Image, ImageOps
 
 from busi.core import NORMAL, InputError, Record
-from busi.data.dicom import cut_mask
 from busi.data.files import is_dicom
 from busi.data.images import BadFile, read_one
 from busi.data.levels import PHOTOMETRIC, is_wide, refuse_wide_color
@@ -27,6 +26,8 @@ def read_mask(record: Record, height: int, width: int) -> UInt8[np.ndarray, "{he
             raise BadFile("mask that is a DICOM file: convert it to PNG", path)
         mask = read_one(path, to_mask)
         if mask.shape != union.shape and is_dicom(record.image):
+            from busi.data.dicom import cut_mask  # pydicom, which most data sets do not need
+
             whole, mask = mask, cut_mask(mask, record.image)
             if mask.sum() != whole.sum():
                 raise BadFile("mask that reaches out of the tissue region of its DICOM image", path)

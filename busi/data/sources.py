@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from busi.core import InputError, expand, file_hash, printable
-from busi.data.dicom import Frame
 from busi.data.files import is_image, read_frames, strip_suffix
+from busi.data.frames import Frame
 from busi.data.levels import refuse_flat
 from busi.data.records import MASK_STEM, annotations, list_files, natural, shorten
 

@@ -1,17 +1,16 @@
 """What a model says of the images of a cohort, as rows of ``predictions.csv`` and as maps."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from rich.progress import track
 from scipy.special import softmax
 
-from busi.core import CLASSES, write_whole
+from busi.core import CLASSES
 from busi.data import Cohort, file_name, quantize, read_gray, read_mask
 from busi.evaluation.opening import OpenedModel
+from busi.figures import write_png
 from busi.inference import Answer
 from busi.metrics import measure_mask
 from busi.models import Mask, Postprocess
@@ -48,9 +47,7 @@ def predict_rows(model: OpenedModel, cohort: Cohort, indices: Sequence[int], out
             if own is not None and answer.logits is not None:
                 answer = answer._replace(logits=answer.logits + own.logit_shift)
             if answer.mask_probs is not None:
-                image = Image.fromarray(quantize(answer.mask_probs))
-                path = map_path(output, cohort.records[i].id)
-                write_whole(path, partial(image.save, format="PNG"))
+                write_png(map_path(output, cohort.records[i].id), quantize(answer.mask_probs))
             rows.append(describe_image(cohort, i) | describe_answer(answer, model.info.postprocess, mask))
     return rows
 

@@ -5,6 +5,7 @@ from .contours import draw_confusions as draw_confusions
 from .contours import draw_contour as draw_contour
 from .contours import draw_overlays as draw_overlays
 from .contours import save_figure as save_figure
+from .overlay import draw_outline as draw_outline
 from .overlay import draw_overlay as draw_overlay
 from .pages import Block as Block
 from .pages import Cell as Cell
@@ -12,3 +13,4 @@ from .pages import PageFigure as PageFigure
 from .pages import Section as Section
 from .pages import Table as Table
 from .pages import write_page as write_page
+from .png import write_png as write_png

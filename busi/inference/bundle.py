@@ -33,7 +33,7 @@ def load_bundle(folder: Path) -> Model:
         InputError: If it is damaged, or ONNX Runtime is not installed.
     """
     info, graph = read_model_json(folder)
-    network = open_graph(folder / GRAPH_FILE, info.image_size, graph["sha256"])
+    network = open_graph(folder / GRAPH_FILE, info.image_size, graph["sha256"], own=folder == PRETRAINED)
     inside = graph.get("temperature", info.temperature)
     return Model(network if inside == info.temperature else rescale(network, inside / info.temperature), info)
 

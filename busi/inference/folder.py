@@ -5,20 +5,18 @@ import errno
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image
-from rich.progress import track
 
-from busi.core import InputError, hold, write_json, write_table, write_whole, writing_to
+from busi.core import InputError, flush, hold, write_json, write_table, write_whole, writing_to
 from busi.data import Frame, Item, Source, find_sources, read_items
-from busi.figures import draw_overlay
+from busi.figures import draw_outline, write_png
 from busi.inference.bundle import PRETRAINED
 from busi.inference.prediction import Prediction
 from busi.inference.predictor import Predictor
@@ -135,6 +133,7 @@ def predict_sources(
                 rows.append(row)
                 journal.write(f"{json.dumps(row)}\n")
                 journal.flush()
+        flush_images(output, [row["id"] for row in rows if not row["error"]])
         order = {source.id: i for i, source in enumerate(sources)}
         rows.sort(key=lambda row: (order[row["source"]], row["number"] or 0))
         shown = [{name: x for name, x in row.items() if name not in INTERNAL} for row in rows]
@@ -147,13 +146,29 @@ def predict_sources(
 def predict_items(
     predictor: Predictor, sources: Sequence[Source]
 ) -> Iterator[tuple[Item, Prediction | None]]:
-    """Read and predict files; the next batch is read while one is predicted."""
-    items = (item for source in track(sources, "predicting", transient=True) for item in read_items(source))
+    """Read and predict files; while one batch is used, the networks see the next, and another one is read."""
+    items = (item for source in _track(sources) for item in read_items(source))
     batches = iter(lambda: list(islice(items, predictor.batch_size)), [])
-    for batch in read_ahead(batches):
-        predictions = predictor.predict([item.frame for item in batch if item.frame is not None])
+    for batch, predictions in read_ahead(_predict_batches(predictor, read_ahead(batches))):
         for item in batch:
             yield item, None if item.frame is None else next(predictions)
+
+
+def _track(sources: Sequence[Source]) -> Iterable[Source]:
+    if len(sources) < 2:
+        return sources  # rich would be a part of the time that one image takes
+    from rich.progress import track
+
+    return track(sources, "predicting", transient=True)
+
+
+def _predict_batches(
+    predictor: Predictor, batches: Iterator[list[Item]]
+) -> Iterator[tuple[list[Item], Iterator[Prediction]]]:
+    for batch in batches:
+        predictions = predictor.predict([item.frame for item in batch if item.frame is not None])
+        first = list(islice(predictions, 1))  # makes the networks run, for all of the batch
+        yield batch, chain(first, predictions)
 
 
 def read_ahead(batches: Iterator[T]) -> Iterator[T]:
@@ -168,21 +183,29 @@ def read_ahead(batches: Iterator[T]) -> Iterator[T]:
 def write_images(output: Path, name: str, frame: Frame, prediction: Prediction) -> str:
     """Write mask and overlay; what is wrong with the name for this file system, else empty.
 
+    They are not flushed to the disk: `flush_images` does that, and until then a later call looks at them.
+
     Raises:
         OSError: If nothing can be written there, whatever its name.
     """
-    images = (prediction.mask * np.uint8(255), draw_overlay(frame.gray, prediction.mask))
-    paths = image_paths(output, name).values()
+    paths = image_paths(output, name)
+    # Speckle hardly gets smaller without a filter, which takes six times as long.
+    save = partial(draw_outline(frame.gray, prediction.mask).save, format="PNG", compress_level=0)
     try:
-        for image, path in zip(images, paths, strict=True):
-            # A third of the time of the default level, and no larger.
-            save = partial(Image.fromarray(image).save, format="PNG", compress_level=3)
-            write_whole(path, save)
+        write_png(paths["masks"], prediction.mask * np.uint8(255), durable=False)
+        write_whole(paths["overlays"], save, durable=False)
     except OSError as error:
         if error.errno not in BAD_NAME:
             raise
-        for path in paths:
+        for path in paths.values():
             with contextlib.suppress(OSError):
                 path.unlink()
         return f"cannot write {name}.png: {error.strerror}. Rename the file, or give another --output"
     return ""
+
+
+def flush_images(output: Path, names: Sequence[str]) -> None:
+    """Wait until the masks and overlays of some images are on the disk, and their names."""
+    paths = [path for name in names for path in image_paths(output, name).values()]
+    for path in (*paths, *{path.parent for path in paths}):
+        flush(path)

@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32
-from scipy import ndimage
 
 from busi.data import Spacing
-from busi.models import Postprocess
+from busi.models import Postprocess, bounding_box, find_parts
 
 
 class Box(NamedTuple):
@@ -64,7 +63,7 @@ class Prediction:
     @cached_property
     def pred_area(self) -> int:
         """Area of the mask, in pixels."""
-        return int(self.mask.sum())
+        return int(np.count_nonzero(self.mask))
 
     def with_threshold(self, threshold: float) -> "Prediction":
         """The same prediction with another threshold of the mask."""
@@ -80,11 +79,10 @@ class Prediction:
         """Smallest rectangle around the mask; None if that is empty."""
         if not self.pred_area:
             return None
-        rows, columns = (np.flatnonzero(self.mask.any(axis=axis)) for axis in (1, 0))
-        left, top = int(columns[0]), int(rows[0])
-        return Box(left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)
+        rows, columns = bounding_box(self.mask)
+        return Box(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
 
     @cached_property
     def num_components(self) -> int:
         """Connected parts of the mask; pixels that touch at a corner are connected."""
-        return int(ndimage.label(self.mask, structure=np.ones((3, 3)))[1])
+        return find_parts(self.mask[bounding_box(self.mask)])[1] if self.pred_area else 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from busi.core import CLASSES, InputError, file_hash, printable
-from busi.data import Item, Source, is_dicom, read_header
+from busi.data import Item, Source, is_dicom
 from busi.inference.prediction import Prediction
 
 Row = dict[str, Any]
@@ -57,6 +57,8 @@ def make_row(item: Item, prediction: Prediction | None, header: Sequence[str]) -
             "milliseconds": round(prediction.milliseconds, 1),
         }
     if header:
+        from busi.data import read_header  # pydicom
+
         found = read_header(item.source.path, header) if is_dicom(item.source.path) else {}
         row |= {f"header_{keyword}": found.get(keyword) for keyword in header}
     return {**row, "error": item.error}

@@ -14,6 +14,8 @@ from .plain_unet import PlainUNet as PlainUNet
 from .postprocess import Map as Map
 from .postprocess import Mask as Mask
 from .postprocess import Postprocess as Postprocess
+from .postprocess import bounding_box as bounding_box
+from .postprocess import find_parts as find_parts
 from .postprocess import fixed_postprocess as fixed_postprocess
 from .postprocess import mean_postprocess as mean_postprocess
 from .postprocess import tune_postprocess as tune_postprocess

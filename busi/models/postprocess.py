@@ -5,14 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import repeat
 
+import cv2
 import numpy as np
-from jaxtyping import Bool, Float
-from scipy import ndimage
+from jaxtyping import Bool, Float, Int32
 
 from busi.core import InputError
 
-CORNERS = np.ones((3, 3))
-"""Pixels that touch at a corner are connected."""
 HIGH_THRESHOLDS = (0.0, 0.8, 0.9, 0.95, 0.98, 0.99)
 """What is tried; of equally good ones the first is taken, which is the simplest."""
 
@@ -48,10 +46,11 @@ class Postprocess:
     def __call__(self, probs: Map) -> Mask:
         """The mask of a map of any size."""
         mask = np.asarray(probs >= self.threshold)
-        if self.high_threshold <= self.threshold or not mask.any():
-            return mask
-        parts, highest, _ = _parts(probs, mask)
-        return np.asarray(np.concatenate([[False], highest >= self.high_threshold])[parts])
+        if self.high_threshold > self.threshold and mask.any():
+            box = bounding_box(mask)
+            parts, count = find_parts(mask[box])
+            mask[box] = _reaching(parts, count, probs[box], self.high_threshold)[parts]
+        return mask
 
 
 def mean_postprocess(steps: Sequence[Postprocess]) -> Postprocess:
@@ -86,16 +85,37 @@ def tune_postprocess(pairs: Iterable[tuple[Map, Mask]], sources: Sequence[str] =
     total, sizes = np.zeros(len(HIGH_THRESHOLDS)), Counter(sources)
     weights = (len(sources) / (len(sizes) * sizes[name]) for name in sources) if sources else repeat(1.0)
     for (probs, annotation), weight in zip(pairs, weights, strict=False):
-        parts, highest, areas = _parts(probs, Postprocess()(probs))
-        overlaps = np.bincount(parts[annotation], minlength=len(areas) + 1)[1:]
-        kept = highest >= np.array(HIGH_THRESHOLDS)[:, None]
+        parts, count = find_parts(Postprocess()(probs))
+        areas, overlaps = (
+            np.bincount(pixels.ravel(), minlength=count + 1) for pixels in (parts, parts[annotation])
+        )
+        kept = np.stack([_reaching(parts, count, probs, high) for high in HIGH_THRESHOLDS])
         sums = kept @ areas + annotation.sum()
         total += weight * np.where(sums > 0, 2 * (kept @ overlaps) / np.maximum(sums, 1), 1.0)
     return Postprocess(high_threshold=float(HIGH_THRESHOLDS[total.round(9).argmax()]))
 
 
-def _parts(probs: Map, mask: Mask) -> tuple[np.ndarray, Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Number of the part that each pixel is in, and the highest probability and area of each part."""
-    parts, count = ndimage.label(mask, CORNERS)
-    highest = np.asarray(ndimage.maximum(probs, parts, np.arange(1, count + 1)), np.float64)
-    return parts, highest, np.bincount(parts.ravel(), minlength=count + 1)[1:].astype(np.float64)
+def bounding_box(mask: Mask) -> tuple[slice, slice]:
+    """Rows and columns of the smallest rectangle around a mask; an empty one around an empty mask."""
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return slice(top, top + height), slice(left, left + width)
+
+
+def find_parts(mask: Mask) -> tuple[Int32[np.ndarray, "h w"], int]:
+    """Number the connected parts of a mask from 1; pixels that touch at a corner are connected.
+
+    Returns:
+        Number of the part that each pixel is in, 0 outside of the mask, and how many parts there are.
+    """
+    count, parts = cv2.connectedComponents(mask.view(np.uint8), connectivity=8, ltype=cv2.CV_32S)
+    return np.asarray(parts, np.int32), count - 1
+
+
+def _reaching(
+    parts: Int32[np.ndarray, "h w"], count: int, probs: Map, high_threshold: float
+) -> Bool[np.ndarray, " n"]:
+    """Of each number of `find_parts`, whether that part reaches a probability; False of what is outside."""
+    reaching = np.zeros(count + 1, bool)
+    reaching[parts[probs >= np.float64(high_threshold)]] = True  # as a float32, 0.9 is below 0.9
+    reaching[0] = False
+    return reaching

@@ -1,19 +1,18 @@
 """What a trained network says of images, as rows of ``predictions.csv`` and as maps."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool
-from PIL import Image
 from rich.progress import track
 from scipy.special import softmax
 from torch import nn
 
-from busi.core import CLASSES, write_whole
+from busi.core import CLASSES
 from busi.data import BUSIDataModule, file_name, quantize, read_gray, read_mask
+from busi.figures import write_png
 from busi.inference import predict_maps
 from busi.metrics import measure_mask
 from busi.models import Map, Mask, Postprocess, Segmenter
@@ -48,8 +47,7 @@ def predict_masks(
     cases: list[Case] = []
     for i, probs in zip(indices, maps, strict=True):
         record, pred = cohort.records[i], postprocess(probs)
-        name = f"{file_name(record.id)}.png"
-        write_whole(folder / "maps" / name, partial(Image.fromarray(quantize(probs)).save, format="PNG"))
+        write_png(folder / "maps" / f"{file_name(record.id)}.png", quantize(probs))
         mask = read_mask(record, *pred.shape).astype(bool)
         row = describe_image(cohort, i) | measure_mask(pred, mask)
         cases.append((row, i, pred))

@@ -17,7 +17,7 @@ from PIL import Image
 
 from busi import Predictor
 from busi.core.types import InputError
-from busi.inference.bundle import PRETRAINED, Model
+from busi.inference.bundle import PRETRAINED, Model, load_bundle
 from busi.inference.demo_server import open_model
 from busi.inference.export import write_bundle
 from busi.inference.graph import open_graph
@@ -338,6 +338,18 @@ def test_a_graph_of_another_kind_is_refused_when_it_is_opened(tmp_path: Path) ->
         text = refused(lambda folder=folder: Predictor(folder))
         assert words in text
         assert str(folder) in text
+
+
+@pytest.mark.parametrize("cores", [1, 2, 5, 64, None])
+def test_a_batch_is_answered_alike_in_pieces_of_any_size(
+    cores: int | None, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letterboxed = np.random.default_rng(0).integers(0, 256, (5, 32, 32), np.uint8)
+    network = load_bundle(bundle).network
+    whole = [network(image[None]) for image in letterboxed]
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    for k, found in enumerate(load_bundle(bundle).network(letterboxed)):
+        np.testing.assert_allclose(found, np.concatenate([answers[k] for answers in whole]), atol=1e-6)
 
 
 def test_a_graph_that_fails_on_an_image_says_so(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from scipy.special import softmax
 from busi import Prediction, Predictor
 from busi.core.tables import read_table
 from busi.core.types import CLASSES, InputError
-from busi.data.dicom import Frame, Spacing
+from busi.data.frames import Frame, Spacing
 from busi.data.geometry import quantize
 from busi.data.sources import find_sources
 from busi.inference.folder import predict_sources
@@ -215,11 +215,14 @@ def test_a_bundle_needs_no_pytorch(bundle: Path, tmp_path: Path) -> None:
         "import sys; sys.modules['torch'] = None\n"  # importing it now fails
         f"import busi; print(busi.Predictor({str(bundle)!r})('a.png').pred)\n"
         f"sys.argv[1:] = ['a.png', '--run', {str(bundle)!r}, '--output', 'out']\n"
-        "import busi.predict; busi.predict.main()"
+        "import busi.predict; busi.predict.main()\n"
+        # Each takes a good part of the time of predicting an image that does not need it.
+        "print({'pydicom', 'scipy', 'rich', 'cv2'} & sys.modules.keys())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[0] in CLASSES
+    assert done.stdout.splitlines()[-1] == "{'cv2'}"
     assert (tmp_path / "out" / "predictions.csv").exists()

@@ -9,6 +9,8 @@ from busi.metrics.segmentation import dice
 from busi.models.postprocess import (
     HIGH_THRESHOLDS,
     Postprocess,
+    bounding_box,
+    find_parts,
     fixed_postprocess,
     mean_postprocess,
     tune_postprocess,
@@ -29,6 +31,49 @@ def test_two_thresholds_are_hysteresis(threshold: float, high_threshold: float) 
         possible, sure = probs >= threshold, probs >= max(threshold, high_threshold)
         expected = ndimage.binary_propagation(sure, np.ones((3, 3), bool), mask=possible)
         np.testing.assert_array_equal(Postprocess(threshold, high_threshold)(probs), expected)
+
+
+def scatter(rng: np.random.Generator) -> np.ndarray:
+    """A map of any shape whose values often are the thresholds, and the float32 below and above them."""
+    exact = np.array([0.0, 0.3, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0], np.float32)
+    levels = np.concatenate([exact, np.nextafter(exact[1:], exact[0]), np.nextafter(exact[:-1], exact[-1])])
+    shape = tuple(rng.integers(1, 40, 2).tolist())
+    probs = rng.choice(levels, shape).astype(np.float32)
+    probs[rng.random(shape) < rng.random()] = 0
+    return probs
+
+
+def test_parts_are_those_of_ndimage_and_so_is_what_they_reach() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        probs = scatter(rng)
+        step = Postprocess(float(rng.choice([0.3, 0.5])), float(rng.choice(HIGH_THRESHOLDS)))
+        mask = probs >= step.threshold
+        parts, count = find_parts(mask)
+        expected, same_count = ndimage.label(mask, np.ones((3, 3)))
+        pairs = set(zip(parts[mask].tolist(), expected[mask].tolist(), strict=True))
+        assert count == same_count == len(pairs)
+        assert not parts[~mask].any()
+        highest = np.asarray(ndimage.maximum(probs, expected, np.arange(1, count + 1)), np.float64)
+        if step.high_threshold > step.threshold:
+            mask = np.concatenate([[False], highest >= step.high_threshold])[expected]
+        np.testing.assert_array_equal(step(probs), mask)
+
+
+def test_the_box_of_a_mask_is_that_of_ndimage() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        mask = scatter(rng) > 0.9
+        found = ndimage.find_objects(mask.astype(int))
+        assert bounding_box(mask) == (found[0] if found else (slice(0, 0), slice(0, 0)))
+
+
+def test_a_large_noisy_map_has_all_its_parts() -> None:
+    """More of them than 16 bits can number."""
+    mask = np.zeros((800, 800), bool)
+    mask[::2, ::2] = True
+    assert find_parts(mask)[1] == 160_000
+    assert Postprocess(0.5, 0.9)(mask.astype(np.float32)).sum() == 160_000
 
 
 def test_without_a_high_threshold_it_is_a_plain_threshold() -> None:
