@@ -1,14 +1,12 @@
 """``python -m busi.bench``: how close this machine comes to what it could do, as ratios."""
 
-import argparse
-
 from busi import benchmarks  # loads nothing yet, so that --help is fast
-from busi.core import path_argument, run_command
+from busi.core import make_parser, parse, path_argument, run_command
 
 
 def main() -> None:
     """Parse the arguments, measure, and print a table."""
-    parser = argparse.ArgumentParser(prog="python -m busi.bench", description=__doc__)
+    parser = make_parser(str(__doc__), "", "--only predict --json speed.json")
     parser.add_argument(
         "--only",
         choices=(*benchmarks.GROUPS, *benchmarks.SLOW_GROUPS),
@@ -19,7 +17,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, help="repetitions, in turns (default: as many as it needs)")
     parser.add_argument("--json", type=path_argument, help="write the numbers here too")
-    arguments = parser.parse_args()
+    arguments = parse(parser)
     benchmarks.run_groups(arguments.only, arguments.image_size, arguments.rounds, arguments.json)
 
 

@@ -1,14 +1,12 @@
 """``python -m busi.demo [--run RUN]``: a page on this computer that shows what a model sees in an image."""
 
-import argparse
-
 from busi import inference  # loads nothing yet, so that --help is fast
-from busi.core import parse_trusting, path_argument, run_command
+from busi.core import check_there, make_parser, parse_trusting, path_argument, run_command, whole_argument
 
 
 def main() -> None:
     """Parse the arguments and serve the page until Ctrl-C, SIGTERM or SIGHUP."""
-    parser = argparse.ArgumentParser(prog="python -m busi.demo", description=__doc__)
+    parser = make_parser(str(__doc__), "", "--run outputs/cls/2026-01-31_12-00-00 --port 8000")
     parser.add_argument(
         "--run",
         type=path_argument,
@@ -17,12 +15,13 @@ def main() -> None:
     )
     parser.add_argument(
         "--port",
-        type=int,
+        type=whole_argument(0, 65535),
         default=7860,
         help="of 127.0.0.1 (default: 7860); the page opens as 127.0.0.1 or localhost alone: on this computer "
         "or through an SSH tunnel to it",
     )
     arguments = parse_trusting(parser)
+    check_there([arguments.run], "a run folder, a .ckpt file, or an exported bundle")
     inference.serve_demo(arguments.run or inference.PRETRAINED, arguments.port)
 
 

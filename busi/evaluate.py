@@ -1,14 +1,24 @@
 """``python -m busi.evaluate [MODEL] --data DATA --output DIR``: any finished model on any data."""
 
-import argparse
-
-from busi import evaluation  # loads nothing yet, so that --help is fast
-from busi.core import default_cache_dir, parse_trusting, path_argument, run_command
+from busi import data, evaluation  # load nothing yet, so that --help is fast
+from busi.core import (
+    check_there,
+    default_cache_dir,
+    expand,
+    make_parser,
+    parse_trusting,
+    path_argument,
+    run_command,
+)
 
 
 def main() -> None:
     """Parse the arguments and evaluate."""
-    parser = argparse.ArgumentParser(prog="python -m busi.evaluate", description=__doc__)
+    parser = make_parser(
+        str(__doc__),
+        "--data my_manifest.csv --output evaluation",
+        "outputs/cls/2026-01-31_12-00-00 --data busbra --output evaluation --calibrate-on 0.2",
+    )
     parser.add_argument(
         "model",
         type=path_argument,
@@ -41,6 +51,9 @@ def main() -> None:
         "--cache", type=path_argument, help="folder for decoded data (default: $BUSI_CACHE or ~/.cache/busi)"
     )
     arguments = parse_trusting(parser)
+    check_there([arguments.model], "a run folder, a .ckpt file, or an exported bundle")
+    if not expand(arguments.data).exists():
+        data.find_data(arguments.data)  # soon, where it is no name either
     evaluation.evaluate(
         arguments.model,
         arguments.data,

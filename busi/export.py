@@ -1,14 +1,16 @@
 """``python -m busi.export RUN --output DIR``: a run as a bundle that predicts without PyTorch."""
 
-import argparse
-
 from busi import inference  # loads nothing yet, so that --help is fast
-from busi.core import parse_trusting, path_argument, run_command
+from busi.core import check_there, make_parser, parse_trusting, path_argument, run_command
 
 
 def main() -> None:
     """Parse the arguments and export."""
-    parser = argparse.ArgumentParser(prog="python -m busi.export", description=__doc__)
+    parser = make_parser(
+        str(__doc__),
+        "outputs/cls/2026-01-31_12-00-00 --output bundle",
+        "outputs/cls/2026-01-31_12-00-00 --output bundle --precision int8",
+    )
     parser.add_argument(
         "run",
         type=path_argument,
@@ -21,6 +23,8 @@ def main() -> None:
     parser.add_argument("--precision", choices=("f32", "f16", "int8"), default="f32", help="of the graph")
     parser.add_argument("--data", type=path_argument, help="where the run's data lies now, if it was moved")
     arguments = parse_trusting(parser)
+    check_there([arguments.run], "a run folder, a .ckpt file, or an exported bundle")
+    check_there([arguments.data], "where the run's data lies now")
     inference.write_bundle(arguments.run, arguments.output, arguments.precision, arguments.data)
 
 

@@ -1,15 +1,17 @@
 """``python -m busi.predict INPUT... --output DIR [--run RUN]``: masks and diagnoses of files."""
 
-import argparse
-
 from busi import inference  # loads nothing yet, so that --help is fast
-from busi.core import parse_trusting, path_argument, run_command
+from busi.core import check_there, make_parser, parse_trusting, path_argument, run_command
 from busi.models import TTA
 
 
 def main() -> None:
     """Parse the arguments and predict; status 1 if a file could not be used."""
-    parser = argparse.ArgumentParser(prog="python -m busi.predict", description=__doc__)
+    parser = make_parser(
+        str(__doc__),
+        "scan.png --output predictions",
+        "scans/ 'more/*.dcm' --output predictions --run outputs/cls/2026-01-31_12-00-00 --tta flip",
+    )
     parser.add_argument("input", nargs="+", metavar="INPUT", help="files, folders, or patterns in quotes")
     parser.add_argument(
         "--run",
@@ -32,6 +34,7 @@ def main() -> None:
         help="DICOM header elements to copy into the tables, e.g. PatientID; without it none is",
     )
     arguments = parse_trusting(parser)
+    check_there(arguments.run or [], "a run folder, a .ckpt file, or an exported bundle")
     inference.predict_files(
         arguments.input,
         arguments.output,

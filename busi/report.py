@@ -1,23 +1,30 @@
 """``python -m busi.report RUN... --output DIR``: report finished runs, as a page for a reviewer."""
 
-import argparse
-
-from busi.core import path_argument, run_command
-from busi.reporting import report_runs
+from busi import reporting  # loads nothing yet, so that --help is fast
+from busi.core import check_there, make_parser, parse, path_argument, run_command
 
 
 def main() -> None:
     """Parse the arguments and write the report."""
-    parser = argparse.ArgumentParser(prog="python -m busi.report", description=__doc__)
+    parser = make_parser(
+        str(__doc__),
+        "outputs/cls/2026-01-31_12-00-00 --output report --partial",
+        "outputs/crossval --output report",
+    )
     parser.add_argument(
         "runs", type=path_argument, nargs="+", metavar="RUN", help="run folders, or folders of them"
     )
     parser.add_argument(
-        "--output", type=path_argument, required=True, help="folder for index.html and the rest"
+        "--output",
+        type=path_argument,
+        required=True,
+        metavar="DIR",
+        help="folder for index.html and the rest",
     )
     parser.add_argument("--partial", action="store_true", help="report fewer folds than the split has")
-    arguments = parser.parse_args()
-    report_runs(arguments.runs, arguments.output, arguments.partial)
+    arguments = parse(parser)
+    check_there(arguments.runs, "a run folder, or a folder of them")
+    reporting.report_runs(arguments.runs, arguments.output, arguments.partial)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``python -m busi.train``: compose a config and run it."""
+"""``python -m busi.train NAME=VALUE...``: train a model from a composed config, and score it."""
 
 import contextlib
 import logging
@@ -156,12 +156,14 @@ def read_arguments(arguments: list[str]) -> list[str]:
     """The arguments for Hydra: paths quoted, ``resume=FOLDER`` turned into its own folder.
 
     Raises:
-        SystemExit: If there is no run to resume.
+        SystemExit: If there is no run to resume, or an override is wrong.
     """
-    from busi.training import expand_resume, quote_paths
+    from busi.training import check_overrides, expand_resume, quote_paths
 
     try:
-        return expand_resume(quote_paths(arguments))
+        read = expand_resume(quote_paths(arguments))
+        check_overrides(read)
+        return read
     except InputError as error:
         raise SystemExit(f"error: {error}") from None
 
@@ -182,6 +184,10 @@ def is_rank_of_many() -> bool:
 
 if __name__ == "__main__":
     print_anything()
+    if "_ARGCOMPLETE" in os.environ:
+        from busi.training import complete_training
+
+        complete_training()
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, stop)
     if is_rank_of_many():

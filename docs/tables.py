@@ -106,10 +106,8 @@ def arguments() -> str:
             if default:  # it has a column of its own
                 words = words.removesuffix(f" (default: {action.default})")
             rows.append((f"`{name}`", chosen, default, words))
-        about = re.search(r"``: (.*)", str(parser.description), re.DOTALL)
-        what = " ".join(about[1].split()) if about else ""
         rows_of = table(("argument", "values", "default", ""), rows)
-        parts.append(f"### `busi.{command}`\n\n{what[:1].upper()}{what[1:]}\n\n{rows_of}")
+        parts.append(f"### `busi.{command}`\n\n{parser.description}\n\n{rows_of}")
     return "\n\n".join(parts)
 
 

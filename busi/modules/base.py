@@ -38,9 +38,11 @@ class StageModule(lightning.LightningModule, ABC):
 
     Attributes:
         default_loss: Of a module that is given none.
+        loss_inputs: Names of what the loss is called with, in order; empty where a module does not say.
     """
 
     default_loss: type[nn.Module]
+    loss_inputs: tuple[str, ...] = ()
 
     def __init__(self, metrics: MetricCollection, arguments: Mapping[str, Any]) -> None:
         super().__init__()

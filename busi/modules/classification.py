@@ -35,6 +35,7 @@ class ClsModule(StageModule):
     """
 
     default_loss = CrossEntropyLoss
+    loss_inputs = ("logits", "label", "class_weights")
     class_weights: Tensor
     logit_correction: Tensor
 

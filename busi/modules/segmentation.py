@@ -61,6 +61,7 @@ class SegModule(StageModule):
     """
 
     default_loss = BCEDiceLoss
+    loss_inputs = ("logits", "mask")
 
     def __init__(
         self,

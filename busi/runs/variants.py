@@ -1,5 +1,6 @@
 """Which runs can be reported together: read, sorted by variant, and checked to belong together."""
 
+import logging
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -9,6 +10,8 @@ from busi.runs.predictions import Predictions, read_predictions
 from busi.runs.run import Run, open_run
 from busi.runs.variant import Variant, held_out, rank_variant
 from busi.runs.variant_checks import check_folds, check_recipes, check_same, check_sources, check_variant
+
+log = logging.getLogger(__name__)
 
 
 def read_variants(folders: Sequence[Path], partial: bool) -> list[Variant]:
@@ -24,16 +27,12 @@ def read_variants(folders: Sequence[Path], partial: bool) -> list[Variant]:
         Those that hold out no source come first, then those of each source; segmentation first in each.
 
     Raises:
-        InputError: If a folder holds no run; a run is not finished, did not score its test fold or is
-            damaged; or the runs do not belong together (see `check_same`, `check_folds`, `check_variant`).
+        InputError: If a folder holds no run; a run that is named is not finished, or none is; one did not
+            score its test fold or is damaged; or the runs do not belong together (see `check_same`,
+            `check_folds`, `check_variant`).
     """
-    runs = [run for folder in folders for run in open_runs(folder)]
-    if unfinished := [run for run in runs if not run.finished]:
-        listed = ", ".join(str(run.folder) for run in unfinished[:5])
-        raise InputError(
-            f"{len(unfinished)} runs are not finished: {listed}. "
-            f"Go on with each ({unfinished[0].how_to_finish}), or leave them out"
-        )
+    opened = [run for folder in folders for run in open_runs(folder)]
+    runs = pass_over_unfinished(opened, [run for run in opened if run.folder in folders])
     found = [read_predictions(run) for run in drop_inner_runs(runs)]
     check_same(found, "data", "data sets")
     check_sources(found)
@@ -76,6 +75,23 @@ def open_runs(folder: Path) -> list[Run]:
     if not below:
         raise InputError(f"{folder} is no run folder, and has none below it")
     return [open_run(path) for path in below]
+
+
+def pass_over_unfinished(runs: Sequence[Run], named: Sequence[Run]) -> list[Run]:
+    """Leave out runs that are not finished, and say which.
+
+    Raises:
+        InputError: If one of them was named by itself, or no other is there.
+    """
+    finished = [run for run in runs if run.finished]
+    if unfinished := [run for run in runs if not run.finished]:
+        count = "1 run is" if len(unfinished) == 1 else f"{len(unfinished)} runs are"
+        listed = ", ".join(str(run.folder) for run in unfinished[:5]) + ", ..." * (len(unfinished) > 5)
+        how = f"Go on with each: {unfinished[0].how_to_finish}"
+        if not finished or any(run in named for run in unfinished):
+            raise InputError(f"{count} not finished: {listed}. {how}; or leave them out")
+        log.warning("%s not finished and left out: %s. %s", count, listed, how)
+    return finished
 
 
 def drop_inner_runs(runs: Sequence[Run]) -> list[Run]:

@@ -3,6 +3,7 @@ from .arguments import quote_paths as quote_paths
 from .build import build_module as build_module
 from .callbacks import SeedEpochs as SeedEpochs
 from .callbacks import ValidationFigures as ValidationFigures
+from .completion import complete_training as complete_training
 from .distributed import is_worker as is_worker
 from .distributed import release_ranks as release_ranks
 from .distributed import rendezvous as rendezvous
@@ -12,8 +13,11 @@ from .fitting import go_on as go_on
 from .fitting import resolve as resolve
 from .fitting import run_as_worker as run_as_worker
 from .fitting import wants_test as wants_test
+from .keys import check_keys as check_keys
 from .loggers import CSVLog as CSVLog
 from .loggers import wandb_logger as wandb_logger
+from .overrides import check_overrides as check_overrides
+from .progress import Progress as Progress
 from .resuming import NOT_COMPARED as NOT_COMPARED
 from .resuming import check_asked as check_asked
 from .resuming import read_changes as read_changes

@@ -16,9 +16,10 @@ from busi.models import Normalized, Postprocess, build_network, load_encoder_wei
 from busi.modules import StageModule
 from busi.runs import Checkpoint, MetadataCallback, WholeCheckpointIO, load_network, make_metadata
 from busi.training.callbacks import SeedEpochs, StopOnSignal
-from busi.training.checks import check_monitors
+from busi.training.checks import check_loss, check_monitors
 from busi.training.distributed import environment, teardown
 from busi.training.first_step import try_step
+from busi.training.progress import TimeLeft
 from busi.training.starting import load_start, start_metadata
 
 log = logging.getLogger(__name__)
@@ -112,6 +113,14 @@ def build(
     segmenter = load_network(upstream) if upstream else None
     balance = data.class_balance() if "guide" in cfg else None
     module = build_module(cfg, segmenter, balance, last is None, start)
+    sizes = [(x.numel(), x.requires_grad) for x in module.parameters()]
+    frozen = sum(size for size, trained in sizes if not trained)
+    log.info(
+        "%s weights are trained%s",
+        f"{sum(size for size, trained in sizes if trained):,}",
+        f", {frozen:,} of the segmentation network stay as they are" if frozen else "",
+    )
+    check_loss(cfg, module)
     module.check_data(data)
     module.configure_optimizers()  # wrong settings fail here, before the folder is begun
     data.prepare_data()
@@ -124,7 +133,7 @@ def build(
     behind = start_metadata(cfg, start, last)
     behind["start"] += [one for one in guide.behind if one not in behind["start"]]
     metadata = make_metadata(cfg, data.cohort, upstream.metadata if upstream else None, postprocess, **behind)
-    callbacks = [MetadataCallback(metadata), SeedEpochs(cfg.seed), StopOnSignal()]
+    callbacks = [MetadataCallback(metadata), SeedEpochs(cfg.seed), StopOnSignal(), TimeLeft()]
     callbacks += [construct(node, "callbacks") for node in cfg.callbacks.values()]
     # The data module shards by itself, without the repeats of Lightning's sampler.
     trainer: lightning.Trainer = construct(
@@ -134,6 +143,8 @@ def build(
         logger=[construct(node, "logger") for node in cfg.logger.values()],
         plugins=[environment(), WholeCheckpointIO()],
         use_distributed_sampler=False,
+        # Lightning's table would count layers in evaluation mode, and operations that it does not know as 0.
+        **({} if "enable_model_summary" in cfg.trainer else {"enable_model_summary": False}),
     )
     return module, trainer
 

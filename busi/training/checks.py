@@ -1,14 +1,16 @@
 """What can be wrong with a run's settings, found before its folder is begun."""
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from busi.core import InputError
+from busi.core import InputError, as_typed
 from busi.modules import StageModule
+from busi.training.keys import options_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def number(above: float = 0.0) -> Rule:
 def either(*values: object) -> Rule:
     """One of some values; 1 is not true."""
     known = [(type(value), value) for value in values]
-    return Rule(lambda x: (type(x), x) in known, f"one of {', '.join(map(_typed, values))}")
+    return Rule(lambda x: (type(x), x) in known, f"one of {', '.join(map(as_typed, values))}")
 
 
 def or_null(rule: Rule) -> Rule:
@@ -47,15 +49,6 @@ def or_null(rule: Rule) -> Rule:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _typed(value: object) -> str:
-    """A value as on the command line."""
-    if isinstance(value, (Sequence, ListConfig)) and not isinstance(value, str):
-        return f"[{','.join(map(_typed, value))}]"
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "32", "16", "bf16")
@@ -113,7 +106,7 @@ def check_settings(cfg: DictConfig) -> None:
         missing = object()
         value = OmegaConf.select(cfg, name, default=missing)
         if value is not missing and not rule.fits(value):
-            raise InputError(f"{name}={_typed(value)}: give {rule.words}")
+            raise InputError(f"{name}={as_typed(value)}: give {rule.words}")
     check_accelerator(cfg.trainer)
 
 
@@ -149,6 +142,20 @@ def check_monitors(cfg: DictConfig, module: StageModule) -> None:
     for name, value in asked.items():
         if value is not None and value not in known:
             raise InputError(f"{name}={value} is not logged: give one of {', '.join(map(str, known))}")
+
+
+def check_loss(cfg: DictConfig, module: StageModule) -> None:
+    """Raise `InputError` if a loss does not take what its stage gives it: it is that of another stage."""
+    signature = inspect.signature(module.loss.forward)
+    try:
+        signature.bind(*(module.loss_inputs or signature.parameters))
+    except TypeError:
+        takes, gives = ", ".join(signature.parameters), ", ".join(module.loss_inputs)
+        fitting = options_of("loss", cfg.stage)
+        raise InputError(
+            f"loss: {cfg.loss.get('_target_')} takes {takes}, and stage={cfg.stage} gives {gives}"
+            + (f": give loss={' or loss='.join(fitting)}" if fitting else "")
+        ) from None
 
 
 def check_saved(checkpoint: Path) -> None:

@@ -38,7 +38,7 @@ from busi.runs import (
     start_run,
 )
 from busi.training.build import build_module
-from busi.training.fitting import log_intervals
+from busi.training.progress import log_intervals
 from busi.training.scoring import scored_splits
 from busi.training.summary import Metrics
 

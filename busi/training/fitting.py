@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from busi.core import (
     InputError,
+    check_arguments,
     check_targets,
     construct,
     hold,
@@ -39,7 +40,9 @@ from busi.sweeps import Pruned
 from busi.training.build import build, prepare, train
 from busi.training.checks import check_saved, check_settings
 from busi.training.distributed import count_processes, launch, needs_launch, publish_job, wait_for_job
+from busi.training.keys import check_keys, options_of
 from busi.training.loggers import keep_log, log_result, open_loggers
+from busi.training.progress import log_plan, log_summary
 from busi.training.resuming import settings_to_go_on
 from busi.training.starting import find_start, resolve_start
 from busi.training.summary import Metrics
@@ -73,12 +76,17 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
         InputError: If something that the user gave is wrong.
     """
     began = time.monotonic()
+    if not resume:
+        check_keys(cfg)
     check_settings(cfg)
     cfg = resolve(cfg, folder)
     check_targets(to_plain(cfg))
+    if not resume:  # it may have begun with other versions of libraries
+        check_arguments(to_plain(cfg))
     check(cfg)
     if needs_launch(cfg.trainer):
         return open_run(launch(cfg, folder, resume))
+    log_plan(cfg, folder)
     # What can be wrong with the input is found here, before anything is written.
     data, guide = prepare(cfg)
     last = find_last(folder) if resume else None
@@ -185,28 +193,6 @@ def find_monitored(cfg: DictConfig, trainer: lightning.Trainer, run: Run) -> flo
     return None if score is None else float(score)
 
 
-def log_summary(run: Run, metrics: Metrics) -> None:
-    """Log the test metrics with their intervals, or what was monitored, and where everything is."""
-    name, best = run.monitored
-    if best is None:
-        log.info("Last epoch; nothing was chosen by the validation fold, and nothing scored")
-    elif not run.provenance["tested"]:
-        epoch = "best" if run.config.callbacks.checkpoint.monitor else "last"
-        log.info("%-26s %7.3f   %s epoch; the test fold is left alone", name, best, epoch)
-    log_intervals(metrics)
-    if run.provenance["guide"]:
-        log.info("%-26s %s", "guide", run.provenance["guide"])
-    log.info("Finished in %.0f s: %s", run.provenance["seconds"], run.folder)
-
-
-def log_intervals(metrics: Metrics) -> None:
-    """Log the test metrics with their intervals."""
-    for name, value in metrics.items():
-        low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
-        if name.startswith("test/") and value is not None and low is not None and high is not None:
-            log.info("%-26s %7.3f   95 %% interval %.3f to %.3f", name, value, low, high)
-
-
 def resolve(cfg: DictConfig, folder: Path) -> DictConfig:
     """Fill in the run folder, the number of devices and whether to test; replace interpolations by values.
 
@@ -231,10 +217,8 @@ def wants_test(cfg: DictConfig) -> bool:
 def check(cfg: DictConfig) -> None:
     """Raise `InputError` for combinations that cannot work, before anything is built."""
     if cfg.model.stage != cfg.stage:
-        raise InputError(
-            f"this model is for stage={cfg.model.stage}, not stage={cfg.stage}: "
-            "`python -m busi.train --help` lists the models, `stage=seg` and `stage=cls` choose fitting ones"
-        )
+        models = ", ".join(options_of("model", cfg.stage))
+        raise InputError(f"this model is for stage={cfg.model.stage}, not stage={cfg.stage}: give {models}")
     check_encoder(cfg.encoder)
     if "checkpoint" not in cfg.callbacks:
         raise InputError("nothing saves a checkpoint: give the default too, e.g. callbacks=[default,ema]")

@@ -83,7 +83,7 @@ def test_an_empty_path_is_not_the_current_folder(
         importlib.import_module(f"busi.{command}").main()
     assert ended.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert re.fullmatch(r".* error: argument \S+: is empty: give a path", last)
+    assert re.fullmatch(r"error: argument \S+: is empty: give a path \(.* --help shows the arguments\)", last)
 
 
 @pytest.mark.parametrize("name", PATHS)

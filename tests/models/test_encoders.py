@@ -1,12 +1,15 @@
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
 import segmentation_models_pytorch as smp
 import timm
 import torch
+from huggingface_hub import constants
 
 from busi.core.types import InputError
-from busi.models.encoders import Normalized, load_encoder_weights
+from busi.models.encoders import Normalized, check_encoder, load_encoder_weights
 from busi.models.guided import EarlyGuide
 from busi.models.two_views import TwoViews
 
@@ -146,3 +149,42 @@ def test_mirrored_classifier_says_the_same_of_both_sides(network: torch.nn.Modul
     model = Normalized(network, tta="flip").eval()
     image, guide = torch.rand(2, 1, 64, 64), torch.rand(2, 1, 64, 64)
     torch.testing.assert_close(model(image, guide), model(image.flip(3), guide.flip(3)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("resnet3", "did you mean resnet34"),
+        ("effcientnet_b0", "did you mean efficientnet_b0"),
+        ("ConvNext_Tinny", "did you mean convnext_tiny"),
+        ("resnet_like_nothing_at_all", "give one of its names, e.g. resnet"),
+        ("", "give one of its names"),
+    ],
+)
+def test_a_name_that_is_no_encoder_names_close_ones(name: str, words: str) -> None:
+    with pytest.raises(InputError, match=words) as refused:
+        check_encoder(name)
+    assert len(str(refused.value)) < 200
+
+
+def test_without_the_hub_nothing_is_tried_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One request is refused; after it, files that were downloaded before are the only ones asked for."""
+    asked: list[str] = []
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            asked.append(self.path)
+            self.connection.close()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Refusing)
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(InputError, match="cannot get ImageNet weights for encoder=resnet18"):
+        load_encoder_weights(unet("resnet18"), "resnet18", "imagenet")
+    server.shutdown()
+    assert len(asked) == 1
+    assert not constants.HF_HUB_OFFLINE

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +77,9 @@ def test_other_splits_and_data_do_not_mix(runs: Path, configs: Compose, tmp_path
         read_variants([runs / "seg", data], partial=True)
 
 
-def test_runs_that_cannot_be_reported_say_what_to_do(runs: Path, configs: Compose, tmp_path: Path) -> None:
+def test_runs_that_cannot_be_reported_say_what_to_do(
+    runs: Path, configs: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     untested = fit(configs("stage=seg", "test=false"), tmp_path / "untested").folder
     inner = fit(configs("stage=seg", "data.num_folds=4", "data.leave_out=2"), tmp_path / "inner").folder
     unfinished, damaged = (
@@ -86,6 +89,14 @@ def test_runs_that_cannot_be_reported_say_what_to_do(runs: Path, configs: Compos
     (unfinished / "provenance.json").write_text(json.dumps({**provenance, "finished": None}))
     (damaged / "predictions.csv").write_text("id,label\n")
     other = fit(configs("stage=seg", "data.fold=1", "image_size=64"), tmp_path / "other").folder
+    shutil.copytree(runs / "seg" / "0", tmp_path / "both" / "0")
+    shutil.copytree(unfinished, tmp_path / "both" / "1")
+    with caplog.at_level(logging.WARNING):
+        (variant,) = read_variants([tmp_path / "both"], partial=True)
+    assert variant.folds == (0,)
+    assert f"1 run is not finished and left out: {tmp_path / 'both' / '1'}. Go on with each:" in caplog.text
+    with pytest.raises(InputError, match="1 run is not finished"):
+        read_variants([runs / "seg" / "0", unfinished], partial=True)
     with pytest.raises(InputError, match="not of one recipe: image_size 32 and 64"):
         read_variants([runs / "seg" / "0", other], partial=True)
     last = fit(
@@ -101,7 +112,7 @@ def test_runs_that_cannot_be_reported_say_what_to_do(runs: Path, configs: Compos
     for folder, words in (
         (untested, "did not score its test fold: python -m busi.train resume=.* test=true"),
         (inner, "only runs with data.leave_out"),
-        (unfinished, r"1 runs are not finished: .* \(python -m busi.train resume="),
+        (unfinished, "1 run is not finished: .*: python -m busi.train resume="),
         (damaged, "predictions.csv is not the file that this run wrote"),
         (tmp_path / "nothing", "is no run folder, and has none below it"),
     ):

@@ -299,7 +299,7 @@ def test_run_without_train_images_of_a_class_says_so(configs: Compose, tmp_path:
             ("stage=cls", "guide=empty", "model=guide_late", "encoder=vit_tiny_patch16_224"),
             "vit_tiny_patch16_224 is none: choose model=guide_early",
         ),
-        (("stage=seg", "+optimizer.speed=3"), "unexpected keyword argument 'speed'"),
+        (("stage=seg", "+optimizer.speed=3"), "torch.optim.AdamW has no argument speed"),
         (("stage=seg", "+optimizer.betas=[2,2]"), "Invalid beta"),
         (("stage=seg", "scheduler=one_cycle", "scheduler.warmup=7.0"), "pct_start"),
         (("stage=seg", "postprocess.high_threshold=2.0"), "threshold and high_threshold lie from 0 to 1"),

@@ -1,0 +1,112 @@
+"""Overrides of the command line, composed once before Hydra does: what is wrong with them is one line."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from busi.core import InputError, conf_dir
+from busi.training.arguments import quote_path
+from busi.training.keys import check_keys, suggest
+
+
+def check_overrides(arguments: Sequence[str]) -> None:
+    """Check the overrides of a training, or the first combination of a sweep.
+
+    Args:
+        arguments: As Hydra gets them.
+
+    Raises:
+        InputError: If one cannot be read, or names a setting, a group or an option that is none.
+    """
+    asked, unknown = get_args_parser().parse_known_args(list(arguments))
+    if unknown:
+        name = unknown[0].partition("=")[0]
+        hint = suggest(name.lstrip("-").replace("-", "_"), _compose([], None))
+        raise InputError(f"there is no {name}: settings are NAME=VALUE, --help shows more; {hint}")
+    questions = (asked.help, asked.hydra_help, asked.info, asked.shell_completion)
+    if any(questions) or asked.config_name or asked.config_path or asked.experimental_rerun:
+        return
+    overrides = [_parse(text) for text in asked.overrides]
+    if asked.config_dir and any(one.key_or_group == "hydra.searchpath" for one in overrides):
+        return
+    given = [text for one in overrides if (text := _first_value(one, asked.multirun)) is not None]
+    check_keys(_compose(given, asked.config_dir))
+
+
+def _parse(text: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"{text}: write NAME=VALUE, e.g. data.fold=1") from error
+        raise InputError(
+            f"{text} cannot be read: quote a value that has spaces, brackets or signs: "
+            f'"{name}={quote_path(value)}"'
+        ) from error
+
+
+def _first_value(override: Override, in_sweep: bool) -> str | None:
+    """An override with the first of its values; None for a range of a search, which has none."""
+    if override.type == OverrideType.DEL or not override.is_sweep_override():
+        return override.input_line
+    if not in_sweep:
+        raise InputError(f"{override.input_line}: for several values, each a run, add -m; a list is [1,2]")
+    try:
+        first = next(iter(override.sweep_string_iterator()))
+    except (HydraException, StopIteration):
+        return None
+    return f"{str(override.input_line).partition('=')[0]}={first}"
+
+
+def _compose(overrides: Sequence[str], config_dir: str | None) -> DictConfig:
+    more = []
+    if config_dir:
+        if not Path(config_dir).is_dir():
+            raise InputError(f"--config-dir {config_dir}: there is no such folder")
+        more = [f"hydra.searchpath=[{quote_path(f'file://{Path(config_dir).absolute()}')}]"]
+    with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+        try:
+            return hydra.compose("train", overrides=[*overrides, *more])
+        except (HydraException, OmegaConfBaseException) as error:
+            folders = [conf_dir(), *([Path(config_dir)] if config_dir else [])]
+            raise InputError(_explain(error, overrides, more, folders)) from error
+
+
+def _explain(error: Exception, overrides: Sequence[str], more: Sequence[str], folders: Sequence[Path]) -> str:
+    text = str(error)
+    if found := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", text):
+        group, option = found.groups()
+        if known := sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")}):
+            close = difflib.get_close_matches(option, known, 2)
+            hint = f"did you mean {' or '.join(close)}?" if close else f"give one of {', '.join(known)}"
+            return f"there is no {group}={option}: {hint}"
+    if found := re.search(r"Could not (?:override|delete from config\.) '([^']+)'", text):
+        name = found[1].lstrip("+~").partition("=")[0]
+        if name.startswith("hydra."):
+            return f"{name} is no setting: python -m busi.train --cfg hydra prints those of Hydra"
+        return f"{name} is no setting: {suggest(name, _compose_without(name, overrides, more))}"
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    return " ".join(str(cause).partition("\n    full_key")[0].split())
+
+
+def _compose_without(name: str, overrides: Sequence[str], more: Sequence[str]) -> DictConfig:
+    """The config of the options that were chosen, as far as they can be composed without one override."""
+    named = [(text.lstrip("+~").partition("=")[0].partition("@")[0], text) for text in overrides]
+    chosen = [text for key, text in named if key != name and (conf_dir() / key).is_dir()]
+    stage = [text for key, text in named if key == "stage"]
+    for given in (chosen, stage):
+        try:
+            return hydra.compose("train", overrides=[*given, *more])
+        except (HydraException, OmegaConfBaseException):
+            continue
+    return hydra.compose("train")
