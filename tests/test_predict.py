@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -136,11 +137,12 @@ def test_a_stopped_call_goes_on_where_it_was(bundle: Path, tmp_path: Path) -> No
 
 
 class Noting(Predictor):
-    """Notes the heights of the images of each batch when the networks run."""
+    """Notes the heights of the images of each batch when the networks begin, beside what is written."""
 
     def predict(self, frames: Sequence[Frame]) -> Iterator[Prediction]:
+        assert threading.current_thread() is not threading.main_thread()
         noted.append([frame.gray.shape[0] for frame in frames])
-        return super().predict(frames)
+        yield from super().predict(frames)
 
 
 noted: list[list[int]] = []

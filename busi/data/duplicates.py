@@ -6,13 +6,16 @@ second condition is needed because burned-in text and rulers give many features 
 because the depth shading that all scans share correlates plainly at 0.9.
 """
 
+import os
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from operator import itemgetter
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import Float, Float32, Int64, UInt8
+from threadpoolctl import threadpool_limits
 
 from busi.data.detail import detail, details_agree
 from busi.data.images import pixel_hash
@@ -51,8 +54,8 @@ def find_duplicates(
     The answer depends on the images only, not on their order.
 
     Args:
-        images: 8-bit gray images of any sizes. Each is asked for once and then forgotten, so the
-            sequence may read files lazily.
+        images: 8-bit gray images of any sizes. Each is asked for once, in some thread, and then forgotten,
+            so the sequence may read files lazily.
         progress: Wraps the ``range`` over the images, as ``tqdm`` does.
 
     Returns:
@@ -61,17 +64,23 @@ def find_duplicates(
 
     Source: features of Lowe, IJCV 60 (2004), rooted as by Arandjelović and Zisserman, CVPR 2012.
     """
-    described: list[tuple[str, int, Description]] = []
-    for i in (progress or iter)(range(len(images))):
+
+    def describe(i: int) -> tuple[str, int, Description]:
         gray = images[i]
-        described.append((pixel_hash(gray), i, describe_image(gray)))
-    # Sorted by content: an approximate index answers differently for another order.
-    described.sort(key=itemgetter(0, 1))
-    order = [i for _, i, _ in described]
-    descriptions = [description for _, _, description in described]
-    proposed = sorted(_propose_by_features(descriptions) | _propose_by_thumbnails(descriptions))
-    same = [(order[a], order[b]) for a, b in proposed if same_frame(descriptions[a], descriptions[b])]
-    return sorted((min(pair), max(pair)) for pair in same)
+        return pixel_hash(gray), i, describe_image(gray)
+
+    # The products of a pair are small: threads within each would wait for each other most of the time.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        results = pool.map(describe, range(len(images)))
+        described = [next(results) for _ in (progress or iter)(range(len(images)))]
+        # Sorted by content: an approximate index answers differently for another order.
+        described.sort(key=itemgetter(0, 1))
+        order = [i for _, i, _ in described]
+        descriptions = [description for _, _, description in described]
+        proposed = sorted(_propose_by_features(descriptions) | _propose_by_thumbnails(descriptions))
+        same = pool.map(lambda pair: same_frame(*(descriptions[k] for k in pair)), proposed)
+        pairs = [(order[a], order[b]) for (a, b), agree in zip(proposed, same, strict=True) if agree]
+    return sorted((min(pair), max(pair)) for pair in pairs)
 
 
 def same_frame(one: Description, other: Description) -> bool:

@@ -83,8 +83,8 @@ def evaluate(
         check_free(output / "bundle")
         check_fits(opened, cohort, calibrate_on)
     log.info("%s", describe_cohort(cohort))
-    judged = dict.fromkeys(cohort.sources_of(cohort.indices("test")))
-    if told := explain_sources(opened, own, judged, local=calibrate_on is not None):
+    scored = dict.fromkeys(cohort.sources_of(cohort.indices("test")))
+    if told := explain_sources(opened, own, scored, local=calibrate_on is not None):
         log.info("%s", told)
     opened = replace(opened, own_sources=own)
     with writing_to(output):

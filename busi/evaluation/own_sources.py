@@ -67,32 +67,37 @@ def keep_recognized(model: OpenedModel, cohort: Cohort) -> OpenedModel:
     return replace(model, own_sources=own)
 
 
-def explain_sources(model: OpenedModel, kept: Collection[str], judged: Collection[str], local: bool) -> str:
+def explain_sources(model: OpenedModel, kept: Collection[str], scored: Collection[str], local: bool) -> str:
     """Which prior and which calibration images have, and why; empty for a model of one source.
 
     Args:
         model: With all of its sources.
         kept: Those that are used.
-        judged: Sources of the images that are judged.
+        scored: Sources of the images that are scored.
         local: Whether local images calibrate the model anew.
     """
-    names = list(model.own_sources) or list(model.info.origin.get("sources", ()))
+    names = list(model.own_sources if model.run else model.info.origin.get("sources", ()))
     if len(names) < 2 or not model.has_classes:
         return ""
     listed = ", ".join(names)
     every = "the prior of a source that did not train, and one calibration on all of its validation images"
     if not model.own_sources:
         return (
-            f"It was trained on several sources ({listed}), and all images have {every}: a bundle holds no "
-            "other. The run that it was made of has a prior and a calibration for each source."
+            f"The data of its run has several sources ({listed}), and all images have {every}: a bundle "
+            "holds no other. The run has a prior and a calibration for each source that trained it."
         )
     if local:
         return (
             f"It was trained on several sources ({listed}). What is calibrated anew has {every}, as in the "
             "bundle, which is not asked for a source."
         )
-    parts = [f"Images of {x} have the prior and the calibration of this source." for x in judged if x in kept]
-    if others := [name for name in judged if name not in kept]:
+    parts = [
+        f"Images of {name} have the prior of this source, and a calibration on "
+        f"{' and '.join(model.own_sources[name].fitted.fitted_on)}."
+        for name in scored
+        if name in kept
+    ]
+    if others := [name for name in scored if name not in kept]:
         parts.append(
             f"Images of {' and '.join(others)} have {every}: none trained it as a source of this name."
         )

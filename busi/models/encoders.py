@@ -126,7 +126,9 @@ def load_encoder_weights(
         if expected.keys() - weights.keys():  # what follows the features
             weights = _packaged(encoder).state_dict() | weights
     else:
-        config = dict[str, Any](vars(timm.get_pretrained_cfg(encoder)))
+        if (published := timm.get_pretrained_cfg(encoder)) is None:
+            raise InputError(f"timm has no weights for {encoder}: add encoder_weights=none")
+        config = dict[str, Any](vars(published))
         expected = {name: x for name, x in expected.items() if not name.startswith(_heads(config))}
         mean, std = (sum(config[name]) / len(config[name]) for name in ("mean", "std"))
         if source not in SOURCES:

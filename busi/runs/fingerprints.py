@@ -117,16 +117,22 @@ def compare_values(
     different: dict[tuple[str, str], tuple[str, tuple[object, object]]] = {}
     for name in names:
         values = before.get(name, "not there"), after.get(name, "not there")
-        if values[0] != values[1]:
+        if values[0] != values[1] and set(map(repr, values)) != {"None", "'not there'"}:
             # An interpolated value is in several places: the first is where it was set.
             different.setdefault((name.rsplit(".", 1)[-1], repr(values)), (name, values))
     return dict(different.values())
 
 
 def not_settings(*configs: DictConfig) -> tuple[str, ...]:
-    """`NOT_SETTINGS`, and the path of a file of weights where `start` says in all configs what is in it."""
-    known = all(OmegaConf.select(cfg, "start.weights") for cfg in configs)
-    return (*NOT_SETTINGS, "encoder_weights") if known else NOT_SETTINGS
+    """`NOT_SETTINGS`, and what says nothing more about these configs.
+
+    This is the path of a file of weights where `start` says in all of them what is in it, and `start` where
+    none of them started from trained weights.
+    """
+    started = [bool(OmegaConf.select(cfg, "start.weights")) for cfg in configs]
+    if all(started):
+        return (*NOT_SETTINGS, "encoder_weights")
+    return NOT_SETTINGS if any(started) else (*NOT_SETTINGS, "start")
 
 
 def settings_fingerprint(cfg: DictConfig, leave_out: Sequence[str] = ()) -> str:

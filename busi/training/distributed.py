@@ -98,6 +98,11 @@ def is_worker() -> bool:
     return environment().global_rank() > 0
 
 
+def is_launched() -> bool:
+    """Whether another process of busi started this one, with a config that it had checked."""
+    return LAUNCHED in os.environ
+
+
 @cache
 def rendezvous() -> Store | None:
     """Meet the other processes of a run, at a store that lives in rank 0; None where there are none.
@@ -107,7 +112,7 @@ def rendezvous() -> Store | None:
     started = environment()
     if started.world_size() == 1:
         return None
-    if LAUNCHED in os.environ and started.global_rank() == 0:
+    if is_launched() and started.global_rank() == 0:
         _listen_here(started.main_port, started.world_size())
     place = f"tcp://{started.main_address}:{started.main_port}"
     store: Store

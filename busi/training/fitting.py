@@ -39,7 +39,14 @@ from busi.runs import (
 from busi.sweeps import Pruned
 from busi.training.build import build, prepare, train
 from busi.training.checks import check_saved, check_settings
-from busi.training.distributed import count_processes, launch, needs_launch, publish_job, wait_for_job
+from busi.training.distributed import (
+    count_processes,
+    is_launched,
+    launch,
+    needs_launch,
+    publish_job,
+    wait_for_job,
+)
 from busi.training.keys import check_keys, options_of
 from busi.training.loggers import keep_log, log_result, open_loggers
 from busi.training.progress import log_plan, log_summary
@@ -76,7 +83,7 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
         InputError: If something that the user gave is wrong.
     """
     began = time.monotonic()
-    if not resume:
+    if not resume and not is_launched():
         check_keys(cfg)
     check_settings(cfg)
     cfg = resolve(cfg, folder)

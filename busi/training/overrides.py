@@ -38,7 +38,9 @@ def check_overrides(arguments: Sequence[str]) -> None:
     overrides = [_parse(text) for text in asked.overrides]
     if asked.config_dir and any(one.key_or_group == "hydra.searchpath" for one in overrides):
         return
-    given = [text for one in overrides if (text := _first_value(one, asked.multirun)) is not None]
+    modes = [str(one.value()) for one in overrides if one.key_or_group == "hydra.mode"]
+    in_sweep = asked.multirun or modes[-1:] == ["MULTIRUN"]
+    given = [text for one in overrides if (text := _first_value(one, in_sweep)) is not None]
     check_keys(_compose(given, asked.config_dir))
 
 

@@ -91,7 +91,9 @@ def test_a_name_alone_proves_no_source(make: Make) -> None:
 def test_the_page_says_which_prior_and_calibration_images_have_and_why(make: Make) -> None:
     run, bundle = model_of(make()), model_of(None, "busi", "busbra")
     both = explain_sources(run, ["busi"], ["busi", "other"], local=False)
-    assert "Images of busi have the prior and the calibration of this source." in both
+    assert (
+        "Images of busi have the prior of this source, and a calibration on the validation images of" in both
+    )
     assert "Images of other have the prior of a source that did not train" in both
     assert "is not asked for a source" in explain_sources(run, [], ["busi"], local=True)
     assert "a bundle holds no other" in explain_sources(bundle, [], ["busi"], local=False)

@@ -101,7 +101,9 @@ def test_evaluated_on_a_source_of_its_own_a_run_has_the_numbers_that_it_has_ther
     run = train("own", "stage=cls", "guide=empty")
     near, far = (Path(one.root) for one in run.config.data.sources.values())
     page = evaluate(run.folder, str(near), tmp_path / "near", cache_dir=cache).read_text()
-    assert "Images of near have the prior and the calibration of this source." in page
+    assert (
+        "Images of near have the prior of this source, and a calibration on the validation images of" in page
+    )
     own, there = (
         {row["id"].split("/")[-1]: row for row in read_table(folder / "predictions.csv") if is_test(row)}
         for folder in (run.folder, tmp_path / "near")
