@@ -79,7 +79,7 @@ def _kind(parameter: inspect.Parameter, function: Any) -> Any:
     try:
         named = types.SimpleNamespace(__annotations__={"kind": kind})
         return typing.get_type_hints(named, getattr(function, "__globals__", {}))["kind"]
-    except Exception:  # a name that exists for type checkers alone
+    except (NameError, AttributeError, TypeError, SyntaxError):  # it exists for type checkers alone
         return Any
 
 

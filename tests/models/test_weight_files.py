@@ -107,7 +107,11 @@ def test_encoder_of_a_segmentation_network_is_found_behind_its_prefix(tmp_path: 
 def test_equal_weights_under_two_names_are_one(reference: Any, tmp_path: Path) -> None:
     state = reference.state_dict()
     torch.save({"model": state, "model_ema": dict(state)}, tmp_path / "x.pth")
-    load_encoder_weights(unet(), ENCODER, str(tmp_path / "x.pth"))
+    model: Any = unet()
+    load_encoder_weights(model, ENCODER, str(tmp_path / "x.pth"))
+    loaded = model.network.encoder.model.state_dict()
+    name = next(x for x in loaded if "blocks.1" in x and x.endswith("weight"))
+    assert torch.equal(loaded[name], state[name])
 
 
 def save_other(path: Path, _: State) -> None:
