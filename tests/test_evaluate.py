@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,11 @@ from tests.processes import call
 
 Evaluate = Callable[..., subprocess.CompletedProcess[str]]
 Rows = dict[str, dict[str, str]]
+
+
+def test_evaluation_needs_no_pytorch_until_a_run_is_opened() -> None:
+    code = "import sys, busi.evaluation.evaluation; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.fixture(scope="module")

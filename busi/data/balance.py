@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 
 from busi.core import CLASSES, NORMAL, InputError
@@ -69,16 +68,16 @@ def prior_correction(class_counts: Sequence[int] | Sequence[float]) -> list[floa
     Source: Saerens, Latinne, Decaestecker, "Adjusting the outputs of a classifier to new a priori
     probabilities", Neural Computation 14 (2002), equation 2.4.
     """
-    counts = torch.tensor(list(class_counts), dtype=torch.float64)
-    prior = counts / counts.sum() * (counts > 0).sum()
-    return torch.where(counts > 0, prior.clamp(min=1e-12).log(), 0.0).tolist()
+    counts = np.array(class_counts, dtype=np.float64)
+    prior = counts / counts.sum() * np.count_nonzero(counts)
+    return np.log(prior, where=counts > 0, out=np.zeros_like(prior)).tolist()
 
 
 def balanced_weights(class_counts: Sequence[int]) -> list[float]:
     """Weights under which every class that is present has the same share of the loss; mean 1."""
-    counts = torch.tensor(list(class_counts), dtype=torch.float64)
-    present = (counts > 0).sum()
-    return torch.where(counts > 0, counts.sum() / (present * counts.clamp(min=1)), 0.0).tolist()
+    counts = np.array(class_counts, dtype=np.float64)
+    present = np.count_nonzero(counts)
+    return np.divide(counts.sum() / present, counts, where=counts > 0, out=np.zeros_like(counts)).tolist()
 
 
 def source_corrections(
