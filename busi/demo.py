@@ -11,7 +11,7 @@ def main() -> None:
         "--run",
         type=path_argument,
         metavar="RUN",
-        help="classification run, checkpoint or bundle; without it the model that comes with busi",
+        help="run of either stage, checkpoint or bundle; without it the model that comes with busi",
     )
     parser.add_argument(
         "--port",

@@ -15,7 +15,7 @@ def main() -> None:
         "run",
         type=path_argument,
         metavar="RUN",
-        help="classification run folder; or a bundle of an older busi, to add what it has seen",
+        help="run folder of either stage; or a bundle of an older busi, to add what it has seen",
     )
     parser.add_argument(
         "--output", type=path_argument, required=True, metavar="DIR", help="folder of the bundle; new"

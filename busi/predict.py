@@ -18,8 +18,8 @@ def main() -> None:
         type=path_argument,
         action="append",
         metavar="RUN",
-        help="classification run, checkpoint or bundle, without it the model that comes with busi; given "
-        "several times, they are averaged",
+        help="run of either stage, checkpoint or bundle, without it the model that comes with busi; given "
+        "several times, they are averaged. A segmentation run gives masks alone",
     )
     parser.add_argument(
         "--output", type=path_argument, required=True, metavar="DIR", help="folder for the results"

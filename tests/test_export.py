@@ -28,8 +28,9 @@ from busi.inference.export import (
     write_bundle,
 )
 from busi.inference.graph import open_graph
-from busi.inference.loading import load_two_stage
+from busi.inference.loading import load_networks
 from busi.inference.model_info import ModelInfo, read_model_info
+from busi.models.two_stage import TwoStage
 from busi.runs.run import open_run
 from tests.inference.test_predictor import make_image
 from tests.processes import call
@@ -46,7 +47,7 @@ def test_graph_takes_any_number_of_images(bundle: Path) -> None:
 
 
 def test_bundle_says_what_the_run_knows(trained: Path, bundle: Path) -> None:
-    _, info = load_two_stage(trained)
+    _, info = load_networks(trained)
     assert read_model_info(bundle) == info
     metrics = json.loads((trained / "metrics.json").read_text())
     assert info.metrics["test/macro_f1"][0] == metrics["test/macro_f1"]
@@ -81,7 +82,8 @@ def test_example_needs_four_packages_and_agrees_with_the_command(bundle: Path, t
 
 
 def test_graph_that_differs_is_refused(trained: Path, bundle: Path) -> None:
-    two_stage, info = load_two_stage(trained)
+    two_stage, info = load_networks(trained)
+    assert isinstance(two_stage, TwoStage)
     records = split_records(open_run(trained), None)["val"]
     for weight in two_stage.segmenter.parameters():
         weight.data *= 1.01
@@ -94,11 +96,11 @@ def test_quality_agrees_with_an_image_by_image_loop(trained: Path, bundle: Path)
     predictor, found, names = Predictor(bundle), [], []
     for record in records:
         prediction = predictor(record.image)
-        names.append(CLASSES.index(prediction.pred))
+        names.append(CLASSES.index(str(prediction.pred)))
         if record.label:
             mask = read_mask(record, *prediction.mask.shape).astype(bool)
             found.append(2 * (mask & prediction.mask).sum() / (mask.sum() + prediction.pred_area))
-    quality = measure_quality(open_graph(bundle / "model.onnx", 32), info, records)
+    quality = measure_quality(bundle, info, records)
     assert quality.dice == pytest.approx(np.mean(found))
     labels = [record.label for record in records]
     assert quality.macro_f1 == pytest.approx(f1_score(labels, names, average="macro", labels=[0, 1, 2]))
@@ -146,7 +148,8 @@ def test_16_bit_weights_halve_the_file_and_change_little(trained: Path, bundle: 
 
 def test_a_graph_that_gives_no_probabilities_is_not_exported(trained: Path, bundle: Path) -> None:
     """NaN is no small difference, and lower precision cannot bring it in."""
-    two_stage, info = load_two_stage(trained)
+    two_stage, info = load_networks(trained)
+    assert isinstance(two_stage, TwoStage)
     records = split_records(open_run(trained), None)["val"]
     for weight in two_stage.classifier.parameters():
         weight.data *= float("nan")

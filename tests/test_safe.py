@@ -21,7 +21,7 @@ from busi.core.files import conf_dir, file_hash
 from busi.core.types import InputError
 from busi.evaluation.evaluation import evaluate
 from busi.inference.export import write_bundle
-from busi.inference.loading import load_two_stage
+from busi.inference.loading import load_networks
 from busi.inference.predictor import Predictor
 from busi.modules.classification import ClsModule
 from busi.reporting.report import report_runs
@@ -172,7 +172,7 @@ def open_by(command: str, run: Run, output: Path) -> None:
     elif command == "predict":
         Predictor(run.folder)
     elif command == "checkpoint":
-        load_two_stage(run.best_checkpoint)
+        load_networks(run.best_checkpoint)
     else:
         ClsModule.load_from_checkpoint(run.best_checkpoint, map_location="cpu")
 
@@ -278,7 +278,7 @@ def test_values_of_a_stored_config_are_checked(
     with pytest.raises(InputError, match=words):
         _ = open_run(folder).config
     with pytest.raises(InputError, match=words):
-        load_two_stage(Path(shutil.copy(folder / "checkpoints" / "best.ckpt", tmp_path / "other.ckpt")))
+        load_networks(Path(shutil.copy(folder / "checkpoints" / "best.ckpt", tmp_path / "other.ckpt")))
 
 
 NETWORK = {"_target_": "busi.models.EarlyGuide", "encoder": "tf_efficientnet_lite0", "dropout": 0.2}
@@ -289,7 +289,7 @@ def test_network_that_would_download_is_refused(trained: Path, tmp_path: Path) -
         network = {**NETWORK, name: value}
         run = tamper(trained, tmp_path / str(k), partial(put, place="model.network", value=network))
         with pytest.raises(InputError, match=f"model.network.{name}={value}|model.{name}={value}"):
-            load_two_stage(run.folder)
+            load_networks(run.folder)
 
 
 def test_files_of_another_run_are_refused(trained: Path, tmp_path: Path) -> None:
@@ -321,7 +321,7 @@ def test_checkpoint_of_another_fold_is_refused_even_if_the_fingerprints_fit(
     provenance["files"]["checkpoints/best.ckpt"] = file_hash(path)
     (folder / "provenance.json").write_text(json.dumps(provenance))
     with pytest.raises(InputError, match="is of another run: its fold differ"):
-        load_two_stage(folder)
+        load_networks(folder)
 
 
 def test_config_with_another_seed_is_not_that_of_the_run(trained: Path, tmp_path: Path) -> None:

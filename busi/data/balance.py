@@ -70,14 +70,16 @@ def prior_correction(class_counts: Sequence[int] | Sequence[float]) -> list[floa
     """
     counts = np.array(class_counts, dtype=np.float64)
     prior = counts / counts.sum() * np.count_nonzero(counts)
-    return np.log(prior, where=counts > 0, out=np.zeros_like(prior)).tolist()
+    logs = np.log(prior, where=counts > 0, out=np.zeros_like(prior))
+    return [float(log) for log in logs]
 
 
 def balanced_weights(class_counts: Sequence[int]) -> list[float]:
     """Weights under which every class that is present has the same share of the loss; mean 1."""
     counts = np.array(class_counts, dtype=np.float64)
     present = np.count_nonzero(counts)
-    return np.divide(counts.sum() / present, counts, where=counts > 0, out=np.zeros_like(counts)).tolist()
+    weights = np.divide(counts.sum() / present, counts, where=counts > 0, out=np.zeros_like(counts))
+    return [float(weight) for weight in weights]
 
 
 def source_corrections(

@@ -194,8 +194,8 @@ def recalibrate(
             kept = np.isfinite(after["dice"])
             after = {name: column[kept] for name, column in after.items()}
             compared["segmentation"] = compare_masks(found["segmentation"].part("test"), after)
-    saved = "A bundle needs masks and classes, so none is written."
-    if model.run is None or (model.has_masks and model.has_classes):
+    saved = "A bundle needs masks, so none is written."
+    if model.has_masks:
         numbers = bundle_numbers(compared)
         why = save_bundle(model, local, cohort, data, numbers, output / "bundle")
         path = output / "bundle"

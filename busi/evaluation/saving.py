@@ -36,7 +36,7 @@ def save_bundle(
     """Write the model with its new calibration; a run is exported first.
 
     Args:
-        model: A bundle, or a run of both stages.
+        model: A bundle, or a run that gives masks.
         local: What was fitted.
         cohort: The images; those of its split ``val`` calibrated.
         data: Where they are from.
@@ -88,8 +88,8 @@ def recalibrated_info(
         info,
         postprocess=local.postprocess,
         temperature=local.calibration.temperature,
-        quantiles=local.calibration.quantiles,
-        malignant_thresholds=local.thresholds,
+        quantiles=local.calibration.quantiles if info.classes else None,
+        malignant_thresholds=local.thresholds if info.classes else {},
         seen=None if info.seen is None else tuple(sorted({*info.seen, *hashes})),
         local_metrics=dict(numbers),
         origin=info.origin | {"recalibrated": made},

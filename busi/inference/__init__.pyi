@@ -14,7 +14,7 @@ from .graph import open_graph as open_graph
 from .loading import as_network as as_network
 from .loading import find_run as find_run
 from .loading import gather_model_info as gather_model_info
-from .loading import load_two_stage as load_two_stage
+from .loading import load_networks as load_networks
 from .maps import default_device as default_device
 from .maps import predict_maps as predict_maps
 from .maps import segment as segment

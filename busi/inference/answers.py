@@ -38,8 +38,10 @@ def answer_as_bundle(model: Model) -> Answers:
     def answer(images: Images, annotations: Annotations) -> list[Answer]:
         del annotations
         mask_probs, class_probs = model.network(np.stack([letterbox(image, size) for image in images]))
-        logits = temperature * np.log(np.maximum(class_probs.astype(np.float64), TINY))
         maps = (unletterbox(one, *image.shape) for one, image in zip(mask_probs, images, strict=True))
+        if not class_probs.size:
+            return [Answer(one, None) for one in maps]
+        logits = temperature * np.log(np.maximum(class_probs.astype(np.float64), TINY))
         return [Answer(*pair) for pair in zip(maps, logits, strict=True)]
 
     return answer

@@ -33,7 +33,13 @@ def load_bundle(folder: Path) -> Model:
         InputError: If it is damaged, or ONNX Runtime is not installed.
     """
     info, graph = read_model_json(folder)
-    network = open_graph(folder / GRAPH_FILE, info.image_size, graph["sha256"], own=folder == PRETRAINED)
+    network = open_graph(
+        folder / GRAPH_FILE,
+        info.image_size,
+        sha256=graph["sha256"],
+        own=folder == PRETRAINED,
+        classes=bool(info.classes),
+    )
     inside = graph.get("temperature", info.temperature)
     return Model(network if inside == info.temperature else rescale(network, inside / info.temperature), info)
 
@@ -48,7 +54,7 @@ def rescale(network: Network, power: float) -> Network:
 
     def run(
         letterboxed: UInt8[np.ndarray, "b s s"],
-    ) -> tuple[Float32[np.ndarray, "b s s"], Float32[np.ndarray, "b 3"]]:
+    ) -> tuple[Float32[np.ndarray, "b s s"], Float32[np.ndarray, "b c"]]:
         mask_probs, class_probs = network(letterboxed)
         raised = class_probs.astype(np.float64) ** power
         return mask_probs, (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -143,11 +143,11 @@ class DemoPage:
         updates = {
             self.view: view,
             self.diagnosis: describe_diagnosis(view, self.info.level),
-            self.probs: gradio.update(value=prediction.probs, visible=True),
+            self.probs: gradio.update(value=prediction.probs, visible=bool(prediction.probs)),
             self.sliders: gradio.update(visible=True),
             self.images: gradio.update(visible=True),
         }
-        if self.explainer is not None:
+        if self.explainer is not None and prediction.pred is not None:
             probs = dict(zip(CLASSES, self.explainer.predict_with_empty_guide(gray).tolist(), strict=True))
             updates[self.empty_probs] = gradio.update(value=probs, visible=True)
             heatmap = self.explainer.compute_heatmap(gray, CLASSES.index(prediction.pred))

@@ -32,7 +32,8 @@ def serve_demo(source: str | Path, port: int) -> None:
     """Serve the page of a model until Ctrl-C, SIGTERM or SIGHUP; see `DemoPage`.
 
     Args:
-        source: Run folder, checkpoint or bundle. A bundle has no gradients: its page lacks what needs them.
+        source: Run folder, checkpoint or bundle. A bundle has no gradients, and a segmentation model tells no
+            class: their pages lack what needs them.
         port: Of 127.0.0.1.
 
     Raises:
@@ -90,11 +91,13 @@ def run_server(app: App, listener: socket.socket) -> None:
 
 
 def open_model(source: Path) -> "tuple[Predictor, Explainer | None]":
-    """Open a model for prediction, and for explanation unless it is a bundle."""
+    """Open a model for prediction, and for explanation unless it is a bundle or tells no class."""
     if is_bundle(source):
         return Predictor(source), None
     from busi.inference.explain import Explainer
-    from busi.inference.loading import as_network, load_two_stage
+    from busi.inference.loading import as_network, load_networks
+    from busi.models import TwoStage
 
-    two_stage, info = load_two_stage(source)
-    return Predictor(Model(as_network(two_stage), info)), Explainer(two_stage, info.image_size)
+    networks, info = load_networks(source)
+    explainer = Explainer(networks, info.image_size) if isinstance(networks, TwoStage) else None
+    return Predictor(Model(as_network(networks), info)), explainer

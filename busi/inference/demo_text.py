@@ -38,6 +38,8 @@ class View:
 def describe_model(info: ModelInfo, explained: bool) -> str:
     """Which model the page shows, and what the page lacks if nothing explains the model."""
     name, guide = (f"<code>{escape(info.origin[key])}</code>" for key in ("name", "guide"))
+    if not info.classes:
+        return f"Model: {name}, {info.image_size} px. It gives masks alone, and tells no class."
     text = f"Model: {name}, {info.image_size} px, guide {guide}."
     return text if explained else f"{text} A bundle has no Grad-CAM and no answer with an empty guide."
 
@@ -45,6 +47,8 @@ def describe_model(info: ModelInfo, explained: bool) -> str:
 def describe_diagnosis(view: View, level: float) -> str:
     """The predicted class, and whether it can be relied on."""
     prediction = view.prediction
+    if prediction.pred is None:
+        return f"<p>{escape(view.name)}</p>"
     lines = [f"<h2>{prediction.pred}: {prediction.probs[prediction.pred]:.0%}</h2>"]
     if prediction.conformal_set is None:
         lines.append("Not calibrated: take the numbers as scores.")

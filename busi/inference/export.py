@@ -12,14 +12,14 @@ from rich.progress import track
 from busi.core import NORMAL, InputError, Record, read_table, whole_folder, writing_to
 from busi.data import read_gray, read_mask, unletterbox
 from busi.inference.bundle import is_bundle
-from busi.inference.graph import Network, open_graph
-from busi.inference.loading import as_network, find_run, load_two_stage
+from busi.inference.graph import open_graph
+from busi.inference.loading import as_network, find_run, load_networks
 from busi.inference.model_card import write_texts
 from busi.inference.model_info import GRAPH_FILE, ModelInfo, write_model_info
 from busi.inference.onnx import BATCH_SIZE, letterbox_batches, write_f16, write_graph, write_int8
 from busi.inference.renewal import renew_bundle
 from busi.metrics import class_metrics, dice
-from busi.models import TwoStage
+from busi.models import OneStage, TwoStage
 from busi.runs import Run, find_records
 
 log = logging.getLogger(__name__)
@@ -39,12 +39,12 @@ class Quality:
     Attributes:
         num_images: How many there were.
         dice: Mean Dice of the lesions, at the images' own sizes.
-        macro_f1: Of the most probable classes, over the classes that have images.
+        macro_f1: Of the most probable classes, over the classes that have images; None of masks alone.
     """
 
     num_images: int
     dice: float
-    macro_f1: float
+    macro_f1: float | None
 
 
 def write_bundle(source: Path, output: Path, precision: str = "f32", root: Path | None = None) -> ModelInfo:
@@ -73,7 +73,7 @@ def write_bundle(source: Path, output: Path, precision: str = "f32", root: Path 
                 f"{source} is a bundle already: its precision stays. Give the run that it was made of"
             )
         return renew_bundle(source, output)
-    two_stage, info = load_two_stage(source)
+    networks, info = load_networks(source)
     run = find_run(source)
     if run is None:
         raise InputError(
@@ -81,7 +81,7 @@ def write_bundle(source: Path, output: Path, precision: str = "f32", root: Path 
         )
     splits = split_records(run, root)
     with writing_to(output), whole_folder(output) as folder:
-        about = write_checked_graph(two_stage, info, folder, splits, precision)
+        about = write_checked_graph(networks, info, folder, splits, precision)
         write_model_info(folder, info, about)
         write_texts(folder, info, about)
     log.info("%s, %.1f MB: %s", about["precision"], (output / GRAPH_FILE).stat().st_size / 1e6, output)
@@ -89,20 +89,24 @@ def write_bundle(source: Path, output: Path, precision: str = "f32", root: Path 
 
 
 def write_checked_graph(
-    two_stage: TwoStage, info: ModelInfo, folder: Path, splits: dict[str, list[Record]], precision: str
+    networks: TwoStage | OneStage,
+    info: ModelInfo,
+    folder: Path,
+    splits: dict[str, list[Record]],
+    precision: str,
 ) -> dict[str, Any]:
     """Write the graph into a folder, and return its precision and how it was checked.
 
     Raises:
         InputError: See `check_graph` and `lower_precision`.
     """
-    write_graph(two_stage, info.image_size, folder / GRAPH_FILE)
-    about = {"precision": "float32", **check_graph(two_stage, info, folder, splits["val"])}
+    write_graph(networks, info.image_size, folder / GRAPH_FILE)
+    about = {"precision": "float32", **check_graph(networks, info, folder, splits["val"])}
     return about if precision == "f32" else about | lower_precision(precision, info, folder, splits)
 
 
 def check_graph(
-    two_stage: TwoStage, info: ModelInfo, folder: Path, records: Sequence[Record]
+    networks: TwoStage | OneStage, info: ModelInfo, folder: Path, records: Sequence[Record]
 ) -> dict[str, Any]:
     """Compare the graph with PyTorch on real images.
 
@@ -111,15 +115,15 @@ def check_graph(
     """
     if not records:
         raise InputError("the run has no validation images: there is nothing to check a bundle on")
-    graph = open_graph(folder / GRAPH_FILE, info.image_size)
-    network = as_network(two_stage)
+    graph = open_graph(folder / GRAPH_FILE, info.image_size, classes=bool(info.classes))
+    network = as_network(networks)
     checked = records[:: max(1, len(records) // NUM_CHECKED)][:NUM_CHECKED]
     largest = 0.0
     for letterboxed in track(
         letterbox_batches(checked, info.image_size), "checking", -(-len(checked) // BATCH_SIZE)
     ):
         pairs = zip(graph(letterboxed), network(letterboxed), strict=True)
-        largest = max(largest, *(float(np.abs(one - other).max()) for one, other in pairs))
+        largest = max(largest, *(float(np.abs(one - other).max(initial=0)) for one, other in pairs))
     if not largest <= TOLERANCE:
         raise InputError(
             f"the graph differs from PyTorch by {largest:.2g}, over {TOLERANCE}: it cannot be exported"
@@ -136,14 +140,16 @@ def lower_precision(
     Raises:
         InputError: If it loses more on the validation fold than `MAX_LOSS`, or no lesion there is annotated.
     """
-    before = measure_quality(open_graph(folder / GRAPH_FILE, info.image_size), info, splits["val"])
+    before = measure_quality(folder, info, splits["val"])
     if precision == "f16":
         write_f16(folder / GRAPH_FILE)
     else:
         write_int8(folder / GRAPH_FILE, splits["train"], info.image_size)
-    after = measure_quality(open_graph(folder / GRAPH_FILE, info.image_size), info, splits["val"])
+    after = measure_quality(folder, info, splits["val"])
     for name, most in MAX_LOSS.items():
         was, now = getattr(before, name), getattr(after, name)
+        if was is None:
+            continue
         log.info("%s: validation %s %.3f instead of %.3f", precision, name, now, was)
         if not was - now <= most:
             raise InputError(
@@ -153,17 +159,18 @@ def lower_precision(
     return {"precision": precision, "float32": vars(before), "reduced": vars(after)}
 
 
-def measure_quality(network: Network, info: ModelInfo, records: Sequence[Record]) -> Quality:
-    """Measure masks and classes on annotated images.
+def measure_quality(folder: Path, info: ModelInfo, records: Sequence[Record]) -> Quality:
+    """Measure masks and classes of a graph on annotated images.
 
     Raises:
         InputError: If none of them shows an annotated lesion.
     """
+    network = open_graph(folder / GRAPH_FILE, info.image_size, classes=bool(info.classes))
     dices, preds = [], []
     batches = letterbox_batches(records, info.image_size)
     for start in track(range(0, len(records), BATCH_SIZE), "measuring", transient=True):
         mask_probs, class_probs = network(next(batches))
-        preds += class_probs.argmax(axis=1).tolist()
+        preds.append(class_probs.argmax(axis=1) if info.classes else [])
         for record, probs in zip(records[start : start + BATCH_SIZE], mask_probs, strict=True):
             if record.label != NORMAL and record.annotated:
                 height, width = read_gray(record.image).shape
@@ -173,9 +180,11 @@ def measure_quality(network: Network, info: ModelInfo, records: Sequence[Record]
         raise InputError(
             "a lower precision cannot be measured: no validation image has an annotated lesion. Export f32"
         )
-    labels, once = np.array([record.label for record in records]), np.ones((1, len(records)), np.int64)
-    macro_f1 = class_metrics(labels, np.array(preds), once)["macro_f1"]
-    return Quality(len(records), float(np.mean(dices)), float(macro_f1[0]))
+    macro_f1 = None
+    if info.classes:
+        labels, once = np.array([record.label for record in records]), np.ones((1, len(records)), np.int64)
+        macro_f1 = float(class_metrics(labels, np.concatenate(preds), once)["macro_f1"][0])
+    return Quality(len(records), float(np.mean(dices)), macro_f1)
 
 
 def split_records(run: Run, root: Path | None) -> dict[str, list[Record]]:

@@ -75,7 +75,9 @@ def predict_files(
         sys.exit(130)
     failed = [row for row in rows if row["error"]]
     log.info("%d images: %s", len(rows) - len(failed), output)
-    if not predictor.calibrated:
+    if not predictor.has_classes:
+        log.info("Masks alone: a segmentation model tells no class")
+    elif not predictor.calibrated:
         log.info("Not calibrated: take the probabilities as scores; there are no conformal sets")
     if failed:
         for row in failed[:5]:

@@ -13,9 +13,9 @@ from busi.core import CLASSES, InputError
 from busi.inference.model_info import AGAIN, read_part
 
 Network = Callable[
-    [UInt8[np.ndarray, "b s s"]], tuple[Float32[np.ndarray, "b s s"], Float32[np.ndarray, "b 3"]]
+    [UInt8[np.ndarray, "b s s"]], tuple[Float32[np.ndarray, "b s s"], Float32[np.ndarray, "b c"]]
 ]
-"""Letterboxed gray images -> lesion probability of each pixel, probability of each class."""
+"""Letterboxed gray images -> lesion probability of each pixel, probability of each class that it tells."""
 
 MAX_BYTES = 2**30
 """Of a graph."""
@@ -40,7 +40,9 @@ ROUNDING = 1e-3
 """What the sum of class probabilities may differ from 1."""
 
 
-def open_graph(path: Path, image_size: int, sha256: str | None = None, own: bool = False) -> Network:
+def open_graph(
+    path: Path, image_size: int, *, sha256: str | None = None, own: bool = False, classes: bool = True
+) -> Network:
     """Open an exported graph with ONNX Runtime, on the CPU.
 
     A batch is run in pieces of an image a core: larger ones do not fit the caches, and take longer.
@@ -51,6 +53,7 @@ def open_graph(path: Path, image_size: int, sha256: str | None = None, own: bool
         sha256: Of the file; None to open any.
         own: Whether it is a part of busi, as trusted as its code. It is not searched for what a stranger's
             graph may hold: that takes as long as predicting an image.
+        classes: Whether it tells classes, beside masks.
 
     Raises:
         InputError: If the file is missing, damaged, another one, or no graph of the kind that busi writes, or
@@ -73,21 +76,23 @@ def open_graph(path: Path, image_size: int, sha256: str | None = None, own: bool
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # whatever it finds in a damaged file
         raise InputError(f"ONNX Runtime cannot open {path} ({_first_line(error)}): {AGAIN}") from error
-    check_signature(session, path, image_size)
+    check_signature(session, path, image_size, classes)
+    outputs = ["mask_probs", "class_probs"] if classes else ["mask_probs"]
     piece = os.cpu_count() or 1
 
     def run(
         letterboxed: UInt8[np.ndarray, "b s s"],
-    ) -> tuple[Float32[np.ndarray, "b s s"], Float32[np.ndarray, "b 3"]]:
+    ) -> tuple[Float32[np.ndarray, "b s s"], Float32[np.ndarray, "b c"]]:
         try:
             answers = [
-                session.run(["mask_probs", "class_probs"], {"images": letterboxed[start : start + piece]})
+                session.run(outputs, {"images": letterboxed[start : start + piece]})
                 for start in range(0, len(letterboxed), piece)
             ]
-            mask_probs, class_probs = (np.concatenate(parts) for parts in zip(*answers, strict=True))
+            mask_probs, *rest = (np.concatenate(parts) for parts in zip(*answers, strict=True))
+            class_probs = rest[0] if rest else np.empty((len(letterboxed), 0), np.float32)
         except Exception as error:
             raise InputError(f"ONNX Runtime cannot run {path} ({_first_line(error)}): {AGAIN}") from error
-        check_probs(mask_probs, class_probs, letterboxed.shape, str(path))
+        check_probs(mask_probs, class_probs, letterboxed.shape, len(rest) * len(CLASSES), str(path))
         return mask_probs, class_probs
 
     return run
@@ -130,7 +135,7 @@ def walk(content: bytes, kind: str) -> Iterator[tuple[str, dict[int, list[Any]]]
             yield from walk(part, inner)
 
 
-def check_signature(session: Any, path: Path, image_size: int) -> None:
+def check_signature(session: Any, path: Path, image_size: int, classes: bool) -> None:
     """Compare inputs and outputs of an open graph with those that busi writes.
 
     Raises:
@@ -140,8 +145,9 @@ def check_signature(session: Any, path: Path, image_size: int) -> None:
     expected = {
         "images": ("tensor(uint8)", square),
         "mask_probs": ("tensor(float)", square),
-        "class_probs": ("tensor(float)", [len(CLASSES)]),
     }
+    if classes:
+        expected["class_probs"] = ("tensor(float)", [len(CLASSES)])
     found = {one.name: one for one in (*session.get_inputs(), *session.get_outputs())}
     for name, (type_name, sizes) in expected.items():
         one = found.pop(name, None)
@@ -163,6 +169,7 @@ def check_probs(
     mask_probs: Shaped[np.ndarray, "..."],
     class_probs: Shaped[np.ndarray, "..."],
     shape: tuple[int, ...],
+    num_classes: int,
     name: str,
 ) -> None:
     """Refuse what is no probability.
@@ -171,20 +178,21 @@ def check_probs(
         mask_probs: What a network says of each pixel.
         class_probs: What it says of each image.
         shape: Of the images that it was given, (b, s, s).
+        num_classes: That it tells, which may be 0.
         name: Of the model.
 
     Raises:
         InputError: If shapes are wrong, a value is not from 0 to 1, or those of an image do not add up to 1.
     """
     again = f"it is damaged. Train the run again, or {AGAIN}"
-    if mask_probs.shape != shape or class_probs.shape != (shape[0], len(CLASSES)):
+    if mask_probs.shape != shape or class_probs.shape != (shape[0], num_classes):
         raise InputError(f"{name} answers {mask_probs.shape} and {class_probs.shape} of {shape}: {again}")
     for what, probs in (("lesion", mask_probs), ("class", class_probs)):
-        if not (probs.min() >= 0 and probs.max() <= 1 + 1e-6):  # so that NaN is refused, too
+        if probs.size and not (probs.min() >= 0 and probs.max() <= 1 + 1e-6):  # so that NaN is refused, too
             found = f"from {probs.min():.3g} to {probs.max():.3g}"
             raise InputError(f"{name} gives {what} probabilities {found}: {again}")
     sums = class_probs.sum(axis=1)
-    if not np.abs(sums - 1).max() <= ROUNDING:
+    if num_classes and not np.abs(sums - 1).max() <= ROUNDING:
         raise InputError(f"{name} gives class probabilities that add up to {sums.max():.3g}: {again}")
 
 

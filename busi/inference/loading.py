@@ -1,4 +1,4 @@
-"""Both stages rebuilt from a classification run, with what is known of them."""
+"""The networks of a run of either stage, rebuilt, with what is known of them."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from busi.inference.graph import Network, check_probs
 from busi.inference.maps import default_device
 from busi.inference.model_info import ModelInfo
 from busi.metrics import calibrate, malignant_thresholds
-from busi.models import Postprocess, TwoStage
+from busi.models import OneStage, Postprocess, TwoStage
 from busi.runs import (
     Checkpoint,
     Run,
@@ -34,21 +34,25 @@ LEVEL = 0.9
 """Share of each class that conformal sets are meant to contain."""
 
 
-def load_two_stage(source: Path) -> tuple[TwoStage, ModelInfo]:
-    """Rebuild both networks from a run folder or a checkpoint file, in evaluation mode.
+def load_networks(source: Path) -> tuple[TwoStage | OneStage, ModelInfo]:
+    """Rebuild the networks of a run folder or a checkpoint file, in evaluation mode.
 
-    The run's own validation fold gives temperature, conformal quantiles and thresholds. A checkpoint that is
-    not the best one of a run folder around it has none: it is not calibrated.
+    A segmentation run gives masks alone. A classification run carries both stages; its own validation fold
+    gives temperature, conformal quantiles and thresholds. A checkpoint that is not the best one of a run
+    folder around it has none: it is not calibrated.
 
     Raises:
-        InputError: If the source is missing, unfinished, damaged, or has no two stages of one size.
+        InputError: If the source is missing, unfinished or damaged, or a classifier has no masks of its own
+            or of a size that does not divide its own.
     """
     run = find_run(source)
     checkpoint = read_best(run) if run else read_checkpoint(source)
-    cfg = checkpoint.config
-    if checkpoint.metadata["stage"] != "cls":
-        raise InputError(f"{source} is a segmentation run: give one of stage=cls, which carries both stages")
-    if (segmenter := load_segmenter(checkpoint)) is None:
+    cfg, metadata = checkpoint.config, checkpoint.metadata
+    segmenter = load_segmenter(checkpoint)
+    if segmenter is not None and metadata["stage"] == "seg":
+        info = gather_model_info(run, checkpoint, postprocess_of(metadata))
+        return OneStage(segmenter).eval(), info
+    if segmenter is None:
         raise InputError(
             f"{source} was trained with guide={cfg.guide.name} and has no segmentation model inside: "
             "give a run with guide=predicted or guide=crossfit"
@@ -58,7 +62,7 @@ def load_two_stage(source: Path) -> tuple[TwoStage, ModelInfo]:
             f"{source} sees {cfg.image_size} px, its segmentation model {segmenter.image_size} px: to "
             "predict or export, image_size of stage=cls must be that of stage=seg or a multiple of it"
         )
-    info = gather_model_info(run, checkpoint, postprocess_of(checkpoint.metadata["upstream"]))
+    info = gather_model_info(run, checkpoint, postprocess_of(metadata["upstream"]))
     return TwoStage(segmenter, load_classifier(checkpoint), info.temperature).eval(), info
 
 
@@ -85,6 +89,7 @@ def find_run(source: Path) -> Run | None:
 def gather_model_info(run: Run | None, checkpoint: Checkpoint, postprocess: Postprocess) -> ModelInfo:
     """What is known of a model beside its networks; a classifier is not calibrated without its run."""
     cfg, metadata = checkpoint.config, checkpoint.metadata
+    has_classes = metadata["stage"] == "cls"
     name = run.folder.resolve().name if run else checkpoint.path.name
     info = ModelInfo(
         image_size=cfg.image_size,
@@ -110,12 +115,18 @@ def gather_model_info(run: Run | None, checkpoint: Checkpoint, postprocess: Post
         | ({"started_from": earlier} if (earlier := name_earlier_data(checkpoint)) else {})
         | ({"unknown": unknown} if (unknown := describe_unknown(checkpoint)) else {}),
         seen=tuple(sorted(seen_hashes(checkpoint))),
+        classes=CLASSES if has_classes else (),
     )
-    return add_calibration(info, run) if run and metadata["stage"] == "cls" else info
+    if run is None:
+        return info
+    origin = {key: run.provenance[key] for key in ("recipe", "settings", "finished")}
+    origin |= {"seeds": run.provenance["seeds"]} if run.members else {}
+    info = replace(info, metrics=read_metrics(run), origin=info.origin | origin)
+    return add_calibration(info, run) if has_classes else info
 
 
 def add_calibration(info: ModelInfo, run: Run) -> ModelInfo:
-    """Add what the validation fold of the run decides, and what the run reached."""
+    """Add what the validation fold of the run decides."""
     columns = read_run_columns(run)
     val = columns["split"] == "val"
     if not val.any():
@@ -128,10 +139,6 @@ def add_calibration(info: ModelInfo, run: Run) -> ModelInfo:
         temperature=calibration.temperature,
         quantiles=calibration.quantiles,
         malignant_thresholds=malignant_thresholds(labels, calibration.probs(logits)),
-        metrics=read_metrics(run),
-        origin=info.origin
-        | {key: run.provenance[key] for key in ("recipe", "settings", "finished")}
-        | ({"seeds": run.provenance["seeds"]} if run.members else {}),
     )
 
 
@@ -163,18 +170,18 @@ def read_values(path: Path) -> dict[str, float | None]:
         raise InputError(f"{path} is missing or damaged: train this run again") from error
 
 
-def as_network(two_stage: TwoStage) -> Network:
-    """Wrap both stages as a function of arrays, on a GPU if there is one."""
+def as_network(networks: TwoStage | OneStage) -> Network:
+    """Wrap the networks as a function of arrays, on a GPU if there is one."""
     device = default_device()
-    two_stage = two_stage.to(device).to(memory_format=torch.channels_last)
+    networks = networks.to(device).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def run(
         letterboxed: UInt8[np.ndarray, "b s s"],
-    ) -> tuple[Float32[np.ndarray, "b s s"], Float32[np.ndarray, "b 3"]]:
-        answers = two_stage(torch.from_numpy(letterboxed).to(device))
-        mask_probs, class_probs = (answer.cpu().numpy() for answer in answers)
-        check_probs(mask_probs, class_probs, letterboxed.shape, "the model")
+    ) -> tuple[Float32[np.ndarray, "b s s"], Float32[np.ndarray, "b c"]]:
+        mask_probs, *rest = (one.cpu().numpy() for one in networks(torch.from_numpy(letterboxed).to(device)))
+        class_probs = rest[0] if rest else np.empty((len(letterboxed), 0), np.float32)
+        check_probs(mask_probs, class_probs, letterboxed.shape, len(rest) * len(CLASSES), "the model")
         return mask_probs, class_probs
 
     return run

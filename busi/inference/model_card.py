@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 import busi
-from busi.core import CLASSES, Markdown, code_span, escape_markdown
+from busi.core import Markdown, code_span, escape_markdown
 from busi.inference.model_info import ModelInfo
 
 
@@ -20,7 +20,7 @@ def write_texts(folder: Path, info: ModelInfo, about: dict[str, Any]) -> None:
     environment.filters["number"] = lambda value: "undefined" if value is None else f"{value:.3f}"
     environment.filters["interval"] = _show_interval
     model_card = environment.from_string((template / "README.md").read_text(encoding="utf-8"))
-    text = model_card.render(info=info, graph=about, classes=CLASSES, version=busi.__version__)
+    text = model_card.render(info=info, graph=about, version=busi.__version__)
     (folder / "README.md").write_text(text, encoding="utf-8")
     (folder / "example.py").write_bytes((template / "example.py").read_bytes())
     (folder / "LICENSE").write_text(metadata.distribution("busi").read_text("licenses/LICENSE") or "")

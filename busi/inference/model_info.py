@@ -27,10 +27,10 @@ from busi.inference.schema import (
 )
 from busi.models import Postprocess
 
-FORMAT = 4
+FORMAT = 5
 """Of ``model.json``; a later one that older code cannot read has a higher number."""
 OLDEST = 3
-"""The oldest format that is read; it lacks ``seen``."""
+"""The oldest format that is read: 3 lacks ``seen``, and 4 has no models of masks alone."""
 GRAPH_FILE, INFO_FILE = "model.onnx", "model.json"
 PRECISIONS = ("float32", "f16", "int8")
 MAX_BYTES = 8_000_000
@@ -64,6 +64,7 @@ class ModelInfo:
             before they were kept.
         local_metrics: Of a recalibrated model: ``before`` and ``after``, on images of that hospital which
             took no part in it; as `metrics`.
+        classes: Those that it tells; none of a segmentation model alone.
     """
 
     image_size: int
@@ -77,13 +78,14 @@ class ModelInfo:
     origin: dict[str, Any]
     seen: tuple[str, ...] | None = None
     local_metrics: dict[str, dict[str, list[float | None]]] | None = None
+    classes: tuple[str, ...] = CLASSES
 
 
 ESTIMATES = Each(several(or_null(FINITE), "a value and both ends of its interval", [3]))
-QUALITY: Schema = {"num_images": COUNT, "dice": SHARE, "macro_f1": SHARE}
+QUALITY: Schema = {"num_images": COUNT, "dice": SHARE, "macro_f1": or_null(SHARE)}
 SCHEMA: dict[str, Schema] = {
     "format": whole(OLDEST, FORMAT),
-    "classes": Rule(f"{', '.join(CLASSES)}, in this order", lambda x: x == list(CLASSES)),
+    "classes": Rule(f"{', '.join(CLASSES)}, in this order, or none", lambda x: x in (list(CLASSES), [])),
     "image_size": whole(1, MAX_IMAGE_SIZE),
     "postprocess": {"threshold": SHARE, "high_threshold": SHARE},
     "temperature": number(1e-6, 1e6),
@@ -134,7 +136,6 @@ def write_model_info(folder: Path, info: ModelInfo, about_graph: dict[str, Any])
     """
     content = {
         "format": FORMAT,
-        "classes": list(CLASSES),
         **{name: value for name, value in asdict(info).items() if value is not None or name == "quantiles"},
         "graph": {"file": GRAPH_FILE, "sha256": file_hash(folder / GRAPH_FILE), **about_graph},
     }
@@ -159,6 +160,7 @@ def read_model_json(folder: Path) -> tuple[ModelInfo, dict[str, Any]]:
     thresholds = {name: float(value) for name, value in fields["postprocess"].items()}
     fields["postprocess"] = Postprocess(**thresholds)
     fields["quantiles"] = fields["quantiles"] and tuple(map(float, fields["quantiles"]))
+    fields["classes"] = tuple(fields["classes"])
     fields["seen"] = None if fields["seen"] is None else tuple(fields["seen"])
     fields |= {name: float(fields[name]) for name in ("temperature", "level")}
     return ModelInfo(**fields), content["graph"]

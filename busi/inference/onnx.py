@@ -1,4 +1,4 @@
-"""Both stages as one ONNX graph: written, cleaned, and stored in a lower precision."""
+"""The networks of a model as one ONNX graph: written, cleaned, and stored in a lower precision."""
 
 import logging
 import warnings
@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from busi.core import InputError, Record
 from busi.data import letterbox, read_gray
-from busi.models import TwoStage
+from busi.models import OneStage, TwoStage
 
 for package in ("onnxscript", "onnx_ir", "torch.onnx"):
     logging.getLogger(package).setLevel(logging.WARNING)
@@ -24,11 +24,11 @@ NUM_CALIBRATING = 128
 BATCH_SIZE = 8
 
 
-def write_graph(two_stage: TwoStage, image_size: int, path: Path) -> None:
-    """Write both stages as an ONNX graph that takes any number of images.
+def write_graph(networks: TwoStage | OneStage, image_size: int, path: Path) -> None:
+    """Write a model as an ONNX graph that takes any number of images.
 
     Args:
-        two_stage: In evaluation mode.
+        networks: In evaluation mode.
         image_size: Side of the letterboxed images, in pixels.
         path: The file.
 
@@ -41,11 +41,11 @@ def write_graph(two_stage: TwoStage, image_size: int, path: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter about itself
             program = torch.onnx.export(
-                two_stage,
+                networks,
                 (example,),
                 dynamo=True,
                 input_names=["images"],
-                output_names=["mask_probs", "class_probs"],
+                output_names=["mask_probs", *(["class_probs"] if isinstance(networks, TwoStage) else [])],
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
                 custom_translation_table={torch.ops.aten.sum.dim_IntList: _sum_by_axis},
                 verbose=False,

@@ -1,4 +1,4 @@
-"""What is predicted of one image: the diagnosis, the mask, and what is measured of it."""
+"""What is predicted of one image: the mask, what is measured of it, and the diagnosis."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,8 +25,8 @@ class Prediction:
     """What is predicted of one image.
 
     Attributes:
-        pred: The predicted class, which is the most probable one.
-        probs: Probability of each class, in the order of `busi.core.CLASSES`.
+        pred: The predicted class, which is the most probable one; None from a segmentation model alone.
+        probs: Probability of each class, in the order of `busi.core.CLASSES`; empty without `pred`.
         calibrated: Whether the probabilities were calibrated on a validation fold.
         conformal_set: Classes that cannot be excluded at the model's level; may be empty. None if the model
             is not calibrated.
@@ -36,7 +36,7 @@ class Prediction:
         milliseconds: Spent on this image after it was decoded; its share where it was one of a batch.
     """
 
-    pred: str
+    pred: str | None
     probs: dict[str, float]
     calibrated: bool
     conformal_set: tuple[str, ...] | None

@@ -21,7 +21,9 @@ from busi.models import check_tta, mean_postprocess
 
 
 class Predictor:
-    """Predicts with a trained classification run, or the mean of several.
+    """Predicts with a trained model, or the mean of several.
+
+    Segmentation models give masks alone: what a prediction says of classes is None then.
 
     Args:
         source: A run folder, a checkpoint file, a bundle, or a model that is loaded already; or several,
@@ -30,8 +32,8 @@ class Predictor:
         batch_size: Images that the networks see at once.
 
     Raises:
-        InputError: If a source is missing, damaged, or no model of both stages, there is no such `tta`, or
-            `batch_size` is not positive.
+        InputError: If a source is missing or damaged, some give classes and others do not, there is no such
+            `tta`, or `batch_size` is not positive.
     """
 
     def __init__(
@@ -47,11 +49,18 @@ class Predictor:
         if not sources:
             raise InputError("no model given: name a run folder, a checkpoint or a bundle")
         self.models = [one if isinstance(one, Model) else load_model(one) for one in sources]
+        if len({bool(info.classes) for info in self.infos}) > 1:
+            raise InputError("some of these models give classes, and others masks alone: give one kind")
 
     @property
     def calibrated(self) -> bool:
         """Whether probabilities are calibrated and sets conformal: one model, as it was validated."""
         return len(self.models) == 1 and self.tta == "none" and self.infos[0].quantiles is not None
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether classes are predicted, beside masks."""
+        return bool(self.infos[0].classes)
 
     @property
     def infos(self) -> list[ModelInfo]:
@@ -95,7 +104,7 @@ class Predictor:
 
     def _run(
         self, model: Model, batch: Sequence[Frame]
-    ) -> tuple[Float[np.ndarray, "b s s"], Float[np.ndarray, "b 3"]]:
+    ) -> tuple[Float[np.ndarray, "b s s"], Float[np.ndarray, "b c"]]:
         letterboxed = np.stack([letterbox(frame.gray, model.info.image_size) for frame in batch])
         mask_probs, class_probs = model.network(letterboxed)
         if self.tta == "flip":
@@ -107,7 +116,7 @@ class Predictor:
     def _make_prediction(
         self,
         maps: Sequence[Float32[np.ndarray, "_ _"]],
-        probs: Float[np.ndarray, " 3"],
+        probs: Float[np.ndarray, " c"],
         frame: Frame,
         began: float,
     ) -> Prediction:
@@ -121,8 +130,8 @@ class Predictor:
             limits = zip(CLASSES, probs, quantiles, strict=True)
             conformal_set = tuple(name for name, p, most in limits if 1 - p <= most)
         return Prediction(
-            pred=CLASSES[int(probs.argmax())],
-            probs={name: float(p) for name, p in zip(CLASSES, probs, strict=True)},
+            pred=self.infos[0].classes[int(probs.argmax())] if self.has_classes else None,
+            probs=dict(zip(self.infos[0].classes, probs.tolist(), strict=True)),
             calibrated=self.calibrated,
             conformal_set=conformal_set,
             mask_probs=mask_probs,
@@ -136,17 +145,17 @@ def load_model(source: str | Path) -> Model:
     """Open a bundle, a run folder or a checkpoint for prediction.
 
     Raises:
-        InputError: If it is missing, damaged, or no model of both stages.
+        InputError: If it is missing or damaged, or a classifier that has no masks.
     """
     path = expand(source)
     if path.name in (GRAPH_FILE, INFO_FILE) and path.is_file():
         raise InputError(f"{path} is a part of a bundle: give its folder")
     if is_bundle(path):
         return load_bundle(path)
-    from busi.inference.loading import as_network, load_two_stage  # PyTorch
+    from busi.inference.loading import as_network, load_networks  # PyTorch
 
-    two_stage, info = load_two_stage(path)
-    return Model(as_network(two_stage), info)
+    networks, info = load_networks(path)
+    return Model(as_network(networks), info)
 
 
 def as_frame(image: str | Path | Image.Image | Shaped[np.ndarray, "..."]) -> Frame:

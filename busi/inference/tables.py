@@ -23,7 +23,7 @@ COLUMNS = (
     *("pred", *(f"prob_{name}" for name in CLASSES), "calibrated", "conformal_set", "refer"),
     *("pred_area", "pred_area_mm2", *BOX, "num_components", "milliseconds"),
 )
-"""Those of a prediction; empty in the row of a file that could not be used."""
+"""Those of a prediction; empty for a file that could not be used, and classes for a model of masks alone."""
 
 
 def make_row(item: Item, prediction: Prediction | None, header: Sequence[str]) -> Row:
@@ -47,7 +47,7 @@ def make_row(item: Item, prediction: Prediction | None, header: Sequence[str]) -
         row |= {
             "pred": prediction.pred,
             **{f"prob_{name}": p for name, p in prediction.probs.items()},
-            "calibrated": prediction.calibrated,
+            "calibrated": prediction.calibrated if prediction.probs else None,
             "conformal_set": prediction.conformal_set,
             "refer": prediction.refer,
             "pred_area": prediction.pred_area,

@@ -22,6 +22,7 @@ from .postprocess import tune_postprocess as tune_postprocess
 from .tta import TTA as TTA
 from .tta import check_tta as check_tta
 from .two_stage import Classifier as Classifier
+from .two_stage import OneStage as OneStage
 from .two_stage import Segmenter as Segmenter
 from .two_stage import TwoStage as TwoStage
 from .two_stage import resize as resize

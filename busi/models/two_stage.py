@@ -71,6 +71,18 @@ class Classifier(nn.Module):
         return logits
 
 
+class OneStage(nn.Module):
+    """Letterboxed gray image -> lesion probability of each pixel: of a segmentation model alone."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+
+    def forward(self, letterboxed: UInt8[Tensor, "b s s"]) -> tuple[Float[Tensor, "b s s"]]:
+        """Probabilities of pixels."""
+        return (self.segmenter(to_image(letterboxed))[:, 0],)
+
+
 class TwoStage(nn.Module):
     """Letterboxed gray image -> lesion probability of each pixel, probability of each class.
 

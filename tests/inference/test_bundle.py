@@ -21,13 +21,16 @@ from busi.inference.bundle import PRETRAINED, Model, load_bundle
 from busi.inference.demo_server import open_model
 from busi.inference.export import write_bundle
 from busi.inference.graph import open_graph
-from busi.inference.model_info import read_model_info, write_model_info
+from busi.inference.model_info import FORMAT, read_model_info, write_model_info
+from busi.models.two_stage import TwoStage
 from busi.runs.run import open_run
 from tests.inference.test_predictor import make_image
 from tests.processes import call
 
 SIZE = 32
 CONTENT = json.loads((PRETRAINED / "model.json").read_text())
+NULLABLE = ("quantiles", "graph.float32.macro_f1", "graph.reduced.macro_f1")
+"""Fields of ``model.json``, beside thresholds, that may be null."""
 NAN, INFINITY = float("nan"), float("inf")
 
 
@@ -105,8 +108,8 @@ def refused(call: Callable[[], object]) -> str:
         ("graph.sha256", "no", "graph.sha256 must be 64 hexadecimal digits"),
         ("graph.sha256", "0" * 64, "is not the graph that its model.json describes"),
         ("graph.precision", "f8", "graph.precision must be float32 or f16 or int8"),
-        ("format", 2, "of an older busi (format 2, not 4): export its run again"),
-        ("format", 99, "of a newer busi (format 99, not 4): update busi"),
+        ("format", 2, f"of an older busi (format 2, not {FORMAT}): export its run again"),
+        ("format", 99, f"of a newer busi (format 99, not {FORMAT}): update busi"),
         ("format", "3", "is not of busi"),
         ("format", True, "is not of busi"),
         ("temprature", 1.0, "'temprature' is unknown"),
@@ -130,9 +133,11 @@ def test_no_field_may_be_of_another_kind_or_missing(place: str, tmp_path: Path) 
     values: tuple[Any, ...] = (None, True, -1, NAN, INFINITY, "", [], [None] * 4, {"a": {}}, "\0", ...)
     for value in values:
         name.write_text(json.dumps(change(place, value)))
-        nullable = place == "quantiles" or words[0] == "malignant_thresholds"
-        if (value is None and nullable and (free or place == "quantiles")) or (
-            value is ... and (place in optional or free)
+        nullable = place in NULLABLE or (words[0] == "malignant_thresholds" and free)
+        if (
+            (value is None and nullable)
+            or (value is ... and (place in optional or free))
+            or (value == [] and place == "classes")
         ):
             read_model_info(tmp_path)
         else:
@@ -460,10 +465,11 @@ def test_networks_of_any_model_are_checked(trained: Path) -> None:
     """Those of a run too: its weights may be damaged."""
     import torch
 
-    from busi.inference.loading import as_network, load_two_stage
+    from busi.inference.loading import as_network, load_networks
     from busi.inference.maps import segment
 
-    two_stage, info = load_two_stage(trained)
+    two_stage, info = load_networks(trained)
+    assert isinstance(two_stage, TwoStage)
     with torch.no_grad():
         next(two_stage.classifier.parameters()).fill_(NAN)
     assert "the model gives class probabilities from nan" in refused(

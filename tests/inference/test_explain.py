@@ -10,7 +10,7 @@ from torch import nn
 from busi import Predictor
 from busi.inference.bundle import Model
 from busi.inference.explain import Explainer, find_last_maps
-from busi.inference.loading import as_network, load_two_stage
+from busi.inference.loading import as_network, load_networks
 from busi.models.ensemble import Ensemble
 from busi.models.two_stage import Segmenter, TwoStage
 from tests.inference.test_predictor import make_image
@@ -75,7 +75,8 @@ def test_heatmap_of_an_ensemble_is_the_mean_of_its_members() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(40, 70), (1, 2), (500, 300)])
 def test_a_trained_run_is_explained_at_the_size_of_the_image(trained: Path, height: int, width: int) -> None:
-    two_stage, info = load_two_stage(trained)
+    two_stage, info = load_networks(trained)
+    assert isinstance(two_stage, TwoStage)
     explainer, gray = Explainer(two_stage, info.image_size), make_image(height, width)
     heat = explainer.compute_heatmap(gray, 1)
     assert heat.shape == (height, width)

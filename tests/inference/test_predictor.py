@@ -197,7 +197,6 @@ def test_what_is_no_model_says_so(trained: Path, configs: Callable[..., DictConf
     for source, words in (
         (tmp_path / "gone", "does not exist"),
         (tmp_path, "is not a run folder"),
-        (trained.parents[1] / "seg" / "run", "is a segmentation run"),
         (empty.folder, "guide=empty"),
         (other.folder, "a multiple of it"),
     ):

@@ -17,7 +17,7 @@ from busi.core.tables import read_table
 from busi.core.types import CLASSES, InputError
 from busi.data.masks import read_mask
 from busi.guides.prepare import fill_guides
-from busi.inference.loading import load_two_stage
+from busi.inference.loading import load_networks
 from busi.models.postprocess import Postprocess, tune_postprocess
 from busi.runs.checkpoints import load_segmenter, postprocess_of, read_checkpoint
 from busi.runs.finding import find_same
@@ -79,7 +79,7 @@ def test_postprocessing_travels_to_everything_that_predicts(cls: Run, seg: Run) 
     """That of the segmentation run, whatever it is, makes the masks of the classifier that carries it."""
     checkpoint = read_checkpoint(cls.best_checkpoint)
     assert postprocess_of(checkpoint.metadata["upstream"]) == seg.postprocess
-    assert load_two_stage(cls.folder)[1].postprocess == seg.postprocess
+    assert load_networks(cls.folder)[1].postprocess == seg.postprocess
     predictor, records = Predictor(cls.folder), find_records(seg)
     for row in read_table(seg.folder / "predictions.csv")[:8]:
         found = predictor(records[row["id"]].image)
@@ -100,7 +100,7 @@ def test_held_out_images_get_the_logits_of_the_run(cls: Run) -> None:
 
 
 def test_guides_at_a_multiple_are_those_of_prediction(cls: Run) -> None:
-    two_stage, _ = load_two_stage(cls.folder)
+    two_stage, _ = load_networks(cls.folder)
     data = hydra.utils.instantiate(cls.config.data)
     guides, positions = np.zeros_like(data.letterboxed[:, 0]), np.arange(8)
     fill_guides(guides, data, positions, two_stage.segmenter)

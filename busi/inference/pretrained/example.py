@@ -1,4 +1,4 @@
-"""Lesion mask and class probabilities of one image: python example.py IMAGE. For research only."""
+"""Lesion mask of an image, and class probabilities if any: python example.py IMAGE. For research only."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def read_gray(path: str) -> np.ndarray:
 def predict(
     gray: np.ndarray, model: dict[str, Any], session: onnxruntime.InferenceSession
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mask (h, w) and probability of each class."""
+    """Mask (h, w) and probability of each class; of none if the model tells none."""
     size, (height, width) = model["image_size"], gray.shape
     scale = size / max(height, width)
     inner_height, inner_width = max(1, round(height * scale)), max(1, round(width * scale))
@@ -43,10 +43,11 @@ def predict(
     inside = (0, slice(top, top + inner_height), slice(left, left + inner_width))
     letterboxed = np.zeros((1, size, size), np.uint8)
     letterboxed[inside] = Image.fromarray(gray).resize((inner_width, inner_height), Image.Resampling.BILINEAR)
-    mask_probs, class_probs = session.run(["mask_probs", "class_probs"], {"images": letterboxed})
+    mask_probs, *rest = session.run(None, {"images": letterboxed})
     inner = Image.fromarray(np.ascontiguousarray(mask_probs[inside]))
     probs = np.asarray(inner.resize((width, height), Image.Resampling.BILINEAR))
-    return find_lesions(probs, **model["postprocess"]), set_temperature(class_probs[0].astype(float), model)
+    class_probs = set_temperature(rest[0][0].astype(float), model) if rest else np.empty(0)
+    return find_lesions(probs, **model["postprocess"]), class_probs
 
 
 def set_temperature(probs: np.ndarray, model: dict[str, Any]) -> np.ndarray:
@@ -75,7 +76,8 @@ def main() -> None:
     session = onnxruntime.InferenceSession(FOLDER / MODEL["graph"]["file"], **options)
     mask, probs = predict(read_gray(sys.argv[1]), MODEL, session)
     Image.fromarray(mask).save("mask.png")
-    for name, p, most in zip(MODEL["classes"], probs, MODEL["quantiles"] or (-1, -1, -1), strict=True):
+    quantiles = MODEL["quantiles"] or [-1] * len(probs)
+    for name, p, most in zip(MODEL["classes"], probs, quantiles, strict=True):
         print(f"{name:10}{p:6.3f}{'  cannot be excluded' if 1 - p <= most else ''}")
     print(f"lesion of {mask.sum()} pixels: mask.png")
 
