@@ -1,6 +1,7 @@
 """The records of a manifest: a CSV file that lists the images of any data set."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ MEANT = {
 """Other words for the columns, by which an unknown one is guessed."""
 OPTIONAL = ("mask", "patient", "id", *PARSERS)
 """Columns that a manifest may have."""
-LABEL_PROBLEM = f"label is none of {', '.join(CLASSES)}"
+LABEL_PROBLEM = (
+    f"label is none of {', '.join(CLASSES)}; data.read.labels={{cancer: malignant}} maps other words"
+)
 
 
-def read_csv(root: Path) -> Reading:
+def read_csv(root: Path, labels: Mapping[str, str] | None = None) -> Reading:
     """Read a manifest with the columns ``image,label`` and any of `OPTIONAL`.
 
     Paths are absolute or relative to the manifest. ``label`` is a class name in any case. ``mask`` may name
@@ -37,15 +40,20 @@ def read_csv(root: Path) -> Reading:
     may be is in `busi.data.manifest_values`. Other columns are errors, unless their name begins with an
     underscore.
 
+    Args:
+        root: The manifest.
+        labels: Other words for the classes, in any case, e.g. ``cancer`` -> ``malignant``.
+
     Raises:
-        InputError: If the manifest is missing or no clear table (see `busi.core.read_given_table`), none of
-            its images exists, a row has no image, or ids repeat.
+        InputError: If a word of `labels` means no class; the manifest is missing or no clear table (see
+            `busi.core.read_given_table`); none of its images exists; a row has no image; or ids repeat.
     """
     manifest = expand(root)
     if not manifest.is_file():
         raise InputError(
             f"no manifest at {manifest}: give data.root=manifest.csv with image,mask,label,patient"
         )
+    classes = read_labels(labels or {})
     rows = read_given_table(manifest, ("image", "label"), OPTIONAL, MEANT, {"group": "patient"})
     records, problems, names = [], [], []
     spellings, own_name = Spellings(), name_source(manifest.stem)
@@ -59,8 +67,8 @@ def read_csv(root: Path) -> Reading:
         )
         name = row["id"] or name_image(row["image"], image)
         names.append(name)
-        label = row["label"].casefold()
-        if label not in CLASSES:
+        label = classes.get(fold_case(row["label"]))
+        if label is None:
             problems.append(Problem(name, LABEL_PROBLEM, f"{row['label'] or '(empty)'} (row {number})"))
         values: dict[str, Any] = {}
         for column, (parse, rule) in PARSERS.items():
@@ -72,14 +80,12 @@ def read_csv(root: Path) -> Reading:
                 )
         if missing := [path for path in (image, *masks) if not os.path.isfile(path)]:  # noqa: PTH113  never raises
             problems += [Problem(name, "no such file", f"{path} (row {number})") for path in missing]
-        elif label in CLASSES and len(values) == len(PARSERS):
-            annotated = bool(masks) or label == CLASSES[NORMAL]
+        elif label is not None and len(values) == len(PARSERS):
+            annotated = bool(masks) or label == NORMAL
             values["source"] = spellings("source", values["source"] or own_name)
             values["scanner"] = values["scanner"] and spellings("scanner", values["scanner"])
             patient = fold_case(row["patient"]) or None
-            records.append(
-                Record(name, image, tuple(masks), CLASSES.index(label), annotated, patient, **values)
-            )
+            records.append(Record(name, image, tuple(masks), label, annotated, patient, **values))
     check_ids(names)
     if not records and (missing := [one.file for one in problems if one.kind == "no such file"]):
         raise InputError(
@@ -87,6 +93,24 @@ def read_csv(root: Path) -> Reading:
             "or relative to the folder of the manifest"
         )
     return sorted(records, key=lambda record: natural(Path(record.id))), problems
+
+
+def read_labels(labels: Mapping[str, str]) -> dict[str, int]:
+    """The number of the class that each word means, be it a class name or one of the user's own.
+
+    Raises:
+        InputError: If a word means no class, or a class name means another class.
+    """
+    known = {name: k for k, name in enumerate(CLASSES)}
+    words = dict(known)
+    for word, name in labels.items():
+        number = known.get(fold_case(str(name).strip()))
+        if number is None or words.setdefault(fold_case(str(word).strip()), number) != number:
+            raise InputError(
+                f"data.read.labels={{{word}: {name}}}: give a word of the manifest and what it means, which "
+                f"is one of {', '.join(CLASSES)}, e.g. {{cancer: malignant}}"
+            )
+    return words
 
 
 def find_file(folder: Path, text: str) -> Path:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from busi.core.types import BENIGN, InputError
+from busi.data.catalog import read_with
 from busi.data.groups import join_patients
 from busi.data.manifest import read_csv
 
@@ -138,7 +139,24 @@ def test_unknown_label_is_a_problem_of_its_row(root: Path) -> None:
     text = "image,label\nbenign/benign (1).png,benign\nbenign/benign (2).png,begnin\n"
     records, (problem,) = read_csv(write_manifest(root, text))
     assert len(records) == 1
-    assert (problem.kind, problem.file) == ("label is none of normal, benign, malignant", "begnin (row 3)")
+    assert problem.kind.startswith("label is none of normal, benign, malignant; data.read.labels=")
+    assert problem.file == "begnin (row 3)"
+
+
+def test_other_words_mean_the_classes(root: Path) -> None:
+    words = ("Cancer", "FIBROADENOMA", "0", "malignant")
+    rows = "".join(f"benign/benign ({k + 1}).png,{word}\n" for k, word in enumerate(words))
+    labels = {"cancer": "malignant", "fibroadenoma": "Benign", 0: "normal"}
+    records, problems = read_csv(write_manifest(root, f"image,label\n{rows}"), labels)  # type: ignore[arg-type]
+    assert not problems
+    assert [record.label for record in records] == [2, 1, 0, 2]
+    # As the command line gives them, where a class name must stay what it is.
+    manifest = str(root / "manifest.csv")
+    read = {"_target_": "busi.data.read_csv", "labels": labels}
+    assert read_with(read, Path(manifest))[0] == records
+    for wrong, named in (({"cancer": "bad"}, "cancer: bad"), ({"Benign": "malignant"}, "Benign: malignant")):
+        with pytest.raises(InputError, match=named):
+            read_csv(root / "manifest.csv", wrong)
 
 
 def read_one(root: Path, column: str, *cells: str) -> tuple[list[object], list[str]]:
