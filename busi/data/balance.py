@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from busi.core import CLASSES, NORMAL, InputError
+from busi.core import CLASSES, NORMAL
 
 BALANCED = ("sampler", "weights")
 """Values of ``data.balance`` by which a classifier learns as if classes were equally common."""
@@ -110,15 +110,10 @@ def class_balance(balance: str, labels: Int[np.ndarray, " n"], sources: Sequence
         balance: See `busi.data.datamodule.BUSIDataModule`.
         labels: Of the training images.
         sources: Of the same images.
-
-    Raises:
-        InputError: If classes are balanced, and one has no training image.
     """
     counts, ones = np.bincount(labels, minlength=len(CLASSES)).tolist(), [1.0] * len(CLASSES)
     if balance not in BALANCED:
         return {"class_weights": ones, "logit_correction": [0.0] * len(CLASSES)}
-    if 0 in counts:
-        raise InputError("a class has no training image: add some, or use data.balance=none")
     weights = balanced_weights(counts) if balance == "weights" else ones
     return {"class_weights": weights, "logit_correction": source_corrections(labels, sources)[0]}
 
