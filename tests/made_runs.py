@@ -51,8 +51,15 @@ def make_cohort(
     )
 
 
-def simulate_rows(cohort: Cohort, stage: str, seed: int) -> list[dict[str, object]]:
-    """The rows of ``predictions.csv``; the logits are those of the true chances, made too certain."""
+def simulate_rows(cohort: Cohort, stage: str, seed: int, worse: float = 0.0) -> list[dict[str, object]]:
+    """The rows of ``predictions.csv``; the logits are those of the true chances, made too certain.
+
+    Args:
+        cohort: The images.
+        stage: ``seg`` or ``cls``.
+        seed: Of the training.
+        worse: How much more noise the logits have, and how much of the Dice is missing.
+    """
     truth = np.random.default_rng(0)  # the images are the same in every run
     rows: list[dict[str, object]] = []
     chance = np.random.default_rng([seed, 1])
@@ -60,7 +67,7 @@ def simulate_rows(cohort: Cohort, stage: str, seed: int) -> list[dict[str, objec
     marks = truth.normal(0, 1.2, (len(labels), 3)) + 2 * (labels[:, None] == np.arange(3))
     share = truth.uniform(0.01, 0.3, len(labels)) * (labels > 0)
     burned_in = truth.integers(0, 2, len(labels))
-    noise = chance.normal(0, 0.4, (len(labels), 3))
+    noise = chance.normal(0, 0.4 + worse, (len(labels), 3))
     for i in cohort.indices("val", "test").tolist():
         record = cohort.records[i]
         logits = SHARPER.get(record.source, 1.0) * (marks[i] + noise[i])
@@ -79,7 +86,7 @@ def simulate_rows(cohort: Cohort, stage: str, seed: int) -> list[dict[str, objec
             row |= {f"logit_{name}": float(x) for name, x in zip(CLASSES, logits, strict=True)}
             row |= {f"prob_{name}": float(x) for name, x in zip(CLASSES, softmax(logits), strict=True)}
         else:
-            dice = float(np.clip(0.5 + 0.1 * logits[MALIGNANT], 0, 1)) if record.label else 1.0
+            dice = float(np.clip(0.5 - 0.1 * worse + 0.1 * logits[MALIGNANT], 0, 1)) if record.label else 1.0
             area = int(10_000 * share[i])
             row |= {"dice": dice, "iou": dice / 2, "hd95": 30 * (1 - dice), "area": area}
             row["pred_area"] = area if record.label else int(burned_in[i])
@@ -97,6 +104,7 @@ def make_run(
     train_only: tuple[str, ...] = (),
     hold_out: str | None = None,
     shortcut: Mapping[str, Any] | None = None,
+    worse: float = 0.0,
 ) -> Run:
     """A finished run folder.
 
@@ -109,6 +117,7 @@ def make_run(
         train_only: Sources that only train.
         hold_out: The source that tests alone.
         shortcut: Content of ``shortcut.json``.
+        worse: See `simulate_rows`.
     """
     cfg = cfg.copy()
     read = {"_target_": "busi.data.read_busi", "_partial_": True}
@@ -122,7 +131,7 @@ def make_run(
     cfg.seed, cfg.run_dir = seed, str(folder)
     cohort = make_cohort(fold, pool, train_only, hold_out)
     run = start_run(folder, cfg, cohort, {})
-    write_table(folder / "predictions.csv", simulate_rows(cohort, cfg.stage, 100 * seed + fold))
+    write_table(folder / "predictions.csv", simulate_rows(cohort, cfg.stage, 100 * seed + fold, worse))
     if shortcut is not None:
         write_json(folder / "shortcut.json", json.loads(json.dumps(shortcut)))
     facts: dict[str, object] = {"epoch": 0, "monitor": "val/x", "monitored": 0.5, "tested": True}

@@ -129,6 +129,7 @@ def test_a_stopped_call_goes_on_where_it_was(bundle: Path, tmp_path: Path) -> No
         assert without_times(output) == without_times(tmp_path / "whole")
         assert sorted(p.name for p in output.iterdir()) == [
             ".lock",
+            "index.html",
             "masks",
             "overlays",
             "predictions.csv",

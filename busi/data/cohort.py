@@ -87,13 +87,16 @@ class Cohort:
                 "fold": int(fold) if fold >= 0 else "",
                 "split": split,
                 "reason": reason,
+                "has_patient": int(record.patient is not None),
             }
             for record, group, fold, split, reason in zip(
                 self.records, self.groups, self.folds, self.splits, self.reasons, strict=True
             )
         ]
         bad = {"source": "", "label": "", "group": "", "fold": "", "split": "dropped"}
-        return rows + [{"id": problem.id, **bad, "reason": problem.kind} for problem in self.unusable]
+        return rows + [
+            {"id": problem.id, **bad, "reason": problem.kind, "has_patient": ""} for problem in self.unusable
+        ]
 
 
 def fingerprint_data(records: Sequence[Record], contents: Sequence[Content]) -> str:

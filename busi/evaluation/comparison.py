@@ -111,10 +111,13 @@ def comparison_tables(key: str, names: Mapping[str, str], found: Mapping[str, By
             for name, title in names.items()
             if defined(before[name].value) is not None
         ]
+        number = max((cases.images for cases in before.cases.values()), default=0)
         header = ["", "frozen", "recalibrated", "difference"]
         tables.append(
             Table(
-                header, rows, f"{key.capitalize()}, {source or 'all images'}: images that did not calibrate"
+                header,
+                rows,
+                f"{key.capitalize()}, {source or 'all images'}: {number} images that did not calibrate",
             )
         )
     return tables

@@ -203,8 +203,8 @@ def recalibrate(
     about = (
         f"{len(val)} images of {data.name} (--calibrate-on {part}) calibrated the model anew: its "
         "temperature, thresholds of the operating points, conformal sets and postprocessing. Both columns "
-        f"are of the same {len(cohort.indices('test'))} other images, of other patients. No weight of the "
-        f"networks changed. {saved}"
+        f"are of the same {len(cohort.indices('test'))} other images, none of which is a near-duplicate or "
+        f"of a known patient of these. No weight of the networks changed. {saved}"
     )
     section, content["recalibration"] = describe_comparison(about, frozen, local, compared)
     sections.append(section)

@@ -1,20 +1,27 @@
 """Figures for run folders and reports: images with contours, and the confusion matrix."""
 
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from busi.core import CLASSES, write_whole
+from busi.figures.palette import ANNOTATION, PREDICTION, Look
 
-ANNOTATION, PREDICTION = "#2ecc71", "#ff7f0e"
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells of each font that goes into a PDF
+
+
+Mask = Bool[np.ndarray, "h w"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +31,8 @@ class Overlay:
     Attributes:
         title: Written above it.
         image: Gray.
-        mask: The annotation, drawn in green.
-        pred: The prediction, drawn in orange.
+        mask: The annotation, drawn in blue and dashed.
+        pred: The prediction, drawn in orange and solid.
     """
 
     title: str
@@ -47,18 +54,40 @@ def draw_overlays(overlays: Sequence[Overlay], title: str) -> Figure:
         axis.set_title(overlay.title, fontsize=9)
         draw_contour(axis, overlay.mask, ANNOTATION)
         draw_contour(axis, overlay.pred, PREDICTION)
-    figure.text(0.01, 0.005, "annotation", color=ANNOTATION, weight="bold")
-    figure.text(0.11, 0.005, "prediction", color=PREDICTION, weight="bold")
+    lines = [
+        Line2D([], [], color=look.color, linestyle=look.linestyle, linewidth=2, label=name)
+        for name, look in (("annotation", ANNOTATION), ("prediction", PREDICTION))
+    ]
+    figure.legend(handles=lines, loc="outside lower left", ncols=2, frameon=False)
     return figure
 
 
-def draw_contour(axis: Axes, mask: Bool[np.ndarray, "h w"], color: str) -> None:
+def title_mask(name: str, label: str, dice: float, mask: Mask, pred: Mask) -> str:
+    """What stands above an image with its masks.
+
+    An empty mask of a normal image agrees with the annotation, which no Dice says.
+
+    Args:
+        name: Of the image.
+        label: Its true class.
+        dice: Of the masks.
+        mask: The annotation.
+        pred: The prediction.
+    """
+    shown = name if label in name else f"{name}, {label}"
+    if not mask.any():
+        return f"{shown}: " + (f"false mask on {pred.mean():.1%}" if pred.any() else "no false mask")
+    return f"{shown}: Dice {dice:.2f}" if pred.any() else f"{shown}: no mask"
+
+
+def draw_contour(axis: Axes, mask: Bool[np.ndarray, "h w"], look: Look) -> None:
     """Outline a mask; an empty one has no outline."""
     if mask.any():
         # A margin closes the contour of a mask that touches the border.
         framed = np.pad(mask.astype(float), 1)
         columns, rows = np.arange(-1, mask.shape[1] + 1), np.arange(-1, mask.shape[0] + 1)
-        axis.contour(columns, rows, framed, levels=[0.5], colors=[color], linewidths=1.5)
+        drawn = axis.contour(columns, rows, framed, levels=[0.5], colors=[look.color], linewidths=1.5)
+        drawn.set_linestyle(look.linestyle)
 
 
 def draw_confusions(matrices: Mapping[str, Int[np.ndarray, "3 3"]]) -> Figure:
@@ -93,8 +122,11 @@ def save_figure(figure: Figure, path: Path) -> Path:
     return write_whole(path, lambda part: part.write_bytes(content))
 
 
-def render(figure: Figure) -> bytes:
-    """Draw a figure as a PNG; its text is shown as it is, and is no formula."""
+def render(figure: Figure, kind: str = "png") -> bytes:
+    """Draw a figure as PNG, PDF or SVG; its text is shown as it is, and is no formula.
+
+    The same figure gives the same bytes; the fonts of a PDF are TrueType, as journals ask for.
+    """
     FigureCanvasAgg(figure)
     texts = figure.findobj(Text)
     ticks = {id(label) for axes in figure.axes for label in _tick_labels(axes)}
@@ -103,7 +135,9 @@ def render(figure: Figure) -> bytes:
             text.set_parse_math(False)
             text.set_text(text.get_text().encode("utf-8", "backslashreplace").decode())
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    no_date = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
+    with rc_context({"pdf.fonttype": 42, "svg.hashsalt": "busi"}):
+        figure.savefig(buffer, format=kind, dpi=110, metadata=no_date)
     return buffer.getvalue()
 
 

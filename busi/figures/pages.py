@@ -1,89 +1,43 @@
 """Self-contained HTML pages: text, tables and figures in sections, readable offline and on paper."""
 
 import base64
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import ClassVar
 
 from jinja2 import Environment, StrictUndefined
-from matplotlib.figure import Figure
 
-from busi.core import write_whole
-from busi.figures.contours import render
-
-Cell = str | int | float | None
+from busi.core import write_text
+from busi.figures.blocks import KeyResults, PageFigure, Section, show
+from busi.figures.files import write_figure, write_tables
 
 
-@dataclass(frozen=True)
-class Table:
-    """Rows of cells.
+def write_page(
+    folder: Path, title: str, lead: str, sections: Sequence[Section], key: KeyResults | None = None
+) -> Path:
+    """Write ``index.html`` with all figures inside, and for papers each of its figures and tables.
 
-    Attributes:
-        kind: How the template knows a table.
-        header: Of the columns.
-        rows: Floats are shown with three decimals, None and NaN as a dash.
-        caption: What the table shows.
-    """
+    They are ``figures/<name>.png``, ``.pdf`` and ``.svg``, and ``tables/<section>_<caption>.csv`` and
+    ``.tex``.
 
-    kind: ClassVar[str] = "table"
-    header: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    caption: str = ""
-
-
-@dataclass(frozen=True)
-class PageFigure:
-    """A figure with a caption.
-
-    Attributes:
-        kind: How the template knows a figure.
-        name: Of its file, without suffix.
-        figure: What matplotlib drew.
-        caption: What it shows.
-    """
-
-    kind: ClassVar[str] = "figure"
-    name: str
-    figure: Figure
-    caption: str
-
-
-Block = str | Table | PageFigure
-"""What a section is made of; a string is one paragraph of plain text."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading and the blocks below it, in order."""
-
-    title: str
-    blocks: Sequence[Block] = field(default_factory=list)
-
-
-def write_page(folder: Path, title: str, lead: str, sections: Sequence[Section]) -> Path:
-    """Write ``index.html`` with all figures inside, and each figure as ``figures/<name>.png``.
+    Args:
+        folder: Where they go.
+        title: Of the page.
+        lead: What a reader must know before the results.
+        sections: Of the page.
+        key: What stands above all of it.
 
     Returns:
         The page.
     """
+    figures = [block for section in sections for block in section.blocks if isinstance(block, PageFigure)]
     images: dict[str, str] = {}
-    for section in sections:
-        for block in section.blocks:
-            if isinstance(block, PageFigure):
-                content = render(block.figure)
-                write_whole(folder / "figures" / f"{block.name}.png", _writer(content))
-                images[block.name] = base64.b64encode(content).decode()
-    page = _template(title=title, lead=lead, sections=sections, images=images)
-    return write_whole(folder / "index.html", _writer(page.encode()))
-
-
-def show(cell: Cell) -> str:
-    """A cell as text."""
-    if cell is None or cell != cell:
-        return "-"
-    return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
+    for block in figures:
+        content = write_figure(folder / "figures", block.name, block.figure)
+        images[block.name] = base64.b64encode(content).decode()
+    write_tables(folder / "tables", sections)
+    page = _template(title=title, lead=lead, sections=sections, images=images, key=key)
+    return write_text(folder / "index.html", page)
 
 
 def _template(**values: object) -> str:
@@ -93,7 +47,3 @@ def _template(**values: object) -> str:
     environment.filters["show"] = show
     text = resources.files("busi.figures").joinpath("page.html").read_text(encoding="utf-8")
     return environment.from_string(text).render(**values)
-
-
-def _writer(content: bytes) -> Callable[[Path], int]:
-    return lambda part: part.write_bytes(content)

@@ -16,11 +16,12 @@ import numpy as np
 
 from busi.core import InputError, flush, hold, write_json, write_table, write_whole, writing_to
 from busi.data import Frame, Item, Source, find_sources, read_items
-from busi.figures import draw_outline, write_png
+from busi.figures import draw_outline, write_gallery, write_png
 from busi.inference.bundle import PRETRAINED
 from busi.inference.prediction import Prediction
 from busi.inference.predictor import Predictor
 from busi.inference.tables import (
+    GALLERY,
     INTERNAL,
     JOURNAL,
     Row,
@@ -74,7 +75,7 @@ def predict_files(
         log.info("Stopped. The same command goes on")
         sys.exit(130)
     failed = [row for row in rows if row["error"]]
-    log.info("%d images: %s", len(rows) - len(failed), output)
+    log.info("%d images: %s", len(rows) - len(failed), output / GALLERY)
     if not predictor.has_classes:
         log.info("Masks alone: a segmentation model tells no class")
     elif not predictor.calibrated:
@@ -95,7 +96,7 @@ def predict_sources(
     """Predict files into a folder, and go on where an earlier call was stopped.
 
     Writes ``predictions.csv``, ``predictions.json``, ``masks/<id>.png`` (0 and 255) and
-    ``overlays/<id>.png``, at the images' own sizes.
+    ``overlays/<id>.png``, at the images' own sizes, and ``index.html``, which shows all of them.
 
     Args:
         predictor: The model.
@@ -141,6 +142,7 @@ def predict_sources(
         shown = [{name: x for name, x in row.items() if name not in INTERNAL} for row in rows]
         write_json(output / "predictions.json", {"made_by": made_by, "predictions": rows})
         write_table(output / "predictions.csv", shown)
+        write_gallery(output / GALLERY, shown)
         (output / JOURNAL).unlink()
     return shown
 

@@ -14,7 +14,9 @@ Row = dict[str, Any]
 JOURNAL = ".unfinished.jsonl"
 """The rows so far, one a line, until the tables are written."""
 FOLDERS = ("masks", "overlays")
-WRITTEN = ("predictions.csv", *FOLDERS)
+GALLERY = "index.html"
+"""The page that shows them."""
+WRITTEN = ("predictions.csv", GALLERY, *FOLDERS)
 """What is written beside ``predictions.json``."""
 INTERNAL = ("source", "number", "written")
 """What a row holds for a later call; left out of the table."""

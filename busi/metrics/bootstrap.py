@@ -1,74 +1,16 @@
 """Confidence intervals: the bootstrap over whole groups of images."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from busi.metrics.cases import Over
+from busi.metrics.estimates import Estimates, Values
+
 Weights = Int[np.ndarray, "d n"]
 """How often each of n images stands in each of d resamples."""
-Values = Mapping[str, Float[np.ndarray, " d"]]
-"""Name of a metric -> its value in each resample; NaN where undefined."""
-
-
-class Estimate(NamedTuple):
-    """The value of a metric and its interval; NaN where undefined."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Estimates:
-    """Metrics of a sample of images, and of bootstrap resamples of it.
-
-    Attributes:
-        columns: Of each metric, the value on the sample itself, then those of the resamples.
-    """
-
-    columns: Values
-
-    def __getitem__(self, name: str) -> "Estimate":
-        """The value on the sample and the 95 % percentile interval of the resamples."""
-        return self.at(name, 0.95)
-
-    def at(self, name: str, level: float) -> "Estimate":
-        """The value on the sample and the percentile interval of a level.
-
-        Resamples in which the metric is undefined are left out. If these are more than half, both limits are
-        NaN, because the rest does not represent the population.
-        """
-        value, resamples = self.columns[name][0], self.columns[name][1:]
-        kept = resamples[np.isfinite(resamples)]
-        limits = np.full(2, np.nan)
-        if len(kept) and 2 * len(kept) >= len(resamples):
-            limits = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2])
-        return Estimate(float(value), float(limits[0]), float(limits[1]))
-
-    def __sub__(self, other: "Estimates") -> "Estimates":
-        """Differences resample by resample: a paired comparison if both resampled the same groups."""
-        return Estimates({name: x - other.columns[name] for name, x in self.columns.items()})
-
-
-def average(parts: Sequence[Estimates]) -> Estimates:
-    """Mean of each metric, resample by resample; undefined where one of them is."""
-    names = parts[0].columns
-    return Estimates({name: np.mean([part.columns[name] for part in parts], axis=0) for name in names})
-
-
-def average_sources(parts: Sequence[Estimates]) -> Estimates:
-    """Mean of each metric over the sources in whose sample it is defined, resample by resample.
-
-    A resample in which one of these sources lacks it is undefined. Where no source has it, all are averaged.
-    """
-    columns = {}
-    for name in parts[0].columns:
-        values = [part.columns[name] for part in parts]
-        columns[name] = np.mean([x for x in values if np.isfinite(x[0])] or values, axis=0)
-    return Estimates(columns)
 
 
 def bootstrap_sources(
@@ -78,6 +20,8 @@ def bootstrap_sources(
     num_resamples: int = 2000,
     seed: int = 0,
     strata: Int[np.ndarray, " n"] | None = None,
+    over: Mapping[str, Over] = MappingProxyType({}),
+    kept: Bool[np.ndarray, " n"] | None = None,
 ) -> dict[str, Estimates]:
     """Compute metrics of each source, and of resamples of its own groups; see `bootstrap_groups`.
 
@@ -92,6 +36,8 @@ def bootstrap_sources(
         seed: Equal seeds resample the same groups.
         strata: Stratum (fold) of each image, within which the groups of a source are resampled; one that lies
             in several is resampled in each of them.
+        over: What each metric is over, which decides the kind of its interval.
+        kept: The images that count; None for all.
 
     Returns:
         By source, in the order in which they first appear.
@@ -103,8 +49,17 @@ def bootstrap_sources(
     weights = np.concatenate([once, resample(units, kinds, num_resamples, seed)])
     places = {name: np.flatnonzero(sources == name) for name in dict.fromkeys(sources.tolist())}
     # Of another layout in memory, products would round differently from those of `bootstrap_groups`.
+    if kept is not None:
+        weights *= kept
     parts = {name: np.ascontiguousarray(weights[:, own]) for name, own in places.items()}
-    return {name: Estimates(compute(own, parts[name])) for name, own in places.items()}
+    counted = {
+        name: {
+            metric: one.count(groups, strata, (sources == name) & (True if kept is None else kept))
+            for metric, one in over.items()
+        }
+        for name in places
+    }
+    return {name: Estimates(compute(own, parts[name]), counted[name]) for name, own in places.items()}
 
 
 def separate_sources(

@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float, Int, Shaped
 from scipy.special import expit
 
 from busi.core import CLASSES, MALIGNANT
-from busi.metrics.bootstrap import Values, Weights
+from busi.metrics.bootstrap import Weights
+from busi.metrics.estimates import Values
 
 TINY = float(np.finfo(np.float64).eps)
 """Smallest probability whose logarithm is taken, as in scikit-learn."""

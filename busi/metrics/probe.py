@@ -6,8 +6,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from busi.metrics.bootstrap import Estimates, Values, Weights, bootstrap_groups, separate_sources
+from busi.metrics.bootstrap import Weights, bootstrap_groups, separate_sources
 from busi.metrics.classification import auroc
+from busi.metrics.estimates import Estimates, Values
 
 
 def probe_sources(

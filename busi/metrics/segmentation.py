@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float, Shaped
 from scipy.ndimage import distance_transform_edt
 
 from busi.core import BENIGN, MALIGNANT
-from busi.metrics.bootstrap import Values, Weights, mean_of
+from busi.metrics.bootstrap import Weights, mean_of
+from busi.metrics.estimates import Values
 
 
 def dice(pred: Bool[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> float:

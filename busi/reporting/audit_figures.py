@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from busi.core import BENIGN, CLASSES, MALIGNANT
 from busi.data import read_gray, read_mask
-from busi.figures import ANNOTATION, draw_contour
+from busi.figures import ANNOTATION, LOOKS, draw_contour
 from busi.reporting.audit import Audit
 
 MAX_ROWS, MAX_COLUMNS = 12, 5
@@ -48,13 +48,15 @@ def draw_lesion_sizes(audit: Audit) -> Figure:
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     axis = figure.subplots()
     edges = np.geomspace(0.001, 1, 31).tolist()
-    for label, color in ((BENIGN, "#0b5cad"), (MALIGNANT, "#c0392b")):
+    for label in (BENIGN, MALIGNANT):
+        look = LOOKS[CLASSES[label]]
         shares = [
             summary.lesion_share
             for summary, record in zip(audit.summaries, audit.records, strict=True)
             if record.label == label and record.masks
         ]
-        axis.hist(shares, edges, alpha=0.6, label=CLASSES[label], color=color)
+        shown = {"color": look.color, "linestyle": look.linestyle, "label": CLASSES[label]}
+        axis.hist(shares, edges, histtype="step", linewidth=1.8, **shown)
     axis.set(xscale="log", xlabel="share of the image that the lesion covers", ylabel="images")
     axis.legend()
     return figure
@@ -64,6 +66,6 @@ def draw_agreement(audit: Audit) -> Figure:
     """Histogram of the agreement of two annotations of one frame."""
     figure = Figure(figsize=(8, 3), layout="constrained")
     axis = figure.subplots()
-    axis.hist([value for _, _, value in audit.repeated], np.linspace(0, 1, 41).tolist(), color="#0b5cad")
+    axis.hist([value for _, _, value in audit.repeated], np.linspace(0, 1, 41).tolist(), color="#767676")
     axis.set(xlabel="Dice of two annotations of one frame", ylabel="pairs")
     return figure

@@ -104,8 +104,8 @@ def conformal_blocks(parts: Mapping[str, Sequence[Scored]], found: Estimates) ->
     ]
     sizes, labels = np.mean(by_size, axis=0), np.concatenate([part[0].labels for part in parts.values()])
     text = (
-        "A conformal set should contain the true class for 90 % of the images of each class. A validation "
-        "fold has few images of a class, so the coverage is measured here and not guaranteed. A set has "
+        "A conformal set should contain the true class for 90 % of the images of each class. They were set "
+        "on few images of a class, so the coverage is measured here and not guaranteed. A set has "
         f"{found['set_size'].value:.2f} classes on average: "
         + ", ".join(f"{share:.0%} of the sets have {number}" for number, share in enumerate(sizes))
         + "."

@@ -15,6 +15,8 @@ from busi.reporting.pooling import Fit, Scored, score
 from busi.reporting.shortcut import describe_shortcut
 from busi.reporting.sources import explain_classes, explain_mean, source_table
 from busi.reporting.subgroups import count_cells, count_header, split_by_burned_in, split_by_size
+from busi.reporting.verdicts import Difference, Trainings, explain, judge, say
+from busi.reporting.words import name_test_images, of_trainings
 from busi.runs import Variant
 
 NAMES = {
@@ -33,18 +35,18 @@ OF_SOURCE = {
     "auroc_malignant": "AUROC, malignant",
 }
 """Metrics of the table by source, and their titles."""
+IMAGES = {"test images": "accuracy"}
 COMPARED = ("accuracy", "macro_f1", "recall_malignant", "auroc_malignant", "auroc", "brier", "log_loss")
-ENOUGH_SEEDS = 3
-"""Seeds of each guide that a claim about a difference needs."""
-EXPLANATION = (
-    "Test images of all folds, means over seeds, 95 % intervals. Accuracy, recall, F1, Brier score and log "
-    "loss are computed over all images. AUROC, selective prediction and operating points are computed in "
-    "each fold and averaged, because the probabilities of different models are not on one scale."
+BY_FOLD = (
+    "Accuracy, recall, F1, Brier score and log loss are computed over all images. AUROC, selective "
+    "prediction and operating points are computed in each fold and averaged, because the probabilities of "
+    "different models are not on one scale."
 )
 EXPLANATION_HELD_OUT = (
-    "Every run tests the same images, so runs of other folds are further trainings and no more images: means "
-    "over trainings, 95 % intervals."
+    "Every run tests the same images, so runs of other folds are further trainings and no more images."
 )
+COUNTS = {"test images": "accuracy", **{f"of them {name}": f"recall_{name}" for name in CLASSES}}
+"""Title of a row -> the metric whose images it counts."""
 
 
 def describe_diagnosis(
@@ -58,16 +60,15 @@ def describe_diagnosis(
     first, columns = variants[0], scored[variants[0].name][0].columns
     calibration = explain_calibration(first, scored[first.name], given=fit is not None)
     blocks: list[Block] = [
-        f"{EXPLANATION_HELD_OUT if first.held_out else EXPLANATION} {calibration} "
-        "Calibration is given after the temperature.",
+        f"{explain_numbers(first)} {calibration} Calibration is given after the temperature.",
         *explain_mean(columns),
         *explain_classes(columns),
         *source_table(OF_SOURCE, columns, found, "Diagnosis by source"),
-        estimate_table(NAMES, whole, "Diagnosis by guide"),
+        estimate_table(NAMES, whole, "Diagnosis by guide, with 95 % intervals", COUNTS),
     ]
     if len(variants) > 1:
         curves = {variant.name: [(one, MALIGNANT) for one in scored[variant.name]] for variant in variants}
-        figure = draw_ranking(curves)
+        figure = draw_ranking(curves, {name: whole[titles[name]]["auroc_malignant"] for name in curves})
         blocks.append(PageFigure("ranking", figure, "Malignant against the rest, by guide"))
     compared, differences = compare_guides(variants, found)
     subgroups, by_subgroup = describe_subgroups(variants, scored)
@@ -81,6 +82,15 @@ def describe_diagnosis(
     return sections, content | ({"shortcut": by_shortcut} if by_shortcut else {})
 
 
+def explain_numbers(variant: Variant) -> str:
+    """Of which images and trainings the numbers of a variant are."""
+    images = name_test_images(variant)
+    text = f"{images[0].upper()}{images[1:]}, {of_trainings(variant)}, with 95 % intervals."
+    if variant.held_out:
+        return f"{text} {EXPLANATION_HELD_OUT}" if len(variant.seeds) > 1 else text
+    return f"{text} {BY_FOLD}" if len(variant.folds) > 1 else text
+
+
 def compare_guides(
     variants: Sequence[Variant], found: Mapping[str, Mapping[str, Estimates]]
 ) -> tuple[list[Section], JsonObject]:
@@ -90,38 +100,52 @@ def compare_guides(
         variants: One for each guide.
         found: The metrics of each guide on all of its folds, by source.
     """
-    columns: dict[str, Estimates] = {}
+    columns: dict[str, Difference] = {}
     for one, other in combinations(variants, 2):
         shared = [fold for fold in one.folds if fold in other.folds]
         if not shared:
             continue
+        scored = {
+            variant.name: [score(seed) for seed in variant.only(shared).seeds] for variant in (one, other)
+        }
         ours, theirs = (
-            found[variant.name]
-            if list(variant.folds) == shared
-            else estimate([score(seed) for seed in variant.only(shared).seeds])
+            found[variant.name] if list(variant.folds) == shared else estimate(scored[variant.name])
             for variant in (one, other)
         )
+        trainings = tuple(measure_trainings(seeds) for seeds in scored.values())
         listed = ", ".join(map(str, shared))
         on = "" if len(shared) == len(one.folds) == len(other.folds) else f", fold {listed}"
-        columns[f"{one.name} - {other.name}{on}"] = subtract(ours, theirs)
+        columns[f"{one.name} - {other.name}{on}"] = Difference(
+            subtract(ours, theirs), (trainings[0], trainings[1])
+        )
     if not columns:
         return [], {}
-    fewest = min(len(variant.seeds) for variant in variants)
-    text = (
-        "Paired: both guides use the same resamples. An interval that contains 0 shows no difference. "
-        "Lower is better for Brier score and log loss. The intervals do not contain what another training "
-        f"would change, so a claim needs at least {ENOUGH_SEEDS} seeds of each guide"
-    )
-    text += f". One guide has {fewest}: no claim can be made." if fewest < ENOUGH_SEEDS else "."
-    if any(variant.name == "ground_truth" for variant in variants):
-        text += " The guide ground_truth gives the label away: its gain is an upper bound and not a result."
     names = {name: NAMES[name] for name in COMPARED}
     bounds = {name: x for name, x in columns.items() if "ground_truth" in name}
     results = {name: x for name, x in columns.items() if name not in bounds}
+    blocks: list[Block] = [
+        f"{explain(results or bounds, COMPARED)} Lower is better for Brier score and log loss."
+    ]
+    for name, verdicts in judge(results, COMPARED).items():
+        blocks.append(f"{name}: {say(verdicts, names)}.")
+    if bounds:
+        blocks.append(
+            "The guide ground_truth gives the label away: its gain is an upper bound and not a result."
+        )
     captions = {"Differences between guides": results, "Distance to the upper bound": bounds}
-    tables = [estimate_table(names, part, caption) for caption, part in captions.items() if part]
-    section = Section("Do the guides help?", [text, *tables])
-    return [section], {name: to_json(x) for name, x in columns.items()}
+    blocks += [
+        estimate_table(names, {key: one.found for key, one in part.items()}, caption, IMAGES)
+        for caption, part in captions.items()
+        if part
+    ]
+    section = Section("Do the guides help?", blocks)
+    return [section], {name: to_json(x.found) for name, x in columns.items()}
+
+
+def measure_trainings(seeds: Sequence[Scored]) -> Trainings:
+    """The metrics of each training alone, without resamples."""
+    each = [average_sources(list(estimate([one], num_resamples=0).values())) for one in seeds]
+    return {name: [float(one.columns[name][0]) for one in each] for name in each[0].columns}
 
 
 def describe_subgroups(
@@ -149,8 +173,8 @@ def describe_subgroups(
     text = (
         "A third of the lesions, or the images without burned-in annotations, are a smaller sample than all "
         "images, so their intervals are wider. If images with burned-in annotations do better, the model may "
-        "have learned from these annotations. A value without an interval is undefined in most resamples, "
-        "because a fold lacks a class."
+        "have learned from these annotations. A value without an interval has too few cases, or is undefined "
+        "in most resamples, because a fold lacks a class."
     )
     counts = count_header(scored[variants[0].name][0].columns)
     header = ["guide", "", "images", *counts, *(NAMES[name] for name in names)]

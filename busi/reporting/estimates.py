@@ -10,9 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Int
 
-from busi.core import CLASSES, MALIGNANT
+from busi.core import CLASSES, MALIGNANT, NORMAL
 from busi.metrics import (
+    FREE,
+    OPERATING_POINTS,
+    SHARE,
     Estimates,
+    Over,
     Values,
     Weights,
     auroc_metrics,
@@ -21,17 +25,20 @@ from busi.metrics import (
     bootstrap_sources,
     calibration_metrics,
     class_metrics,
+    find_cases,
     mean_of,
     net_benefit,
     segmentation_metrics,
     selective_accuracy,
 )
-from busi.reporting.pooling import Columns, Scored, take
+from busi.reporting.pooling import Columns, Scored, by_source, take
 
 DEFERRED = (10, 20, 30)
 """Of selective prediction: share of the images that is deferred to a person, in per cent."""
 THRESHOLDS = (10, 20, 30)
 """Of the decision curve: probability of malignant, in per cent, from which an image is acted on."""
+CALIBRATION = ("brier", "log_loss", "calibration_error", "calibration_slope")
+"""Metrics of calibration."""
 
 Kept = Bool[np.ndarray, " n"]
 """Which images count."""
@@ -98,6 +105,39 @@ def measure_classes(scored: Scored, weights: Weights) -> Values:
     }
 
 
+def find_all_cases(scored: Scored) -> dict[str, Over]:
+    """Which images each of the metrics of a diagnosis is over."""
+    labels = scored.labels
+    malignant, every = labels == MALIGNANT, np.ones(len(labels), np.bool_)
+    normal = labels == NORMAL
+    found = find_cases({"label": labels}, by_fold=True)
+    return {
+        **found,
+        **{f"raw_{name}": found[name] for name in CALIBRATION},
+        **{f"coverage_{name}": Over(SHARE, (labels == k,)) for k, name in enumerate(CLASSES)},
+        **{f"sensitivity_at_{name}": Over(SHARE, (malignant,), by_fold=True) for name in OPERATING_POINTS},
+        **{f"specificity_at_{name}": Over(SHARE, (~malignant,), by_fold=True) for name in OPERATING_POINTS},
+        **{f"selective_accuracy_{x}": Over(SHARE, (find_certain(scored, x / 100),)) for x in DEFERRED},
+        **{f"net_benefit_{x}": Over(FREE, (malignant, ~malignant)) for x in THRESHOLDS},
+        **{f"net_benefit_of_all_{x}": Over(FREE, (malignant, ~malignant)) for x in THRESHOLDS},
+        "set_size": Over(FREE, (every,)),
+        "normal_recall": Over(SHARE, (normal,)),
+        "lesions_called_normal": Over(SHARE, (~normal,)),
+    }
+
+
+def find_certain(scored: Scored, share: float) -> Kept:
+    """The images that stay when a share of each fold of each source is deferred, the least certain first."""
+    certain = scored.probs.max(axis=1)
+    kept = np.zeros(len(certain), np.bool_)
+    for places in by_source(scored.columns).values():
+        for fold in np.unique(scored.folds[places]):
+            here = np.flatnonzero(places & (scored.folds == fold))
+            number = max(int(np.ceil((1 - share) * len(here) - 1e-9)), 1)
+            kept[here[np.argsort(-certain[here], kind="stable")[:number]]] = True
+    return kept
+
+
 def estimate(
     seeds: Sequence[Scored],
     compute: Callable[[Scored, Weights], Values] = measure,
@@ -116,7 +156,7 @@ def estimate(
     def over_seeds(here: Positions, weights: Weights) -> Estimates:
         return average([Estimates(compute(one.only(here), weights)) for one in seeds])
 
-    return _estimate(seeds[0].columns, over_seeds, kept, num_resamples)
+    return _estimate(seeds[0].columns, over_seeds, find_all_cases(seeds[0]), kept, num_resamples)
 
 
 def estimate_masks(
@@ -127,22 +167,31 @@ def estimate_masks(
     def over_seeds(here: Positions, weights: Weights) -> Estimates:
         return average([Estimates(segmentation_metrics(take(one, here), weights)) for one in seeds])
 
-    return _estimate(seeds[0], over_seeds, kept, num_resamples)
+    return _estimate(seeds[0], over_seeds, find_cases(seeds[0]), kept, num_resamples)
 
 
 def subtract(found: Mapping[str, Estimates], others: Mapping[str, Estimates]) -> Estimates:
-    """Mean over sources of paired differences, over the sources where both are defined."""
-    return average_sources([one - others[name] for name, one in found.items()])
+    """Paired differences of the means over the sources where both are defined."""
+    pairs = [(one, others[name]) for name, one in found.items()]
+    return average_sources([one.where(other) for one, other in pairs]) - average_sources(
+        [other.where(one) for one, other in pairs]
+    )
 
 
 def _estimate(
     columns: Columns,
     compute: Callable[[Positions, Weights], Estimates],
+    over: Mapping[str, Over],
     kept: Kept | None,
     num_resamples: int,
 ) -> dict[str, Estimates]:
-    def of_kept(here: Positions, weights: Weights) -> Values:
-        return compute(here, weights if kept is None else weights * kept[here]).columns
-
     sources, groups, folds = (columns[name] for name in ("source", "group", "fold"))
-    return bootstrap_sources(sources, groups, of_kept, num_resamples, strata=folds)
+    return bootstrap_sources(
+        sources,
+        groups,
+        lambda here, weights: compute(here, weights).columns,
+        num_resamples,
+        strata=folds,
+        over=over,
+        kept=kept,
+    )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from sklearn.metrics import classification_report, confusion_matrix
 
-from busi.core import CLASSES
+from busi.core import CLASSES, MALIGNANT
 from busi.figures import Block, Cell, PageFigure, Section, Table, draw_confusions
 from busi.metrics import Estimates, average_sources, defined
 from busi.reporting.calibration import POINTS, calibration_table, conformal_blocks, list_calibrations
@@ -14,6 +14,7 @@ from busi.reporting.charts import draw_decision_curve, draw_ranking, draw_reliab
 from busi.reporting.estimates import DEFERRED, THRESHOLDS
 from busi.reporting.pooling import Scored, by_source
 from busi.reporting.sources import source_table
+from busi.reporting.words import is_evaluation, of_trainings
 from busi.runs import Variant
 
 CALIBRATION = {
@@ -71,7 +72,7 @@ def describe_guide(
     blocks = [
         *confusion_blocks(variant, parts),
         *probability_blocks(variant, scored, whole),
-        *curve_tables(whole),
+        *curve_tables(whole, len(columns["label"])),
         *conformal_blocks(parts, whole),
         *tables,
         calibration_table(variant, scored),
@@ -114,28 +115,34 @@ def confusion_blocks(variant: Variant, parts: Mapping[str, Sequence[Scored]]) ->
     header = [*(["source"] if len(parts) > 1 else []), "", *CLASS_REPORT]
     return [
         PageFigure(f"confusion_{variant.name}", figure, f"Confusion, {note}"),
-        Table(header, rows, "Class report, mean over seeds"),
+        Table(header, rows, f"Class report, {of_trainings(variant)}"),
     ]
 
 
 def probability_blocks(variant: Variant, scored: Sequence[Scored], found: Estimates) -> list[Block]:
     """Ranking, calibration, operating points and decision curve."""
     curves = {name: [(one, k) for one in scored] for k, name in enumerate(CLASSES)}
+    areas = {name: found[f"auroc_{name}"] for name in CLASSES}
+    folds = len(variant.folds) > 1 and not variant.held_out
+    means = " and ".join(["folds"] * folds + ["sources"] * (len(by_source(scored[0].columns)) > 1))
+    images = f"{len(scored[0].labels)} images"
+    malignant = f"{images}, {int((scored[0].labels == MALIGNANT).sum())} of them malignant"
+    fitted = "validation images of the model" if is_evaluation(variant) else "validation fold"
     return [
         PageFigure(
             f"ranking_{variant.name}",
-            draw_ranking(curves),
-            f"Each class against the rest, averaged over folds{over_sources(scored, ' and sources')}",
+            draw_ranking(curves, areas),
+            f"Each class against the rest, {images}{f', averaged over {means}' if means else ''}",
         ),
         Table(
             ["", "before the temperature", "after the temperature"],
             [[title, cell(f"raw_{name}", found), cell(name, found)] for name, title in CALIBRATION.items()],
-            "Calibration: a slope below 1 means overconfident, a calibration error of 0 is best",
+            f"Calibration on {images}: a slope below 1 means overconfident, a calibration error of 0 is best",
         ),
         PageFigure(
             f"reliability_{variant.name}",
             draw_reliability(scored),
-            "Reliability, with 95 % intervals (Wilson)",
+            f"Reliability on {malignant}, with 95 % intervals (Wilson)",
         ),
         Table(
             ["threshold set for", "sensitivity on test", "specificity on test"],
@@ -143,13 +150,13 @@ def probability_blocks(variant: Variant, scored: Sequence[Scored], found: Estima
                 [title, cell(f"sensitivity_at_{name}", found), cell(f"specificity_at_{name}", found)]
                 for name, title in POINTS.items()
             ],
-            "Operating points for malignant: set on each validation fold, measured on its test fold",
+            f"Operating points for malignant: set on the {fitted}, measured on {malignant}",
         ),
         PageFigure(
             f"decision_curve_{variant.name}",
             draw_decision_curve(scored),
-            "Net benefit of acting on malignant, and accuracy when the least certain images are deferred"
-            f"{over_sources(scored, ': means over sources')}",
+            "Net benefit of acting on malignant, and accuracy when the least certain images are deferred: "
+            f"{malignant}{over_sources(scored, ', means over sources')}",
         ),
     ]
 
@@ -177,8 +184,13 @@ def class_report(scored: Sequence[Scored]) -> dict[str, list[Cell]]:
     return {name: [*map(defined, row[:3]), int(row[3])] for name, row in means.items()}
 
 
-def curve_tables(found: Estimates) -> list[Block]:
-    """Some points of the decision curve and of selective prediction, with their intervals."""
+def curve_tables(found: Estimates, number: int) -> list[Block]:
+    """Some points of the decision curve and of selective prediction, with their intervals.
+
+    Args:
+        found: The metrics.
+        number: Of images.
+    """
     benefits: list[list[Cell]] = [
         [f"{x} %", cell(f"net_benefit_{x}", found), cell(f"net_benefit_of_all_{x}", found)]
         for x in THRESHOLDS
@@ -188,9 +200,9 @@ def curve_tables(found: Estimates) -> list[Block]:
         Table(
             ["threshold probability", "net benefit", "net benefit of acting on everyone"],
             benefits,
-            "Decision curve, malignant; acting on nobody has a net benefit of 0",
+            f"Decision curve, malignant, {number} images; acting on nobody has a net benefit of 0",
         ),
-        Table(["deferred", "accuracy on the rest"], accuracies, "Selective prediction"),
+        Table(["deferred", "accuracy on the rest"], accuracies, f"Selective prediction, {number} images"),
     ]
 
 

@@ -28,10 +28,11 @@ def describe_origin(variants: Sequence[Variant], about: str) -> tuple[Section, J
     blocks: list[Block] = [
         f"Data {first.config.data.name}, fingerprint {first.provenance['data']}.",
         about,
-        "Without patient ids in the data, other frames of a lesion or patient may lie in another fold.",
         Table(
             ["reason", "dropped", "images"],
             [[why, len(ids), list_some(ids)] for why, ids in dropped.items()],
+            f"Dropped images: {', '.join(f'{len(ids)} ({why})' for why, ids in dropped.items())}",
+            folded=True,
         )
         if dropped
         else "No image was dropped.",

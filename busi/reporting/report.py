@@ -11,19 +11,22 @@ from omegaconf import OmegaConf
 from busi.core import write_json, writing_to
 from busi.figures import Section, write_page
 from busi.reporting.cells import JsonObject
+from busi.reporting.curves import describe_curves
 from busi.reporting.diagnosis import describe_diagnosis
 from busi.reporting.left_out import describe_left_out, trained_on
 from busi.reporting.origin import describe_origin
 from busi.reporting.pooling import Fit, by_source, join
 from busi.reporting.segmentation import describe_masks
+from busi.reporting.settings import describe_settings
 from busi.reporting.sources import name_folds
+from busi.reporting.words import DUPLICATES, PATIENTS, count_groups, name_groups, warn_of_few
 from busi.runs import Variant, read_variants
 
 log = logging.getLogger(__name__)
 
 INTERVALS = (
-    "Intervals are 95 % percentile intervals of 2,000 bootstrap resamples of whole groups of near-duplicates"
-    "{within}. They do not contain what another training would change."
+    "Intervals are at 95 %: of 2,000 bootstrap resamples of whole {groups}{within}, and near 0 and 1 from "
+    "their number (Wilson; Newcombe for AUROC). They do not contain what another training would change."
 )
 
 
@@ -38,7 +41,33 @@ def report_runs(folders: Sequence[Path], output: Path, partial: bool = False) ->
     variants = read_variants(folders, partial)
     if len({variant.held_out for variant in variants}) > 1:
         return report_left_out(variants, output)
+    if any(variant.setting for variant in variants):
+        return report_settings(variants, output)
     return write_report(variants, output, title_of(variants), about_split(variants))
+
+
+def report_settings(variants: Sequence[Variant], output: Path) -> Path:
+    """Compare runs of different settings with the first of them.
+
+    Args:
+        variants: See `busi.runs.read_variants`.
+        output: The folder of the report.
+
+    Raises:
+        InputError: If the settings cannot be compared, or the folder cannot be written.
+    """
+    began = time.monotonic()
+    sections, content = describe_settings(variants)
+    config = variants[0].seeds[0][0].config
+    held = f", {variants[0].held_out} held out" if variants[0].held_out else ""
+    title = f"Comparison of settings on {config.data.name}{held}"
+    origin, more = describe_origin(variants, about_split(variants))
+    hint = "A report on the runs of one setting alone has its other tables and figures."
+    with writing_to(output):
+        write_json(output / "report.json", {"title": title, "comparison": content, **more})
+        page = write_page(output, title, f"{lead(variants)} {hint}", [*sections, origin])
+    log.info("Finished in %.0f s: %s", time.monotonic() - began, page)
+    return page
 
 
 def report_left_out(variants: Sequence[Variant], output: Path) -> Path:
@@ -57,7 +86,9 @@ def report_left_out(variants: Sequence[Variant], output: Path) -> Path:
     apart = {variant.held_out: variant for variant in variants}
     title = f"Report on hospitals left out: {', '.join(name for name in apart if name is not None)}"
     origin, more = describe_origin(variants, " ".join(about_split([one]) for one in apart.values()))
-    warnings = f"{warn(variants)} {INTERVALS.format(within=' within sources and folds')}".lstrip()
+    groups = name_groups(variants[0].seeds[0][0])
+    intervals = INTERVALS.format(groups=groups, within=" within sources and folds")
+    warnings = " ".join(filter(None, (warn(variants), intervals, warn_of_few(variants))))
     with writing_to(output):
         write_json(output / "report.json", {"title": title, "left_out": content, **more})
         page = write_page(
@@ -77,7 +108,7 @@ def write_report(
     first: Sequence[Section] = (),
     extra: Mapping[str, object] = MappingProxyType({}),
 ) -> Path:
-    """Write ``index.html``, ``report.json`` and ``figures/``.
+    """Write ``index.html``, ``report.json``, ``figures/`` and ``tables/``.
 
     Args:
         variants: The runs that are reported.
@@ -107,6 +138,7 @@ def write_report(
         log.info("Measuring the diagnosis with guide %s", ", ".join(variant.name for variant in diagnosis))
         more, content["diagnosis"] = describe_diagnosis(diagnosis, fit)
         sections += more
+    sections += describe_curves(variants)
     section, origin = describe_origin(variants, about)
     with writing_to(output):
         write_json(output / "report.json", {**content, **origin})
@@ -126,7 +158,8 @@ def title_of(variants: Sequence[Variant]) -> str:
     some = [
         f"{variant.name} {name_folds(variant.folds)}" for variant in variants if len(variant.folds) < number
     ]
-    folds = f" - partial, not all of {number} folds ({'; '.join(some)})" if some else f", {number} folds"
+    whole = f", {number} folds" if number > 1 else ""
+    folds = f" - partial, not all of {number} folds ({'; '.join(some)})" if some else whole
     sources = list(count_images(variants))
     listed = f" ({', '.join(sources)})" if len(sources) > 1 else ""
     return f"Report on {config.data.name}{listed}{folds}"
@@ -145,11 +178,18 @@ def about_split(variants: Sequence[Variant]) -> str:
             f"leaves their fold k out, and tests all images of {held_out}."
         )
     only = list(first.config.data.train_only)
-    alone = f" No image of {' or '.join(only)} validated or tested: they only trained." if only else ""
+    patients = {
+        PATIENTS: " All images of a patient lie in the same fold.",
+        DUPLICATES: " The data names no patients, so other frames of a lesion or patient may lie in another "
+        "fold.",
+    }.get(
+        name_groups(first), " Where the data names no patient, other frames of one may lie in another fold."
+    )
+    alone = f"No image of {' or '.join(only)} validated or tested: they only trained." if only else ""
     return (
         f"Split fingerprint {split}: {number} folds of whole groups of "
         "near-duplicates, the same in both stages. A run of fold k is tested on fold k and validated on the "
-        f"next fold.{alone}"
+        f"next fold. {patients} {alone}".rstrip()
     )
 
 
@@ -163,11 +203,13 @@ def lead(variants: Sequence[Variant]) -> str:
     """What a reader must know before the results."""
     counts = count_images(variants)
     parts = f" ({', '.join(f'{number} of {name}' for name, number in counts.items())})" * (len(counts) > 1)
-    images = f"{sum(counts.values())} test images{parts}."
-    within = " within sources and folds" if parts else "" if variants[0].held_out else " within folds"
-    intervals = INTERVALS.format(within=within)
+    groups = name_groups(variants[0].seeds[0][0])
+    images = f"{sum(counts.values())} test images{parts} in {count_groups(variants[0])} {groups}."
+    strata = ["sources"] * bool(parts) + ["folds"] * (len(variants[0].folds) > 1 and not variants[0].held_out)
+    within = f" within {' and '.join(strata)}" if strata else ""
+    intervals = INTERVALS.format(groups=groups.partition(":")[0], within=within)
     research = "Research only: not a medical device."
-    return " ".join(filter(None, (warn(variants), images, intervals, research)))
+    return " ".join(filter(None, (warn(variants), images, intervals, warn_of_few(variants), research)))
 
 
 def warn(variants: Sequence[Variant]) -> str:

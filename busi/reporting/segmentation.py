@@ -7,7 +7,7 @@ from jaxtyping import Bool
 
 from busi.core import CLASSES, NORMAL, InputError, Record
 from busi.data import file_name, read_gray, read_mask
-from busi.figures import Block, Cell, Overlay, PageFigure, Section, Table
+from busi.figures import Block, Cell, Overlay, PageFigure, Section, Table, title_mask
 from busi.metrics import Estimates, average_sources
 from busi.reporting.cells import JsonObject, cell, estimate_table, to_json
 from busi.reporting.charts import draw_cases, draw_sizes
@@ -15,6 +15,7 @@ from busi.reporting.estimates import estimate_masks
 from busi.reporting.pooling import Columns, by_source, join
 from busi.reporting.sources import explain_mean, source_table, sources_to_json
 from busi.reporting.subgroups import Groups, count_cells, count_header, split_by_burned_in, split_by_size
+from busi.reporting.words import name_test_images, of_trainings
 from busi.runs import Predictions, Variant, find_records
 
 NAMES = {
@@ -31,6 +32,8 @@ EXPLANATION = (
     "does not touch it. A normal image has a false mask if its predicted mask has any pixel. In the Dice "
     "of all images an empty mask of a normal image counts as 1."
 )
+COUNTS = {"images": "dice_all", "of them with a lesion": "dice"}
+"""Title of a row -> the metric whose images it counts."""
 NUM_FALSE = 3
 """Number of normal images with a false mask that are drawn."""
 
@@ -51,21 +54,23 @@ def describe_masks(variant: Variant) -> tuple[Section, JsonObject]:
         for grouping, groups in groupings.items()
     }
     parts, by_part, title = describe_parts(variant, seeds)
+    about = f"{name_test_images(variant)}, {of_trainings(variant)}"
     subgroups = {**groupings["by_size"], **groupings["by_burned_in"]}
     # As many as a page has room for.
     names = {name: title for name, title in NAMES.items() if name not in ("iou", "dice_all")}
     blocks: list[Block] = [
         EXPLANATION,
         *explain_mean(columns),
-        *source_table(names, columns, {"": every}, f"By source, {variant.trainings}, with 95 % intervals"),
-        estimate_table(NAMES, found["by_class"], f"Test images, {variant.trainings}, with 95 % intervals"),
-        estimate_table(NAMES, by_part, title),
+        *source_table(names, columns, {"": every}, f"By source, {about}, with 95 % intervals"),
+        estimate_table(NAMES, found["by_class"], f"Test images, {about}, with 95 % intervals", COUNTS),
+        *([estimate_table(NAMES, by_part, title, COUNTS)] if len(by_part) > 1 else []),
         subgroup_table(subgroups, lesion, columns, {**found["by_size"], **found["by_burned_in"]}),
     ]
     if lesion.any():
         dice = np.mean([one["dice"] for one in seeds], axis=0)
         figure = draw_sizes(columns["lesion_share"][lesion], dice[lesion], label[lesion])
-        blocks.append(PageFigure("dice_by_size", figure, "Dice of each lesion against its size"))
+        text = f"Dice of each of {int(lesion.sum())} lesions against its size"
+        blocks.append(PageFigure("dice_by_size", figure, text))
     blocks += draw_examples(variant.seeds[0])
     return Section("Segmentation", blocks), {
         "seeds": [seed[0].seeds for seed in variant.seeds],
@@ -179,14 +184,17 @@ def make_overlay(one: Predictions, row: int, records: Mapping[str, Record]) -> O
         raise InputError(f"{name} has another size than when {one.run.folder} predicted it")
     mask = read_mask(record, *gray.shape).astype(bool)
     shown = name if len(by_source(one.columns)) == 1 else f"{one.columns['source'][row]}: {name}"
-    title = f"{shown}   Dice {one.columns['dice'][row]:.2f}"
-    if not mask.any():
-        title = f"{shown}   false mask on {one.columns['pred_area'][row] / mask.size:.1%} of the image"
-    return Overlay(title, gray, mask, one.run.postprocess(probs / 255))
+    pred = one.run.postprocess(probs / 255)
+    label = CLASSES[one.columns["label"][row]]
+    return Overlay(title_mask(shown, label, one.columns["dice"][row], mask, pred), gray, mask, pred)
 
 
 def caption(name: str) -> str:
     """The caption of the examples of a class."""
     if name == CLASSES[NORMAL]:
-        return "Normal images with the largest false masks: image, annotation (none), prediction (orange)"
-    return f"Best, median and worst {name} lesion: image, annotation (green), prediction (orange)"
+        return (
+            "Normal images with the largest false masks: image, annotation (none), prediction (orange, solid)"
+        )
+    return (
+        f"Best, median and worst {name} lesion: image, annotation (blue, dashed), prediction (orange, solid)"
+    )

@@ -18,10 +18,12 @@ class Variant:
         name: ``segmentation``, or the guide of the classifier.
         seeds: The runs of each seed, fold by fold; every seed has the same folds. With a source that is held
             out every run stands alone, because each of them tests the same images.
+        setting: What sets it apart from other variants of this name; empty where there are none.
     """
 
     name: str
     seeds: tuple[tuple[Predictions, ...], ...]
+    setting: str = ""
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -51,7 +53,7 @@ class Variant:
     def only(self, folds: Sequence[int]) -> "Variant":
         """The same variant with these folds alone."""
         seeds = (tuple(one for one in seed if one.fold in folds) for seed in self.seeds)
-        return Variant(self.name, tuple(filter(None, seeds)))
+        return Variant(self.name, tuple(filter(None, seeds)), self.setting)
 
 
 def held_out(one: Predictions) -> str | None:

@@ -9,6 +9,7 @@ from busi.core import InputError
 from busi.runs.fingerprints import SEED_SETTINGS, find_differences, not_settings
 from busi.runs.predictions import Predictions
 from busi.runs.run import Run
+from busi.runs.settings import alike_in_a_setting
 from busi.runs.variant import Variant, held_out
 
 
@@ -35,31 +36,49 @@ def check_sources(found: Sequence[Predictions]) -> None:
                 )
 
 
-def check_folds(found: Sequence[Predictions], partial: bool) -> None:
-    """Raise `InputError` if a variant has a fold twice under one seed, or lacks a fold.
+def check_folds(found: Sequence[Predictions], partial: bool, name: str) -> None:
+    """Raise `InputError` if runs of one setting have a fold twice under one seed, or lack a fold.
 
-    It may lack folds if the report is `partial`, or a source was held out: each run then tests all of it.
+    They may lack folds if the report is `partial`, or a source was held out: each run then tests all of it.
+
+    Args:
+        found: Runs of one variant and setting.
+        partial: Accept missing folds.
+        name: Of these runs.
     """
-    seen: dict[tuple[str, int, int], Path] = {}
-    folds: dict[tuple[str, int], set[int]] = {}
+    seen: dict[tuple[int, int], Path] = {}
+    folds: dict[int, set[int]] = {}
     for one in found:
-        key = (one.variant, one.seed, one.fold)
+        key = (one.seed, one.fold)
         if key in seen:
             raise InputError(
-                f"fold {one.fold} of {one.variant} with seed {one.seed} is there twice: {seen[key]} and "
+                f"fold {one.fold} of {name} with seed {one.seed} is there twice: {seen[key]} and "
                 f"{one.run.folder}. Leave one out"
             )
         seen[key] = one.run.folder
-        folds.setdefault((one.variant, one.seed), set()).add(one.fold)
+        folds.setdefault(one.seed, set()).add(one.fold)
     if held_out(found[0]):
         return
     num_folds = int(found[0].config.data.num_folds)
-    for (variant, seed), there in folds.items():
+    for seed, there in folds.items():
         if not partial and (missing := sorted(set(range(num_folds)) - there)):
             raise InputError(
-                f"{variant} with seed {seed} lacks fold {', '.join(map(str, missing))} of {num_folds}: "
+                f"{name} with seed {seed} lacks fold {', '.join(map(str, missing))} of {num_folds}: "
                 "run them, or say --partial for a report of what is there"
             )
+
+
+def check_shared_folds(groups: Sequence[Sequence[Predictions]]) -> None:
+    """Raise `InputError` if runs of different settings have no fold in common, on which to compare them."""
+    if held_out(groups[0][0]) or set.intersection(*({one.fold for one in group} for group in groups)):
+        return
+    first, other = groups[0][0], groups[1][0]
+    different = find_differences(first.config, other.config, alike_in_a_setting(first, other))
+    listed = "; ".join(f"{name} {was} and {now}" for name, (was, now) in different.items())
+    raise InputError(
+        f"{first.run.folder} and {other.run.folder} are folds of one result, but not of one recipe: "
+        f"{listed}. Run one of them again, or run both settings on the same folds to compare them"
+    )
 
 
 def check_variant(variant: Variant) -> None:
@@ -125,6 +144,8 @@ def check_recipes(variants: Sequence[Variant]) -> None:
     for variant in variants:
         one = variant.seeds[0][0]
         first = firsts.setdefault(variant.name, one)
+        if held_out(first) == held_out(one):
+            continue  # another setting, which is compared
         alike = (
             *not_settings(first.config, one.config),
             *SEED_SETTINGS,

@@ -8,8 +8,16 @@ from pathlib import Path
 from busi.core import InputError
 from busi.runs.predictions import Predictions, read_predictions
 from busi.runs.run import Run, open_run
+from busi.runs.settings import group_settings, name_settings
 from busi.runs.variant import Variant, held_out, rank_variant
-from busi.runs.variant_checks import check_folds, check_recipes, check_same, check_sources, check_variant
+from busi.runs.variant_checks import (
+    check_folds,
+    check_recipes,
+    check_same,
+    check_shared_folds,
+    check_sources,
+    check_variant,
+)
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +25,9 @@ log = logging.getLogger(__name__)
 def read_variants(folders: Sequence[Path], partial: bool) -> list[Variant]:
     """Read the runs of one report, and check that they belong together.
 
-    Runs that hold out different sources, or none, are of one report too, if nothing else differs.
+    Runs of one variant that differ in settings (model, loss, augmentation) are told apart, in the order in
+    which they are given. Runs that hold out different sources, or none, are of one report too, if nothing
+    else differs.
 
     Args:
         folders: Run folders, or folders of them (a sweep).
@@ -51,13 +61,17 @@ def make_variants(found: Sequence[Predictions], partial: bool) -> list[Variant]:
         InputError: See `read_variants`.
     """
     check_same(found, "split", "splits")
-    check_folds(found, partial)
-    found = sorted(found, key=lambda one: (rank_variant(one.variant), one.seed, one.fold))
+    key = _place if held_out(found[0]) else _seed
     variants = []
-    for name, runs_of_variant in groupby(found, key=lambda one: one.variant):
-        key = _place if held_out(found[0]) else _seed
-        seeds = (tuple(folds) for _, folds in groupby(runs_of_variant, key=key))
-        variants.append(Variant(name, tuple(seeds)))
+    ranked = sorted(found, key=lambda one: rank_variant(one.variant))
+    for name, runs_of_variant in groupby(ranked, key=lambda one: one.variant):
+        groups = group_settings(list(runs_of_variant))
+        check_shared_folds(groups)
+        for setting, group in zip(name_settings(groups), groups, strict=True):
+            check_folds(group, partial, f"{name} ({setting})" if setting else name)
+            ordered = sorted(group, key=lambda one: (one.seed, one.fold))
+            seeds = (tuple(folds) for _, folds in groupby(ordered, key=key))
+            variants.append(Variant(name, tuple(seeds), setting))
     for variant in variants:
         check_variant(variant)
     return variants

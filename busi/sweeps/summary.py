@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -19,6 +20,13 @@ from busi.sweeps.jobs import read_job
 
 EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit_local": "submitit", "submitit_slurm": "submitit"}
 """Launcher -> the extra of busi that installs it."""
+
+
+INTERVALS = (
+    "Brackets are 95 % intervals over the validation images, which chose the epoch of each job and so "
+    "flatter all of them. Jobs whose intervals overlap much may differ by chance. If they were run with "
+    "`test=true`, `python -m busi.report FOLDER` compares them on test folds, image by image."
+)
 
 
 class SummaryCallback(Callback):
@@ -107,7 +115,8 @@ def write_summary(folder: Path) -> Path | None:
 
     Jobs are ranked by their monitored validation metric, those without one come last. Columns: what
     became of the job, the overrides that differ between jobs, and validation metrics. Test metrics are
-    left out, because whoever chooses by them has no test fold left.
+    left out, because whoever chooses by them has no test fold left. ``summary.md`` has 95 % intervals beside
+    the metrics that have one, and says what they mean.
     """
     jobs = [read_job(path) for path in sorted(folder.glob("*/.hydra"), key=_job_number)]
     if not jobs:
@@ -133,9 +142,14 @@ def write_summary(folder: Path) -> Path | None:
     ]
 
     write_table(folder / "summary.csv", rows)
-    kept = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)]
-    lines = [kept, ["---"] * len(kept), *([_show(row[name]) for name in kept] for row in rows)]
+    limits = {f"{name}{end}" for name in measured for end in ("_low", "_high")}
+    kept = [
+        name for name in rows[0] if name not in limits and any(row[name] not in (None, "") for row in rows)
+    ]
+    lines = [kept, ["---"] * len(kept), *([_show_with_limits(row, name) for name in kept] for row in rows)]
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    if limits & rows[0].keys():
+        text += f"\n{INTERVALS}\n"
     return write_whole(folder / "summary.md", lambda part: part.write_text(text, encoding="utf-8"))
 
 
@@ -150,6 +164,13 @@ def check_folder(folder: Path) -> None:
 def _job_number(path: Path) -> tuple[bool, int, str]:
     name = path.parent.name
     return (not name.isdigit(), int(name) if name.isdigit() else 0, name)
+
+
+def _show_with_limits(row: Mapping[str, object], name: str) -> str:
+    text, low, high = _show(row[name]), row.get(f"{name}_low"), row.get(f"{name}_high")
+    if isinstance(low, float) and isinstance(high, float):
+        return f"{text} [{_show(low)}, {_show(high)}]"
+    return text
 
 
 def _show(value: object) -> str:

@@ -132,7 +132,8 @@ def predict_overlays(module: StageModule, batch: Batch) -> list[Overlay]:
         masks, titles = output, list(batch["id"])
     else:
         masks = batch["guide"]
-        titles = [f"{i}: {CLASSES[p]}" for i, p in zip(batch["id"], output.argmax(1), strict=True)]
+        answers = zip(batch["id"], batch["label"], output.argmax(1), strict=True)
+        titles = [f"{name}\ntrue {CLASSES[k]}, predicted {CLASSES[p]}" for name, k, p in answers]
     gray = (batch["image"] * 255).byte()
     return [
         Overlay(titles[i], gray[i, 0].numpy(), batch["mask"][i, 0].numpy() > 0, masks[i, 0].numpy() >= 0.5)

@@ -24,6 +24,7 @@ from busi.core import (
     write_table,
 )
 from busi.data import name_sources
+from busi.figures import draw_curves, save_figure
 from busi.guides import guide_rows
 from busi.models import check_encoder
 from busi.runs import (
@@ -123,6 +124,9 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
         module.load_state_dict(best.weights)
         device = trainer.strategy.root_device
         metrics: Metrics = construct(cfg.score, "score")(module.to(device), data, folder, test=cfg.test)
+        if (table := folder / "log" / "metrics.csv").is_file():
+            curves = draw_curves({"": read_table(table)}, cfg.monitor, {"": best.epoch})
+            save_figure(curves, folder / "figures" / "curves.png")
         facts = {
             "epoch": best.epoch,
             "monitor": cfg.monitor,

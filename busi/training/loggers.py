@@ -59,8 +59,15 @@ def wandb_logger(
     )
 
 
+WHOLE = ("epoch", "step")
+"""Columns of whole numbers."""
+
+
 class CSVLog(Logger):
     """Losses and metrics as a table, written whole each time: no kill or power cut costs an earlier row.
+
+    It has one row an epoch. What is logged without an epoch, as the learning rate at its start, goes into the
+    next row.
 
     Args:
         folder: Gets ``metrics.csv``.
@@ -70,6 +77,7 @@ class CSVLog(Logger):
         super().__init__()
         self.path = Path(folder) / "metrics.csv"
         self.rows: list[dict[str, object]] = []
+        self.waiting: dict[str, object] = {}
 
     @property
     def name(self) -> None:
@@ -84,10 +92,14 @@ class CSVLog(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float | int], step: int | None = None) -> None:
-        """Add a row."""
-        self.rows.append(
-            {**{name: x if isinstance(x, int) else float(x) for name, x in metrics.items()}, "step": step}
-        )
+        """Add to the row of the epoch."""
+        self.waiting |= {name: x if isinstance(x, int) else float(x) for name, x in metrics.items()}
+        if "epoch" not in metrics:
+            return
+        if not self.rows or self.rows[-1]["epoch"] != metrics["epoch"]:
+            self.rows.append({})
+        self.rows[-1] |= {**self.waiting, "step": step}
+        self.waiting = {}
 
     @rank_zero_only
     def save(self) -> None:
@@ -99,8 +111,11 @@ class CSVLog(Logger):
     def keep(self, step: int) -> None:
         """Go on with the rows of the file before a step."""
         if self.path.is_file():
-            rows = [{k: x for k, x in row.items() if x} for row in read_table(self.path)]
-            self.rows = [dict(row) for row in rows if int(row["step"]) < step]
+            for row in read_table(self.path):
+                if int(row["step"]) < step:
+                    values = {name: float(x) for name, x in row.items() if x and name not in WHOLE}
+                    epoch = {"epoch": int(row["epoch"])} if row.get("epoch") else {}
+                    self.log_metrics({**values, **epoch}, int(row["step"]))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from torch import nn
 
 from busi.core import CLASSES, write_json, write_table
 from busi.data import BUSIDataModule, Cohort, read_gray, read_mask
-from busi.figures import Overlay, draw_confusions, draw_overlays, save_figure
+from busi.figures import Overlay, draw_confusions, draw_overlays, save_figure, title_mask
 from busi.metrics import segmentation_metrics
 from busi.models import Postprocess, Segmenter
 from busi.runs import Row, name_guide, write_postprocess
@@ -149,4 +149,6 @@ def _overlay(cohort: Cohort, row: Row, i: int, pred: Bool[np.ndarray, "_ _"]) ->
     image = read_gray(cohort.records[i].image)
     mask = read_mask(cohort.records[i], *image.shape).astype(bool)
     name = row["id"] if len(cohort.sources) == 1 else f"{row['source']}: {row['id']}"
-    return Overlay(f"{name}   Dice {row['dice']:.2f}", image, mask, pred)
+    return Overlay(
+        title_mask(name, str(row["label"]), _dice_of((row, i, pred)), mask, pred), image, mask, pred
+    )

@@ -15,6 +15,7 @@ from busi.metrics import (
     bootstrap_sources,
     classification_metrics,
     defined,
+    find_cases,
     operating_points,
     segmentation_metrics,
     source_rows,
@@ -36,30 +37,35 @@ def summarize_rows(rows: Sequence[Row]) -> Metrics:
 
 
 def summarize(rows: Sequence[Row], measure: Callable[[Columns, Weights], Values]) -> Metrics:
-    """Measure the rows of each split, and bootstrap the groups of the test fold.
+    """Measure the rows of each split, and bootstrap its groups.
 
     Args:
         rows: Of ``predictions.csv``.
         measure: Metrics of columns, for each resample.
 
     Returns:
-        ``val/<name>``, ``test/<name>``, and ``test/<name>_low`` and ``_high``, the 95 % interval, which
-        leaves out the variance of training again. None where undefined. In a split with images of several
+        ``val/<name>``, ``test/<name>``, each with ``_low`` and ``_high``, the 95 % interval (see
+        `busi.metrics.bootstrap.Estimates.at`), which leaves out the variance of training again. None where
+        undefined, and for limits with too few cases. In a split with images of several
         sources these are means over the sources where the metric is defined, and each source has its own:
         ``val/<source>/<name>``, ``test/<source>/<name>``.
     """
     metrics: Metrics = {}
-    for split, num_resamples in (("val", 0), ("test", 2000)):
+    for split, num_resamples in (("val", 1000), ("test", 2000)):
         if not (table := [row for row in rows if row["split"] == split]):
             continue
         columns = columns_of(table)
         sources = bootstrap_sources(
-            columns["source"], columns["group"], partial(_measure, measure, columns), num_resamples
+            columns["source"],
+            columns["group"],
+            partial(_measure, measure, columns),
+            num_resamples,
+            over=find_cases(columns),
         )
-        metrics |= _numbers(split, average_sources(list(sources.values())), num_resamples > 0)
+        metrics |= _numbers(split, average_sources(list(sources.values())))
         if len(sources) > 1:
             for source, estimates in sources.items():
-                metrics |= _numbers(f"{split}/{source}", estimates, num_resamples > 0)
+                metrics |= _numbers(f"{split}/{source}", estimates)
     return metrics
 
 
@@ -115,11 +121,10 @@ def _measure(
     return measure({name: column[places] for name, column in columns.items()}, weights)
 
 
-def _numbers(prefix: str, estimates: Estimates, intervals: bool) -> Metrics:
+def _numbers(prefix: str, estimates: Estimates) -> Metrics:
     metrics: Metrics = {}
     for name in estimates.columns:
         value, low, high = map(defined, estimates[name])
-        metrics[f"{prefix}/{name}"] = value
-        if intervals:
-            metrics |= {f"{prefix}/{name}_low": low, f"{prefix}/{name}_high": high}
+        limits = {f"{prefix}/{name}_low": low, f"{prefix}/{name}_high": high}
+        metrics |= {f"{prefix}/{name}": value, **limits}
     return metrics

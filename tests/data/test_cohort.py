@@ -242,7 +242,7 @@ def test_list_of_exclusions_may_come_from_a_spreadsheet(
 def test_rows_say_where_every_image_went(root: Path, build: Build, tmp_path: Path) -> None:
     cohort = build(read_busi(root), fold=3)
     rows = cohort.rows()
-    assert list(rows[0]) == ["id", "source", "label", "group", "fold", "split", "reason"]
+    assert list(rows[0]) == ["id", "source", "label", "group", "fold", "split", "reason", "has_patient"]
     assert {(row["fold"], row["split"]) for row in rows} == {
         (3, "test"),
         (4, "val"),

@@ -7,17 +7,8 @@ import numpy as np
 import pytest
 from jaxtyping import Float, Int
 
-from busi.metrics.bootstrap import (
-    Estimates,
-    Values,
-    Weights,
-    average,
-    average_sources,
-    bootstrap_groups,
-    bootstrap_sources,
-    mean_of,
-    resample,
-)
+from busi.metrics.bootstrap import Weights, bootstrap_groups, bootstrap_sources, mean_of, resample
+from busi.metrics.estimates import Estimates, Values, average, average_sources
 
 
 def test_a_resample_is_whole_groups_within_strata() -> None:

@@ -91,13 +91,14 @@ def make(
     return run
 
 
-def test_runs_with_and_without_a_start_are_not_pooled(compose: Compose, tmp_path: Path) -> None:
+def test_runs_with_and_without_a_start_are_settings_of_their_own(compose: Compose, tmp_path: Path) -> None:
     cfg = compose("stage=seg")
     for seed, place in enumerate((None, "pretrained")):
         for fold in range(3):
             make(tmp_path / f"{seed}-{fold}", cfg, place, fold, seed)
-    with pytest.raises(InputError, match="started from encoder_weights=packaged, .* from pretrained, which"):
-        read_variants([tmp_path], partial=False)
+    plain, started_runs = read_variants([tmp_path], partial=False)
+    assert [len(one.seeds) for one in (plain, started_runs)] == [1, 1]
+    assert "start." in started_runs.setting
     (alone,) = read_variants([tmp_path / f"1-{fold}" for fold in range(3)], partial=False)
     (table,) = start_tables(alone.seeds[0])
     assert "pretrained" in str(table)

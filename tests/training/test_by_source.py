@@ -21,7 +21,8 @@ from busi.core.types import BENIGN, CLASSES, MALIGNANT, NORMAL, Record
 from busi.data.cohort import Cohort
 from busi.data.contents import read_contents
 from busi.data.datamodule import BUSIDataModule
-from busi.metrics.bootstrap import bootstrap_groups
+from busi.metrics.bootstrap import bootstrap_sources
+from busi.metrics.cases import find_cases
 from busi.metrics.classification import classification_metrics
 from busi.metrics.segmentation import segmentation_metrics
 from busi.metrics.thresholds import ENOUGH, operating_points, source_rows
@@ -180,14 +181,20 @@ def test_with_one_source_numbers_are_those_of_all_its_images(scored: Path, stage
     rows = [row for row in read_rows(scored / stage) if row["source"] == "a"]
     metrics, measure = summarize(rows, measures(stage)), measures(stage)
     assert not [name for name in metrics if name.count("/") > 1]
-    for split, number in (("val", 0), ("test", 2000)):
+    for split, number in (("val", 1000), ("test", 2000)):
         table = [row for row in rows if row["split"] == split]
         columns = {name: np.array([row[name] for row in table]) for name in table[0]}
         columns["label"] = np.array([CLASSES.index(name) for name in columns["label"]])
-        found = bootstrap_groups(columns["group"], partial(measure, columns), num_resamples=number)
+        alone = np.zeros(len(table), np.int64)
+        (found,) = bootstrap_sources(
+            alone,
+            columns["group"],
+            lambda _, weights, of=columns: measure(of, weights),
+            number,
+            over=find_cases(columns),
+        ).values()
         for name in found.columns:
-            ends = ("", "_low", "_high") if number else ("",)
-            for end, x in zip(ends, found[name], strict=False):
+            for end, x in zip(("", "_low", "_high"), found[name], strict=True):
                 assert metrics[f"{split}/{name}{end}"] == (x if np.isfinite(x) else None)
 
 
@@ -300,9 +307,9 @@ def test_names_of_sources_go_into_logs_as_they_are(tmp_path: Path) -> None:
     sources = ("Klinik Süd (2)", "a*b?", "=1+2", "a.b", "a/b", 'it\'s "x"', "$x$", "日本", "a,b;c", "[x]{y}")
     metrics = {f"test/{source}/dice": 0.5 for source in sources}
     log = CSVLog(str(tmp_path))
-    log.log_metrics({**metrics}, 0)
+    log.log_metrics({**metrics, "epoch": 0}, 0)
     log.save()
-    assert read_table(tmp_path / "metrics.csv")[0].keys() == {*metrics, "step"}
+    assert read_table(tmp_path / "metrics.csv")[0].keys() == {*metrics, "epoch", "step"}
     board = TensorBoardLogger(str(tmp_path))
     board.log_metrics(metrics, 0)
     board.finalize("success")

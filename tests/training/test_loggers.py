@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from omegaconf import DictConfig
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from busi.core.tables import read_table
@@ -98,22 +99,24 @@ def test_wandb_without_a_login_names_both_ways_on(train: Train, tmp_path: Path) 
 
 def test_csv_log_is_whole_after_each_row_and_goes_on(tmp_path: Path) -> None:
     log = CSVLog(str(tmp_path))
+    log.log_metrics({"lr": 0.5}, 0)
     log.log_metrics({"val/loss": 0.5, "epoch": 0}, 3)
     log.save()
     log.log_metrics({"train/loss": 0.25, "epoch": 0}, 3)
+    log.log_metrics({"lr": 0.1}, 4)
     log.log_metrics({"val/loss": float("nan"), "epoch": 1}, 7)
     log.save()
     rows = [
-        {"epoch": "0", "step": "3", "train/loss": "", "val/loss": "0.5"},
-        {"epoch": "0", "step": "3", "train/loss": "0.25", "val/loss": ""},
-        {"epoch": "1", "step": "7", "train/loss": "", "val/loss": ""},
+        {"epoch": "0", "lr": "0.5", "step": "3", "train/loss": "0.25", "val/loss": "0.5"},
+        {"epoch": "1", "lr": "0.1", "step": "7", "train/loss": "", "val/loss": ""},
     ]
     assert read_table(tmp_path / "metrics.csv") == rows
     resumed = CSVLog(str(tmp_path))
     keep_log([resumed], 7)
+    resumed.log_metrics({"lr": 0.1}, 4)
     resumed.log_metrics({"val/loss": 0.125, "epoch": 1}, 7)
     resumed.save()
-    rows[2]["val/loss"] = "0.125"
+    rows[1]["val/loss"] = "0.125"
     assert read_table(tmp_path / "metrics.csv") == rows
 
 
@@ -130,7 +133,11 @@ def test_run_of_the_last_epoch_calls_nothing_its_best(
     assert show_epoch(run) == "2 (last)"
     summary = read_back(run.folder)[0]["summary"]
     assert summary["val/dice_net"] == pytest.approx(run.provenance["monitored"])
-    rows = [row for row in read_table(run.folder / "log" / "metrics.csv") if row["val/dice_net"]]
+    rows = read_table(run.folder / "log" / "metrics.csv")
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert all(row["val/dice_net"] and row["train/loss"] and row["lr-AdamW"] for row in rows)
+    with Image.open(run.folder / "figures" / "curves.png") as curves:
+        assert curves.width > 900
     assert float(rows[-1]["val/dice_net"]) == run.provenance["monitored"]
 
 
@@ -144,6 +151,6 @@ def test_tensorboard_gets_curves_images_and_results(
     metrics = json.loads((run.folder / "metrics.json").read_text())
     assert {"val/dice_net", "train/loss", "test/dice"} <= set(tags["scalars"])
     assert events.Scalars("test/dice")[-1].value == pytest.approx(metrics["test/dice"], abs=1e-6)
-    assert set(tags["images"]) == {"figures/val_progress", "figures/test_overlays"}
+    assert set(tags["images"]) == {"figures/val_progress", "figures/test_overlays", "figures/curves"}
     assert any("provenance" in name for name in tags["tensors"])
     assert (run.folder / "log" / "metrics.csv").is_file()

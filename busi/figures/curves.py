@@ -1,0 +1,70 @@
+"""Training curves: losses and metrics, epoch by epoch."""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from busi.figures.palette import CHANCE, SERIES, Look
+
+Log = Sequence[Mapping[str, str]]
+"""The rows of ``log/metrics.csv``."""
+MOST_NAMED = 10
+"""Curves in a legend."""
+
+
+def draw_curves(logs: Mapping[str, Log], monitor: str, saved: Mapping[str, int | None]) -> Figure:
+    """Draw loss and metrics against the epoch, of training images dotted, of validation images solid.
+
+    Of one run all metrics are drawn, of several runs the monitored one.
+
+    Args:
+        logs: Name of a run -> its log.
+        monitor: The metric by which epochs are chosen, e.g. ``val/dice_net``.
+        saved: Name of a run -> the epoch that it saved, which is marked.
+    """
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    several = len(logs) > 1
+    looks = cycle(SERIES)
+    for name, log in logs.items():
+        metrics = [monitor.removeprefix("val/")] if several else list_metrics(log)
+        look = next(looks)
+        draw_pair(left, log, "loss", look, name or "loss")
+        for metric in metrics:
+            draw_pair(right, log, metric, look if several else next(looks), name if several else metric)
+        if (epoch := saved.get(name)) is not None:
+            for axis in (left, right):
+                axis.axvline(epoch, color=look.color if several else CHANCE, linewidth=0.8, linestyle="--")
+    left.set(xlabel="epoch", ylabel="loss", title="loss")
+    right.set(xlabel="epoch", ylabel=monitor if several else "metric", title="metrics at network size")
+    for axis in (left, right):
+        axis.grid(color="#eeeeee")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        if 0 < len(axis.get_legend_handles_labels()[0]) <= MOST_NAMED:
+            axis.legend(fontsize=9)
+    return figure
+
+
+def list_metrics(log: Log) -> list[str]:
+    """Metrics of validation images; those of a source are left out, and so is the loss."""
+    names = [name for name in (log[0] if log else ()) if name.startswith("val/") and name.count("/") == 1]
+    return [name.removeprefix("val/") for name in names if name != "val/loss"]
+
+
+def draw_pair(axis: Axes, log: Log, metric: str, look: Look, label: str) -> None:
+    """Draw a metric of training and of validation images, as far as they are in the log."""
+    for split, style in (("train", ":"), ("val", "-")):
+        points = points_of(log, f"{split}/{metric}")
+        if points:
+            shown = f"{label}, training" if split == "train" else f"{label}, validation"
+            marker = look.marker if len(points) < 8 else ""
+            drawn: dict[str, Any] = {"color": look.color, "linestyle": style, "label": shown}
+            axis.plot(*zip(*points, strict=True), **drawn, marker=marker, markersize=4)
+
+
+def points_of(log: Log, name: str) -> list[tuple[int, float]]:
+    """The epochs that have a value, and the value."""
+    return [(int(row["epoch"]), float(row[name])) for row in log if row.get("epoch") and row.get(name)]

@@ -1,0 +1,129 @@
+"""The figures and tables of a page as files for papers: PNG, PDF and SVG; CSV and LaTeX."""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from busi.core import printable, write_table, write_text, write_whole
+from busi.figures.blocks import Cell, Section, Table, show
+from busi.figures.contours import render
+
+MOST = 48
+"""Letters of a part of a file's name."""
+SPECIAL = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"},
+    # A hyphen or a quotation mark would join with its neighbor to another sign.
+    **{"-": "-{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}"},
+    **{"\N{NO-BREAK SPACE}": "~", "²": r"\textsuperscript{2}", "±": r"$\pm$", "≥": r"$\geq$", "≤": r"$\leq$"},
+}
+"""Signs that LaTeX does not print as they are, with any font and encoding."""
+
+
+def write_figure(folder: Path, name: str, figure: Figure) -> bytes:
+    """Write ``<name>.png``, ``.pdf`` and ``.svg``.
+
+    Returns:
+        The PNG.
+    """
+    png = render(figure)
+    figure.set_layout_engine("none")  # the places of its parts are known, which takes most of the time
+    for suffix, content in (("png", png), ("pdf", render(figure, "pdf")), ("svg", render(figure, "svg"))):
+        write_whole(folder / f"{name}.{suffix}", lambda part, content=content: part.write_bytes(content))  # type: ignore[misc]
+    return png
+
+
+def write_tables(folder: Path, sections: Sequence[Section]) -> None:
+    """Write each table as ``<name>.csv``, in full precision, and ``<name>.tex``; see `name_tables`."""
+    for name, table in name_tables(sections):
+        header = name_columns(table.header)
+        rows = [dict(zip(header, map(plain, row), strict=True)) for row in table.rows]
+        if rows:
+            write_table(folder / f"{name}.csv", rows)
+        write_text(folder / f"{name}.tex", to_latex(table, name))
+
+
+def name_tables(sections: Sequence[Section]) -> Iterator[tuple[str, Table]]:
+    """The tables of a page with names for files, made of their section and the begin of their caption.
+
+    What a caption says after its first colon, comma or bracket depends on the runs, and is no part of the
+    name. Tables of one name are numbered.
+    """
+    used: dict[str, int] = {}
+    for section in sections:
+        for block in section.blocks:
+            if isinstance(block, Table):
+                caption = re.split(r"[,:;(]", block.caption)[0]
+                name = "_".join(filter(None, (slug(section.title.split("(")[0]), slug(caption)))) or "table"
+                used[name] = used.get(name, 0) + 1
+                yield name if used[name] == 1 else f"{name}_{used[name]}", block
+
+
+def slug(text: str) -> str:
+    """Lower-case letters, digits and underscores, `MOST` at the most, cut between words."""
+    plain_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    words, kept = re.findall(r"[a-z0-9]+", plain_text), ""
+    for word in words:
+        if kept and len(kept) + len(word) >= MOST:
+            break
+        kept = f"{kept}_{word}" if kept else word[:MOST]
+    return kept
+
+
+def name_columns(header: Sequence[str]) -> list[str]:
+    """The header with a name for each column, each once."""
+    names: list[str] = []
+    for title in header:
+        name = title or ("name" if "name" not in names else "value")
+        number = 1
+        while (candidate := name if number == 1 else f"{name} {number}") in names:
+            number += 1
+        names.append(candidate)
+    return names
+
+
+def plain(cell: Cell) -> Cell:
+    """A cell as it goes into a CSV file."""
+    return cell.replace("\N{NO-BREAK SPACE}", " ") if isinstance(cell, str) else cell
+
+
+def to_latex(table: Table, label: str) -> str:
+    """A table for a paper, for the package booktabs; numbers are set to the right.
+
+    Args:
+        table: Shown as the page shows it.
+        label: To refer to it, after ``tab:``.
+    """
+    first = table.rows[0] if table.rows else [""] * len(table.header)
+    columns = "".join("r" if isinstance(cell, (int, float)) else "l" for cell in first)
+    lines = [
+        r"% needs \usepackage{booktabs}, and \usepackage[T1]{fontenc} with pdfLaTeX",
+        r"\begin{table}",
+        r"\centering",
+        *([rf"\caption{{{escape_latex(table.caption)}}}"] if table.caption else []),
+        rf"\label{{tab:{label}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        _latex_row(table.header),
+        r"\midrule",
+        *(_latex_row([show(cell) for cell in row]) for row in table.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX prints as it is, on one line."""
+    return "".join(SPECIAL.get(sign, sign) for sign in printable(text, " "))
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    # A row that begins with a bracket or a star would be an option of the row before it.
+    texts = [f"{{}}{text}" if text.startswith(("[", "*")) else text for text in map(escape_latex, cells)]
+    return f"{' & '.join(texts)} \\\\"

@@ -1,0 +1,183 @@
+"""The page that compares settings: runs of different models, losses or augmentations, on the same images."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from busi.core import CLASSES, InputError
+from busi.figures import Block, Cell, Section, Table
+from busi.metrics import Estimates, Values, Weights, average_sources, defined, mean_of
+from busi.reporting.cells import JsonObject, cell, to_json
+from busi.reporting.estimates import estimate, estimate_masks, measure_classes, subtract
+from busi.reporting.pooling import Columns, Scored, join, score
+from busi.reporting.sources import explain_mean
+from busi.reporting.verdicts import Difference, Trainings, Verdict, explain, judge, say
+from busi.reporting.words import name_test_images
+from busi.runs import Variant
+
+log = logging.getLogger(__name__)
+
+MASKS = {
+    "dice": "lesion Dice",
+    "hd95": "HD95, pixels",
+    "lesion_miss_rate": "lesions missed",
+    "normal_fp_rate": "normals with a false mask",
+}
+"""Metrics of the masks that are compared, and their titles."""
+DIAGNOSIS = {
+    "auroc_malignant": "AUROC, malignant",
+    "recall_malignant": "recall, malignant",
+    "macro_f1": "macro-F1",
+    "brier": "Brier score",
+}
+"""The same of the diagnosis."""
+BySource = Mapping[str, Estimates]
+
+
+def describe_settings(variants: Sequence[Variant]) -> tuple[list[Section], JsonObject]:
+    """A section for masks and one for the diagnosis, as far as there are such runs, and their content.
+
+    Args:
+        variants: Of the settings, the one that the others are compared with first.
+
+    Raises:
+        InputError: If the settings of a section have no fold in common, or did not test the same images.
+    """
+    sections, content = [], JsonObject()
+    kinds = {
+        "segmentation": [one for one in variants if one.name == "segmentation"],
+        "diagnosis": [one for one in variants if one.name != "segmentation"],
+    }
+    for kind, some in kinds.items():
+        if some:
+            log.info("Comparing %d settings of the %s", len(some), kind)
+            section, content[kind] = compare(kind, share_folds(some))
+            sections.append(section)
+    return sections, content
+
+
+def share_folds(variants: Sequence[Variant]) -> list[Variant]:
+    """The variants with the folds alone that all of them have.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if variants[0].held_out:
+        return list(variants)
+    shared = [fold for fold in variants[0].folds if all(fold in one.folds for one in variants)]
+    if not shared:
+        listed = "; ".join(f"{name_setting(one, variants)}: {list(one.folds)}" for one in variants)
+        raise InputError(f"these settings have no fold in common ({listed}): run them on the same folds")
+    return [one.only(shared) for one in variants]
+
+
+def compare(kind: str, variants: Sequence[Variant]) -> tuple[Section, JsonObject]:
+    """The section about settings of one kind, and its content as JSON."""
+    names = MASKS if kind == "segmentation" else DIAGNOSIS
+    labels = [name_setting(one, variants) for one in variants]
+    measure = measure_masks if kind == "segmentation" else measure_diagnosis
+    found, trainings, columns = zip(*map(measure, variants), strict=True)
+    check_images(labels, columns)
+    whole = [average_sources(list(one.values())) for one in found]
+    differences = {
+        label: Difference(subtract(one, found[0]), (its, trainings[0]))
+        for label, one, its in zip(labels[1:], found[1:], trainings[1:], strict=True)
+    }
+    verdicts = judge(differences, list(names))
+    images, about = len(columns[0]["id"]), name_test_images(variants[0])
+    titles = list(names.values())
+    values: list[list[Cell]] = [
+        [label, variant.trainings, images, *(cell(name, one) for name in names)]
+        for label, variant, one in zip(labels, variants, whole, strict=True)
+    ]
+    apart: list[list[Cell]] = [
+        [label, *(cell(name, one.found) for name in names), say(verdicts[label], names)]
+        for label, one in differences.items()
+    ]
+    blocks: list[Block] = [
+        f"{len(labels)} settings on the same images: {about}.",
+        *explain_mean(columns[0]),
+        Table(["setting", "trainings", "images", *titles], values, f"Settings, {kind}, with 95 % intervals"),
+    ]
+    if differences:
+        blocks += [
+            f"{explain(differences, list(names))} {summarize(labels[0], verdicts, names)}".strip(),
+            Table(
+                ["setting", *titles, "verdict"],
+                apart,
+                f"Differences from {labels[0]} on {images} images: above 0 is higher than there",
+            ),
+        ]
+    content: JsonObject = {
+        "settings": {
+            label: {"folds": list(one.folds), "seeds": [seed[0].seeds for seed in one.seeds], **to_json(its)}
+            for label, one, its in zip(labels, variants, whole, strict=True)
+        },
+        "compared_with": labels[0],
+        "num_images": images,
+        "differences": {
+            label: {
+                **to_json(difference.found, names),
+                "p_holm": {name: defined(one.p) for name, one in verdicts[label].items()},
+                "larger_than_noise": [name for name, one in verdicts[label].items() if one.larger],
+            }
+            for label, difference in differences.items()
+        },
+    }
+    return Section("Masks" if kind == "segmentation" else "Diagnosis", blocks), content
+
+
+def name_setting(variant: Variant, variants: Sequence[Variant]) -> str:
+    """The name of a setting; of a classifier with its guide, where guides differ."""
+    guide = f"guide={variant.title}" if len({one.name for one in variants}) > 1 else ""
+    return ", ".join(filter(None, (guide, variant.setting))) or variant.title
+
+
+def measure_masks(variant: Variant) -> tuple[BySource, Trainings, Columns]:
+    """The metrics of masks by source, of each training, and the test images."""
+    seeds = [join(seed) for seed in variant.seeds]
+    each = [average_sources(list(estimate_masks([one], num_resamples=0).values())) for one in seeds]
+    return estimate_masks(seeds), _trainings(each), seeds[0]
+
+
+def measure_diagnosis(variant: Variant) -> tuple[BySource, Trainings, Columns]:
+    """The same of the diagnosis."""
+    seeds = [score(seed) for seed in variant.seeds]
+    each = [
+        average_sources(list(estimate([one], measure_compared, num_resamples=0).values())) for one in seeds
+    ]
+    return estimate(seeds, measure_compared), _trainings(each), seeds[0].columns
+
+
+def measure_compared(scored: Scored, weights: Weights) -> Values:
+    """The metrics of classes, and the Brier score, which is all of the calibration that is compared."""
+    truth = scored.labels[:, None] == np.arange(len(CLASSES))
+    losses = ((scored.probs - truth) ** 2).sum(axis=1)
+    brier = mean_of(losses, np.ones(len(losses), np.bool_), weights)
+    return {**measure_classes(scored, weights), "brier": brier}
+
+
+def check_images(labels: Sequence[str], columns: Sequence[Columns]) -> None:
+    """Raise `InputError` unless all settings tested the same images."""
+    for label, other in zip(labels[1:], columns[1:], strict=True):
+        if columns[0]["id"].tolist() != other["id"].tolist():
+            raise InputError(
+                f"{labels[0]} and {label} did not test the same images ({len(columns[0]['id'])} and "
+                f"{len(other['id'])}): report each alone"
+            )
+
+
+def summarize(first: str, verdicts: Mapping[str, Mapping[str, Verdict]], names: Mapping[str, str]) -> str:
+    """In a sentence, which settings differ from the first by more than the noise."""
+    said = {label: say(one, names) for label, one in verdicts.items()}
+    within = [label for label, words in said.items() if words == "within the noise"]
+    others = [f"{label} is {words}" for label, words in said.items() if words != "within the noise"]
+    text = f"Compared with {first}: " + "; ".join(others)
+    if within:
+        text += f"{'; ' if others else ''}within the noise: {', '.join(within)}"
+    return f"{text}."
+
+
+def _trainings(each: Sequence[Estimates]) -> Trainings:
+    return {name: [float(one.columns[name][0]) for one in each] for name in each[0].columns}

@@ -1,0 +1,77 @@
+"""Runs of different settings (model, loss, augmentation), told apart and named by what differs."""
+
+from collections.abc import Mapping, Sequence
+
+from busi.runs.finding import read_overrides
+from busi.runs.fingerprints import NOT_SETTINGS, SEED_SETTINGS, find_differences, flatten, not_settings
+from busi.runs.predictions import Predictions
+
+MOST = 4
+"""Values that the name of a setting has room for."""
+CHANCE = (*SEED_SETTINGS, "data.fold", "start.fold")
+"""What the runs of one setting differ in."""
+
+
+def alike_in_a_setting(one: Predictions, other: Predictions) -> tuple[str, ...]:
+    """What two runs of one setting may differ in: places, fold and seed."""
+    return (*not_settings(one.config, other.config), *CHANCE)
+
+
+def group_settings(found: Sequence[Predictions]) -> list[list[Predictions]]:
+    """Put runs of the same settings together, in the order in which they come."""
+    groups: list[list[Predictions]] = []
+    for one in found:
+        for group in groups:
+            if not find_differences(group[0].config, one.config, alike_in_a_setting(group[0], one)):
+                group.append(one)
+                break
+        else:
+            groups.append([one])
+    return groups
+
+
+def name_settings(groups: Sequence[Sequence[Predictions]]) -> list[str]:
+    """Name settings by what the user typed, else by the values of their configs that differ.
+
+    Returns:
+        Different names; an empty one if there is a single setting.
+    """
+    if len(groups) == 1:
+        return [""]
+    labels: list[str] = []
+    for read in (_typed, _configured):
+        values = [read(group[0]) for group in groups]
+        names = dict.fromkeys(name for one in values for name in one)
+        apart = [name for name in names if len({repr(one.get(name)) for one in values}) > 1]
+        labels = [_label({name: one[name] for name in apart if name in one}) for one in values]
+        if len(set(labels)) == len(labels):
+            return labels
+    return [f"{label} ({group[0].run.folder})" for label, group in zip(labels, groups, strict=True)]
+
+
+def _label(values: Mapping[str, object]) -> str:
+    shown = ", ".join(f"{name}={value}" for name, value in list(values.items())[:MOST])
+    return shown + ", ..." * (len(values) > MOST) if values else "defaults"
+
+
+def _typed(one: Predictions) -> dict[str, object]:
+    """The overrides that a run was started with, of those that may tell its setting."""
+    pairs = dict(text.split("=", 1) for text in read_overrides(one.run.folder))
+    ignored = (*NOT_SETTINGS, *CHANCE, "data.hold_out", "debug")
+    return {
+        name: value
+        for name, value in pairs.items()
+        if not any(name == other or name.startswith(f"{other}.") for other in ignored)
+    }
+
+
+def _configured(one: Predictions) -> dict[str, object]:
+    """The values of a config that may tell its setting; one that stands in several places is told once."""
+    values: dict[str, object] = {}
+    seen: set[tuple[str, str]] = set()
+    for name, value in flatten(one.config, (*NOT_SETTINGS, *CHANCE)).items():
+        key = (name.rsplit(".", 1)[-1], repr(value))
+        if key not in seen and value is not None:
+            values[name] = value
+        seen.add(key)
+    return values

@@ -1,0 +1,48 @@
+"""Pages in a real browser: what they ask for, what they cut, and what goes wrong in them."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+"""The system's; without one that of playwright."""
+WIDTHS = (1280, 390)
+"""Of a desktop and of a phone."""
+
+
+@contextmanager
+def open_browser() -> Iterator[Browser]:
+    """A browser that ends with the test."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def open_page(browser: Browser, path: Path, width: int) -> Iterator[Page]:
+    """A page from the disk, which may ask for nothing else, complain of nothing, and cut nothing."""
+    page = browser.new_page(viewport={"width": width, "height": 900}, offline=True)
+    complaints: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            complaints.append(message.text)
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda one: one.url.startswith(("file:", "data:")) or complaints.append(one.url))
+    page.on("requestfailed", lambda one: complaints.append(one.url))
+    page.goto(path.as_uri())
+    check_width(page)
+    yield page
+    assert complaints == []
+    page.close()
+
+
+def check_width(page: Page) -> None:
+    """What is wider than the page has a place of its own to scroll."""
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("innerWidth")

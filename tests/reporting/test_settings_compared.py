@@ -1,0 +1,147 @@
+"""Several settings on the same images: told apart, compared with the first, corrected for their number."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from busi.core.types import InputError
+from busi.metrics.cases import Cases
+from busi.metrics.estimates import Estimates
+from busi.metrics.intervals import holm
+from busi.reporting.report import report_runs
+from busi.reporting.verdicts import Difference, judge, say
+from busi.runs.variants import read_variants
+from tests.made_runs import NUM_FOLDS, make_run
+
+Make = Callable[..., None]
+ONE = {"busi": (30, 60, 45)}
+
+
+@pytest.fixture(scope="module")
+def make(configs: Callable[..., DictConfig]) -> Make:
+    """Make the folds of a setting, without a training."""
+    composed = {stage: configs(f"stage={stage}", "run_dir=x") for stage in ("seg", "cls")}
+
+    def made(
+        at: Path, stage: str = "seg", seeds: int = 1, folds: int = NUM_FOLDS, lr: float = 0.1, **more: Any
+    ) -> None:
+        cfg = composed[stage].copy()
+        OmegaConf.update(cfg, "optimizer.lr", lr)
+        if stage == "cls":
+            cfg.guide.name = "empty"
+        for seed in range(seeds):
+            for fold in range(folds):
+                make_run(at / f"{fold}-{seed}", cfg, fold=fold, seed=seed, pool=ONE, **more)
+
+    return made
+
+
+def report(output: Path, *folders: Path, partial: bool = False) -> tuple[Any, str]:
+    page = report_runs(folders, output, partial)
+    return json.loads((output / "report.json").read_text())["comparison"], page.read_text()
+
+
+def test_settings_are_compared_with_the_first_and_words_say_which_differ(make: Make, tmp_path: Path) -> None:
+    make(tmp_path / "b", seeds=3, folds=1, lr=0.2)
+    make(tmp_path / "a", seeds=3, folds=1, lr=0.1, worse=1.0)
+    make(tmp_path / "c", seeds=3, folds=1, lr=0.3, worse=0.01)
+    found, page = report(tmp_path / "out", *(tmp_path / name for name in "bac"), partial=True)
+    masks = found["segmentation"]
+    assert masks["compared_with"] == "optimizer.lr=0.2"
+    assert list(masks["settings"]) == ["optimizer.lr=0.2", "optimizer.lr=0.1", "optimizer.lr=0.3"]
+    worse, same = (masks["differences"][f"optimizer.lr={x}"] for x in (0.1, 0.3))
+    assert worse["dice"]["high"] < 0
+    assert "dice" in worse["larger_than_noise"]
+    assert same["larger_than_noise"] == []
+    assert worse["p_holm"]["dice"] < 0.05 < same["p_holm"]["dice"]
+    values = [masks["settings"][f"optimizer.lr={x}"]["dice"]["value"] for x in (0.1, 0.2)]
+    assert worse["dice"]["value"] == pytest.approx(values[0] - values[1])
+    assert masks["num_images"] == sum(ONE["busi"]) / NUM_FOLDS
+    assert worse["normal_fp_rate"]["low"] is None  # of 10 normals in 5 groups
+    text = "Compared with optimizer.lr=0.2: optimizer.lr=0.1 is worse: lesion Dice"
+    assert text in page
+    assert "within the noise: optimizer.lr=0.3." in page
+    assert "The p-values contain what another training would change" in page
+
+
+def test_a_setting_of_one_seed_makes_no_claim_and_its_name_is_what_was_typed(
+    make: Make, tmp_path: Path
+) -> None:
+    for name, lr in (("a", 0.1), ("b", 0.2)):
+        make(tmp_path / name, "cls", folds=1, lr=lr, worse=lr)
+        folder = tmp_path / name / "0-0" / ".hydra"
+        folder.mkdir()
+        (folder / "overrides.yaml").write_text(f"- model={name}\n- optimizer=fast\n- data.fold=0\n- seed=3\n")
+    found, page = report(tmp_path / "out", tmp_path / "a", tmp_path / "b", partial=True)
+    diagnosis = found["diagnosis"]
+    assert list(diagnosis["settings"]) == ["model=a", "model=b"]
+    assert diagnosis["settings"]["model=a"]["folds"] == [0]
+    assert "test images of fold 0" in page
+    assert "all folds" not in page
+    assert "one has one training: what is larger than the noise of the test images may still be" in page
+
+
+def test_settings_that_lack_folds_or_share_none_are_one_line(make: Make, tmp_path: Path) -> None:
+    make(tmp_path / "a", folds=1)
+    make(tmp_path / "b", lr=0.2)
+    with pytest.raises(
+        InputError, match=r"segmentation \(optimizer.lr=0.1\) with seed 0 lacks fold 1, 2 of 3"
+    ):
+        read_variants([tmp_path], partial=False)
+    (tmp_path / "b" / "0-0").rename(tmp_path / "elsewhere")
+    for path in (tmp_path / "elsewhere").iterdir():
+        path.unlink() if path.is_file() else None
+    with pytest.raises(
+        InputError, match=r"not of one recipe: optimizer.lr 0.1 and 0.2. .* on the same folds"
+    ):
+        read_variants([tmp_path / "a", tmp_path / "b"], partial=True)
+
+
+def difference(value: float, spread: float, groups: int = 50, seeds: float = 0.0) -> Difference:
+    """With normal resamples; `seeds` is the spread over three trainings of each side."""
+    column = np.concatenate([[value], value + spread * np.random.default_rng(0).normal(size=2000)])
+    found = Estimates({"dice": column}, {"dice": Cases("free", 100, groups, (float(groups),))})
+    trainings = {"dice": [value - seeds, value, value + seeds]}
+    return Difference(found, (trainings, trainings))
+
+
+def test_p_values_are_those_of_a_t_test_and_know_the_luck_of_trainings() -> None:
+    alone = difference(0.05, 0.02)
+    assert alone.p_value("dice") == pytest.approx(0.016, abs=0.004)
+    with_luck = difference(0.05, 0.02, seeds=0.03)
+    assert with_luck.p_value("dice") > 2 * alone.p_value("dice")
+    assert np.isnan(difference(0.05, 0.02, groups=9).p_value("dice"))
+
+
+def test_the_more_settings_the_larger_a_difference_must_be() -> None:
+    few = {"a": difference(0.05, 0.02)}
+    many = few | {f"b{k}": difference(0.001, 0.02) for k in range(9)}
+    assert judge(few, ["dice"])["a"]["dice"].larger
+    verdicts = judge(many, ["dice"])
+    assert not verdicts["a"]["dice"].larger
+    expected = holm([one.p_value("dice") for one in many.values()])
+    assert [one["dice"].p for one in verdicts.values()] == pytest.approx(expected)
+    assert say(verdicts["a"], {"dice": "lesion Dice"}) == "within the noise"
+    assert say(judge(few, ["dice"])["a"], {"dice": "lesion Dice"}) == "better: lesion Dice"
+    few_cases = judge({"a": difference(0.05, 0.02, groups=9)}, ["dice"])["a"]
+    assert say(few_cases, {"dice": "lesion Dice"}) == "too few cases: nothing can be said"
+
+
+def test_equal_settings_are_called_different_in_one_family_of_twenty() -> None:
+    """Of five settings whose true difference is 0, none is called different in most of 200 pages."""
+    rng, wrong = np.random.default_rng(5), 0
+    cases, trainings = {"x": Cases("free", 40, 40, (40.0,))}, {"x": [0.0]}
+    for _ in range(200):
+        columns = rng.normal(size=(5, 40))
+        weights = rng.multinomial(40, np.full(40, 1 / 40), 400) / 40
+        found = {}
+        for k, values in enumerate(columns):
+            column = np.concatenate([[values.mean()], weights @ values])
+            found[str(k)] = Difference(Estimates({"x": column}, cases), (trainings, trainings))
+        wrong += any(one["x"].larger for one in judge(found, ["x"]).values())
+    assert wrong / 200 < 0.1
