@@ -233,4 +233,6 @@ def describe_evaluation(model: OpenedModel, cohort: Cohort, unknown: str) -> str
     missing = [i for i in cohort.indices("test") if not cohort.records[i].annotated]
     if missing and model.has_masks:
         text += f" {len(missing)} lesions without a mask count in the diagnosis, and not among the masks."
+    if not model.has_masks:
+        text += f" It was guided by {model.variants[-1]} and gives no masks, so none are measured."
     return text

@@ -15,7 +15,7 @@ from busi.reporting.pooling import Fit, Scored, score
 from busi.reporting.shortcut import describe_shortcut
 from busi.reporting.sources import explain_classes, explain_mean, source_table
 from busi.reporting.subgroups import count_cells, count_header, split_by_burned_in, split_by_size
-from busi.reporting.verdicts import Difference, Trainings, explain, judge, say
+from busi.reporting.verdicts import Difference, Trainings, explain, judge, measure_luck, say
 from busi.reporting.words import name_test_images, of_trainings
 from busi.runs import Variant
 
@@ -105,18 +105,16 @@ def compare_guides(
         shared = [fold for fold in one.folds if fold in other.folds]
         if not shared:
             continue
-        scored = {
-            variant.name: [score(seed) for seed in variant.only(shared).seeds] for variant in (one, other)
-        }
+        scored = [[score(seed) for seed in variant.only(shared).seeds] for variant in (one, other)]
         ours, theirs = (
-            found[variant.name] if list(variant.folds) == shared else estimate(scored[variant.name])
-            for variant in (one, other)
+            found[variant.name] if list(variant.folds) == shared else estimate(seeds)
+            for variant, seeds in zip((one, other), scored, strict=True)
         )
-        trainings = tuple(measure_trainings(seeds) for seeds in scored.values())
+        luck = measure_luck([measure_trainings(seeds) for seeds in scored])
         listed = ", ".join(map(str, shared))
         on = "" if len(shared) == len(one.folds) == len(other.folds) else f", fold {listed}"
         columns[f"{one.name} - {other.name}{on}"] = Difference(
-            subtract(ours, theirs), (trainings[0], trainings[1])
+            subtract(ours, theirs), (len(scored[0]), len(scored[1])), luck
         )
     if not columns:
         return [], {}

@@ -12,6 +12,7 @@ from busi.reporting.calibration import POINTS, calibration_table, conformal_bloc
 from busi.reporting.cells import JsonObject, cell, to_json
 from busi.reporting.charts import draw_decision_curve, draw_ranking, draw_reliability
 from busi.reporting.estimates import DEFERRED, THRESHOLDS
+from busi.reporting.mistakes import show_mistakes
 from busi.reporting.pooling import Scored, by_source
 from busi.reporting.sources import source_table
 from busi.reporting.words import is_evaluation, of_trainings
@@ -71,6 +72,7 @@ def describe_guide(
     ]
     blocks = [
         *confusion_blocks(variant, parts),
+        *show_mistakes(variant, scored[0]),
         *probability_blocks(variant, scored, whole),
         *curve_tables(whole, len(columns["label"])),
         *conformal_blocks(parts, whole),

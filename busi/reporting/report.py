@@ -179,12 +179,10 @@ def about_split(variants: Sequence[Variant]) -> str:
         )
     only = list(first.config.data.train_only)
     patients = {
-        PATIENTS: " All images of a patient lie in the same fold.",
-        DUPLICATES: " The data names no patients, so other frames of a lesion or patient may lie in another "
+        PATIENTS: "All images of a patient lie in the same fold.",
+        DUPLICATES: "The data names no patients, so other frames of a lesion or patient may lie in another "
         "fold.",
-    }.get(
-        name_groups(first), " Where the data names no patient, other frames of one may lie in another fold."
-    )
+    }.get(name_groups(first), "Where the data names no patient, other frames of one may lie in another fold.")
     alone = f"No image of {' or '.join(only)} validated or tested: they only trained." if only else ""
     return (
         f"Split fingerprint {split}: {number} folds of whole groups of "

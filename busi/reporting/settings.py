@@ -12,7 +12,7 @@ from busi.reporting.cells import JsonObject, cell, to_json
 from busi.reporting.estimates import estimate, estimate_masks, measure_classes, subtract
 from busi.reporting.pooling import Columns, Scored, join, score
 from busi.reporting.sources import explain_mean
-from busi.reporting.verdicts import Difference, Trainings, Verdict, explain, judge, say
+from busi.reporting.verdicts import Difference, Trainings, Verdict, explain, judge, measure_luck, say
 from busi.reporting.words import name_test_images
 from busi.runs import Variant
 
@@ -79,10 +79,11 @@ def compare(kind: str, variants: Sequence[Variant]) -> tuple[Section, JsonObject
     measure = measure_masks if kind == "segmentation" else measure_diagnosis
     found, trainings, columns = zip(*map(measure, variants), strict=True)
     check_images(labels, columns)
+    luck = measure_luck(trainings)
     whole = [average_sources(list(one.values())) for one in found]
     differences = {
-        label: Difference(subtract(one, found[0]), (its, trainings[0]))
-        for label, one, its in zip(labels[1:], found[1:], trainings[1:], strict=True)
+        label: Difference(subtract(one, found[0]), (len(variant.seeds), len(variants[0].seeds)), luck)
+        for label, one, variant in zip(labels[1:], found[1:], variants[1:], strict=True)
     }
     verdicts = judge(differences, list(names))
     images, about = len(columns[0]["id"]), name_test_images(variants[0])
@@ -172,11 +173,11 @@ def summarize(first: str, verdicts: Mapping[str, Mapping[str, Verdict]], names: 
     """In a sentence, which settings differ from the first by more than the noise."""
     said = {label: say(one, names) for label, one in verdicts.items()}
     within = [label for label, words in said.items() if words == "within the noise"]
-    others = [f"{label} is {words}" for label, words in said.items() if words != "within the noise"]
-    text = f"Compared with {first}: " + "; ".join(others)
-    if within:
-        text += f"{'; ' if others else ''}within the noise: {', '.join(within)}"
-    return f"{text}."
+    if len(within) == len(said):
+        return f"Compared with {first}, all others are within the noise."
+    parts = [f"{label}: {words}." for label, words in said.items() if label not in within]
+    parts += [f"Within the noise: {'; '.join(within)}."] if within else []
+    return f"Compared with {first}: {' '.join(parts)}"
 
 
 def _trainings(each: Sequence[Estimates]) -> Trainings:

@@ -24,36 +24,44 @@ class Difference:
 
     Attributes:
         found: The difference of each metric, and its resamples.
-        trainings: The metrics of both settings, training by training.
+        trainings: Number of trainings of each of the two.
+        luck: What another training changes, see `measure_luck`.
     """
 
     found: Estimates
-    trainings: tuple[Trainings, Trainings]
-
-    @property
-    def num_trainings(self) -> int:
-        """Number of trainings of the setting that has fewer."""
-        return min(len(next(iter(side.values()))) for side in self.trainings)
+    trainings: tuple[int, int]
+    luck: Mapping[str, tuple[float, int]]
 
     def p_value(self, name: str) -> float:
         """Two-sided p-value of no difference; NaN where there are too few cases.
 
-        It is that of a t-test whose standard error has a part from the test images (of the bootstrap) and,
-        for settings with several trainings, a part from training again: the variance over trainings, divided
-        by their number. Degrees of freedom: Satterthwaite, Biometrics Bulletin 2, 1946.
+        It is that of a t-test whose variance has a part from the test images (of the bootstrap) and, where
+        there are settings of several trainings, a part from training again. Degrees of freedom:
+        Satterthwaite, Biometrics Bulletin 2, 1946.
         """
         value, cases = float(self.found.columns[name][0]), self.found.cases.get(name)
         if not np.isfinite(value) or cases is None or self.found.too_few(name):
             return float("nan")
         parts = [(self.found.standard_error(name) ** 2, cases.groups - 1)]
-        for side in self.trainings:
-            if len(side[name]) > 1:
-                parts.append((float(np.var(side[name], ddof=1)) / len(side[name]), len(side[name]) - 1))
+        variance, freedom = self.luck[name]
+        if freedom:
+            parts.append((variance * sum(1 / number for number in self.trainings), freedom))
         total = sum(variance for variance, _ in parts)
         if not total:
             return 1.0 if value == 0 else 0.0
-        freedom = total**2 / sum(variance**2 / number for variance, number in parts)
-        return float(2 * t.sf(abs(value) / np.sqrt(total), freedom))
+        together = total**2 / sum(variance**2 / number for variance, number in parts)
+        return float(2 * t.sf(abs(value) / np.sqrt(total), together))
+
+
+def measure_luck(settings: Sequence[Trainings]) -> dict[str, tuple[float, int]]:
+    """Variance of a metric from training to training, and its degrees of freedom; one for all settings."""
+    luck = {}
+    for name in settings[0]:
+        each = [np.array(one[name]) for one in settings]
+        freedom = sum(len(values) - 1 for values in each)
+        spread = sum(float(((values - values.mean()) ** 2).sum()) for values in each)
+        luck[name] = (spread / freedom if freedom else 0.0, freedom)
+    return luck
 
 
 @dataclass(frozen=True)
@@ -105,29 +113,30 @@ def say(verdicts: Mapping[str, Verdict], titles: Mapping[str, str]) -> str:
         return "too few cases: nothing can be said"
     parts = []
     for word, better in (("better", True), ("worse", False)):
-        if listed := [titles[name] for name, one in known.items() if one.larger and one.better == better]:
-            parts.append(f"{word}: {', '.join(listed)}")
+        listed = [name for name, one in known.items() if one.larger and one.better == better]
+        if listed:
+            parts.append(f"{word} in {' and '.join(titles[name].replace(',', '') for name in listed)}")
     if not parts:
         return "within the noise"
     rest = sum(not one.larger for one in known.values())
-    return "; ".join(parts) + (", the rest within the noise" if rest else "")
+    return ", ".join(parts) + (", else within the noise" if rest else "")
 
 
 def explain(differences: Mapping[str, Difference], names: Sequence[str]) -> str:
     """How verdicts are made, and what they cannot claim."""
     number = sum(np.isfinite(one.p_value(name)) for one in differences.values() for name in names)
-    fewest = min((one.num_trainings for one in differences.values()), default=0)
+    fewest = min((min(one.trainings) for one in differences.values()), default=0)
+    known = any(freedom for one in differences.values() for _, freedom in one.luck.values())
     text = (
         "Differences are paired: the same images and the same resamples for both. "
         f"A difference is larger than the noise if its interval leaves out 0 and its p-value, corrected for "
         f"all {number} differences that are shown (Holm), is below 0.05. "
     )
-    if fewest >= 2:
-        text += "The p-values contain what another training would change; the intervals do not. "
+    if known:
+        text += "The p-values contain what another training changes, as the seeds show it; intervals do not. "
     if fewest < ENOUGH_SEEDS:
-        count = "one training" if fewest == 1 else f"{fewest} trainings"
         text += (
-            f"A claim needs at least {ENOUGH_SEEDS} seeds of each side, and one has {count}: what is larger "
-            "than the noise of the test images may still be the luck of a training."
+            f"A claim needs at least {ENOUGH_SEEDS} seeds of each side. One has {fewest}: no claim can be made, since "
+            "what is larger than the noise of the test images may be the luck of a training."
         )
     return text.strip()
