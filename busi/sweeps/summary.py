@@ -148,7 +148,7 @@ def write_summary(folder: Path) -> Path | None:
     ]
     lines = [kept, ["---"] * len(kept), *([_show_with_limits(row, name) for name in kept] for row in rows)]
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    if limits & rows[0].keys():
+    if any(row.get(name) is not None for row in rows for name in limits):
         text += f"\n{INTERVALS}\n"
     return write_whole(folder / "summary.md", lambda part: part.write_text(text, encoding="utf-8"))
 

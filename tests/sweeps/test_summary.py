@@ -91,6 +91,22 @@ def test_order_follows_the_mode_of_the_monitor(tmp_path: Path, mode: str) -> Non
     assert len(lines) == 5
 
 
+def test_intervals_stand_beside_their_metrics_and_are_explained(tmp_path: Path) -> None:
+    (tmp_path / "0" / ".hydra").mkdir(parents=True)
+    (tmp_path / "0" / "config.yaml").write_text("monitor_mode: max\n")
+    provenance = {"finished": "now", "monitor": "val/x", "monitored": 0.3, "epoch": 1, "seconds": 2.0}
+    (tmp_path / "0" / "provenance.json").write_text(json.dumps(provenance))
+    metrics = {"val/y": 0.5, "val/y_low": 0.25, "val/y_high": 0.75, "val/z": 1.0, "val/z_low": None}
+    (tmp_path / "0" / "metrics.json").write_text(json.dumps({**metrics, "val/z_high": None}))
+    path = write_summary(tmp_path)
+    assert path is not None
+    lines = path.read_text().splitlines()
+    assert lines[0] == "| job | status | val/x | val/y | val/z | epoch | seconds |"
+    assert lines[2] == "| 0 | finished | 0.300 | 0.500 [0.250, 0.750] | 1.000 | 1 | 2.000 |"
+    assert "95 % intervals over the validation images" in lines[4]
+    assert table(tmp_path / "summary.csv")[0]["val/y_high"] == "0.75"
+
+
 def test_folder_without_jobs_has_no_table(tmp_path: Path) -> None:
     assert write_summary(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
