@@ -93,7 +93,7 @@ def compare(kind: str, variants: Sequence[Variant]) -> tuple[Section, JsonObject
         for label, variant, one in zip(labels, variants, whole, strict=True)
     ]
     apart: list[list[Cell]] = [
-        [label, *(cell(name, one.found) for name in names), say(verdicts[label], names)]
+        [label, say(verdicts[label], names), *(cell(name, one.found) for name in names)]
         for label, one in differences.items()
     ]
     blocks: list[Block] = [
@@ -103,9 +103,10 @@ def compare(kind: str, variants: Sequence[Variant]) -> tuple[Section, JsonObject
     ]
     if differences:
         blocks += [
-            f"{explain(differences, list(names))} {summarize(labels[0], verdicts, names)}".strip(),
+            summarize(labels[0], verdicts, names),
+            explain(differences, list(names)),
             Table(
-                ["setting", *titles, "verdict"],
+                ["setting", "verdict", *titles],
                 apart,
                 f"Differences from {labels[0]} on {images} images: above 0 is higher than there",
             ),

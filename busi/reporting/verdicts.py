@@ -136,7 +136,7 @@ def explain(differences: Mapping[str, Difference], names: Sequence[str]) -> str:
         text += "The p-values contain what another training changes, as the seeds show it; intervals do not. "
     if fewest < ENOUGH_SEEDS:
         text += (
-            f"A claim needs at least {ENOUGH_SEEDS} seeds of each side. One has {fewest}: no claim can be made, since "
-            "what is larger than the noise of the test images may be the luck of a training."
+            f"A claim needs at least {ENOUGH_SEEDS} seeds of each side. One has {fewest}: no claim can be "
+            "made, since what is larger than the noise of the test images may be the luck of a training."
         )
     return text.strip()
