@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 """The system's; without one that of playwright."""
@@ -32,9 +32,13 @@ def open_page(browser: Browser, path: Path, width: int) -> Iterator[Page]:
         if message.type in ("error", "warning"):
             complaints.append(message.text)
 
+    def ask(request: Request) -> None:
+        if not request.url.startswith(("file:", "data:")):
+            complaints.append(request.url)
+
     page.on("console", note)
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda one: one.url.startswith(("file:", "data:")) or complaints.append(one.url))
+    page.on("request", ask)
     page.on("requestfailed", lambda one: complaints.append(one.url))
     page.goto(path.as_uri())
     check_width(page)

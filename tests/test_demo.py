@@ -36,6 +36,7 @@ from busi.inference.demo_text import (
     describe_diagnosis,
     describe_mask,
     describe_model,
+    describe_scale,
     draw_heatmap,
     write_results,
 )
@@ -121,6 +122,13 @@ def test_an_empty_heatmap_leaves_the_image_as_it_is() -> None:
     drawn = draw_heatmap(gray, MASK.astype(np.float32))
     assert np.array_equal(drawn[~MASK], np.repeat(gray[..., None], 3, axis=2)[~MASK])
     assert (drawn[MASK] != gray[MASK][:, None]).any(axis=1).all()
+
+
+def test_the_color_bar_has_the_colors_of_the_heatmap() -> None:
+    drawn = draw_heatmap(np.zeros((1, 9), np.uint8), np.linspace(0, 1, 9, dtype=np.float32)[None])[0]
+    colors = [bytes.fromhex(text) for text in re.findall("#([0-9a-f]{6})", describe_scale())]
+    opacity = 0.6 * np.linspace(0, 1, 9)[:, None]
+    assert np.abs(np.array([list(color) for color in colors]) * opacity - drawn).max() < 2
 
 
 def test_frames_are_counted_and_read_by_number(tmp_path: Path) -> None:
@@ -448,6 +456,8 @@ def test_page_shows_what_the_predictor_says(page: Page, trained: Path, tmp_path:
         found = predictor(path)
         upload(page, path)
         expect(page.locator("#diagnosis")).to_contain_text(path.stem)
+        uploaded = np.asarray(shown_image(page, "Image").convert("L"))
+        assert np.array_equal(uploaded, read_frame(path, 1)[1].gray)
         expect(page.locator("#diagnosis")).to_contain_text(f"{found.pred}: {max(found.probs.values()):.0%}")
         expect(page.locator("#set")).to_have_text(", ".join(found.conformal_set or ()) or "none")
         expect(page.locator("#mask-text")).to_contain_text(describe_mask(found)[:20])

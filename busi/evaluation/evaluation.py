@@ -98,10 +98,18 @@ def evaluate(
             by_name = {one.name: one.seeds[0][0] for one in variants}
             sections, content = recalibrate(opened, by_name, rows, cohort, found, output, seed, calibrate_on)
     about = f"{describe_evaluation(opened, cohort, unknown)} {told}".rstrip()
-    title = f"{'The model that comes with busi' if model is None else opened.source} on {found.name}"
+    name = "the model that comes with busi" if model is None else name_model(opened)
+    title = f"Evaluation of {name} on {found.name}"
     fits = {name: one.fitted for name, one in own.items()}
     fit = FitAs(settings_of(opened.info), "the validation images of the model", fits)
     return write_report(variants, output, title, about, fit=fit, first=sections, extra=content)
+
+
+def name_model(model: OpenedModel) -> str:
+    """The name of a model: its encoder and guide, and that of its folder."""
+    origin = model.info.origin
+    guided = f", guide {origin['guide']}" if model.has_classes else ""
+    return f"{origin['encoder']}{guided} ({model.source.name})"
 
 
 def write_predictions(model: OpenedModel, cohort: Cohort, output: Path) -> list[Row]:

@@ -38,8 +38,8 @@ def draw_curves(logs: Mapping[str, Log], monitor: str, saved: Mapping[str, int |
         if (epoch := saved.get(name)) is not None:
             for axis in (left, right):
                 axis.axvline(epoch, color=look.color if several else CHANCE, linewidth=0.8, linestyle="--")
-    left.set(xlabel="epoch", ylabel="loss", title="loss")
-    right.set(xlabel="epoch", ylabel=monitor if several else "metric", title="metrics at network size")
+    left.set(xlabel="epoch", title="loss: training dotted, validation solid")
+    right.set(xlabel="epoch", title=monitor.removeprefix("val/") if several else "metrics at network size")
     for axis in (left, right):
         axis.grid(color="#eeeeee")
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -59,10 +59,10 @@ def draw_pair(axis: Axes, log: Log, metric: str, look: Look, label: str) -> None
     for split, style in (("train", ":"), ("val", "-")):
         points = points_of(log, f"{split}/{metric}")
         if points:
-            shown = f"{label}, training" if split == "train" else f"{label}, validation"
+            shown = label if split == "val" else None
             marker = look.marker if len(points) < 8 else ""
-            drawn: dict[str, Any] = {"color": look.color, "linestyle": style, "label": shown}
-            axis.plot(*zip(*points, strict=True), **drawn, marker=marker, markersize=4)
+            drawn: dict[str, Any] = {"color": look.color, "linestyle": style, "marker": marker}
+            axis.plot(*zip(*points, strict=True), **drawn, markersize=4, label=shown)
 
 
 def points_of(log: Log, name: str) -> list[tuple[int, float]]:

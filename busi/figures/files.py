@@ -33,7 +33,7 @@ def write_figure(folder: Path, name: str, figure: Figure) -> bytes:
     png = render(figure)
     figure.set_layout_engine("none")  # the places of its parts are known, which takes most of the time
     for suffix, content in (("png", png), ("pdf", render(figure, "pdf")), ("svg", render(figure, "svg"))):
-        write_whole(folder / f"{name}.{suffix}", lambda part, content=content: part.write_bytes(content))  # type: ignore[misc]
+        write_whole(folder / f"{name}.{suffix}", lambda part, content=content: part.write_bytes(content))
     return png
 
 

@@ -3,7 +3,7 @@
 In print without color, line styles and markers tell apart what colors cannot.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from busi.core import CLASSES
 
@@ -13,12 +13,12 @@ class Look(NamedTuple):
 
     Attributes:
         color: As matplotlib and browsers know it.
-        linestyle: As matplotlib knows it.
+        linestyle: As matplotlib knows it; of one of its types, which it does not name.
         marker: As matplotlib knows it.
     """
 
     color: str
-    linestyle: str | tuple[int, tuple[int, ...]]
+    linestyle: Any
     marker: str
 
 

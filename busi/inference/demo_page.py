@@ -1,5 +1,6 @@
 """A page that shows the mask and the diagnosis of an image."""
 
+from collections.abc import Iterator
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -18,6 +19,7 @@ from busi.inference.demo_text import (
     describe_diagnosis,
     describe_mask,
     describe_model,
+    describe_scale,
     draw_heatmap,
     write_results,
 )
@@ -30,6 +32,11 @@ NOTICE = (
     "**For research only. This is no medical device and gives no medical advice.** "
     "Images stay on this computer, and are deleted when the demo ends."
 )
+INVITATION = (
+    "<p>Choose an image, or one of the synthetic samples: here appear the image, its class with the "
+    "probabilities, and below them the mask.</p>"
+)
+"""Where the answer goes, until there is one."""
 SAFE_BUTTONS: Any = ["download", "fullscreen"]
 """Of images; gradio's third one would upload them to a public server."""
 Updates = dict[Any, Any]
@@ -58,7 +65,7 @@ class DemoPage:
             gradio.HTML(describe_model(self.info, explainer is not None), elem_id="model")
             with gradio.Row():
                 self._add_inputs()
-                self._add_diagnosis()
+                self._add_answer()
             self._add_sliders()
             self._add_images()
             self.mask_text = gradio.Markdown(elem_id="mask-text")
@@ -71,10 +78,18 @@ class DemoPage:
             self.number = gradio.Slider(1, 2, 1, step=1, label="Frame", visible=False)
             samples = [[str(path)] for path in write_samples(self.folder)]
             gradio.Examples(samples, [self.file], label="Synthetic samples", cache_examples=False)
+            self.original = gradio.Image(
+                label="Image",
+                interactive=False,
+                format="png",
+                height=320,
+                visible=False,
+                buttons=SAFE_BUTTONS,
+            )
 
-    def _add_diagnosis(self) -> None:
+    def _add_answer(self) -> None:
         with gradio.Column(min_width=300):
-            self.diagnosis = gradio.HTML(label="Result", elem_id="diagnosis")
+            self.diagnosis = gradio.HTML(INVITATION, label="Result", elem_id="diagnosis")
             self.probs = gradio.Label(label="Probabilities", show_heading=False, visible=False)
             self.empty_probs = gradio.Label(label="With an empty guide", show_heading=False, visible=False)
 
@@ -90,14 +105,16 @@ class DemoPage:
         image = partial(gradio.Image, interactive=False, format="png", min_width=280, buttons=SAFE_BUTTONS)
         with gradio.Row(visible=False) as self.images:
             self.overlay, self.mask = image(label="Overlay"), image(label="Mask")
-            self.heatmap = image(label="Grad-CAM of the class", visible=self.explainer is not None)
+            with gradio.Column(min_width=280, visible=self.explainer is not None):
+                self.heatmap = image(label="Grad-CAM of the class")
+                gradio.HTML(describe_scale(), elem_id="scale")
 
     def _connect(self) -> None:
         """Say which component calls which method, with the values of which, and what it may change."""
         sliders = [self.opacity, self.threshold]
         drawn = [self.overlay, self.mask, self.mask_text, self.download]
         shown = [self.view, self.diagnosis, self.probs, self.empty_probs, self.sliders, self.images]
-        shown += [self.heatmap, *drawn]
+        shown += [self.original, self.heatmap, *drawn]
         private: Any = {"api_visibility": "private"}
         latest = private | {"trigger_mode": "always_last"}
         self.file.change(self.open_file, [self.file, *sliders], [self.number, *shown], **private)
@@ -105,23 +122,28 @@ class DemoPage:
         for slider in sliders:
             slider.change(self.redraw, [self.view, *sliders], drawn, **latest)
 
-    def open_file(self, path: str | None, opacity: float, threshold: float) -> Updates:
+    def open_file(self, path: str | None, opacity: float, threshold: float) -> Iterator[Updates]:
         """Offer the frames of a file, and predict the first; without a file, clear the page."""
         count = 1 if path is None else count_frames(Path(path))
         slider = gradio.update(value=1, maximum=max(2, count), visible=count > 1)
-        return {self.number: slider, **self.predict(path, 1, opacity, threshold)}
+        for updates in self.predict(path, 1, opacity, threshold):
+            yield {self.number: slider, **updates}
 
-    def predict(self, path: str | None, number: int, opacity: float, threshold: float) -> Updates:
-        """Predict a frame of a file, and show it."""
+    def predict(self, path: str | None, number: int, opacity: float, threshold: float) -> Iterator[Updates]:
+        """Show a frame of a file, and then what is predicted of it."""
         if path is None:
-            return self._clear("")
+            yield self._clear(INVITATION)
+            return
         try:
             name, frame = read_frame(Path(path), int(number))
+            original = gradio.update(value=frame.gray, visible=True)
+            yield self._clear("<p>Predicting.</p>") | {self.original: original}
             view = View(name, frame, self.predictor.predict_one(frame))
         except InputError as error:
             text = str(error).replace(path, Path(path).name)
-            return self._clear(f"<p role='alert'><b>{escape(text)}</b></p>")
-        return self._show(view) | self.redraw(view, opacity, threshold)
+            yield self._clear(f"<p role='alert'><b>{escape(text)}</b></p>")
+            return
+        yield self._show(view) | self.redraw(view, opacity, threshold)
 
     def redraw(self, view: View | None, opacity: float, threshold: float) -> Updates:
         """Draw the mask at another threshold or opacity."""
@@ -155,7 +177,10 @@ class DemoPage:
         return updates
 
     def _clear(self, message: str) -> Updates:
-        hidden = (self.sliders, self.images, self.probs, self.empty_probs, self.download)
+        hidden = (
+            *(self.original, self.sliders, self.images),
+            *(self.probs, self.empty_probs, self.download),
+        )
         updates = dict.fromkeys(hidden, gradio.update(visible=False))
         return {self.view: None, self.diagnosis: message, self.mask_text: "", **updates}
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, UInt8
 from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from busi.data import Frame
@@ -80,6 +81,17 @@ def draw_heatmap(
     opacity = 0.6 * heatmap[..., None]
     drawn: UInt8[np.ndarray, "h w 3"] = ((1 - opacity) * gray[..., None] + opacity * colors).astype(np.uint8)
     return drawn
+
+
+def describe_scale() -> str:
+    """The color bar of the heatmap."""
+    stops = ", ".join(to_hex(color) for color in colormaps["inferno"](np.linspace(0, 1, 9)))
+    bar = f"height:0.8rem;background:linear-gradient(to right, {stops})"
+    ends = "display:flex;justify-content:space-between;gap:1rem"
+    return (
+        f"<div style='{bar}'></div><div style='{ends}'><span>0: does not speak for the class</span>"
+        "<span>1: speaks for it most</span></div>"
+    )
 
 
 def write_results(

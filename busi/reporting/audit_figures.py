@@ -55,8 +55,8 @@ def draw_lesion_sizes(audit: Audit) -> Figure:
             for summary, record in zip(audit.summaries, audit.records, strict=True)
             if record.label == label and record.masks
         ]
-        shown = {"color": look.color, "linestyle": look.linestyle, "label": CLASSES[label]}
-        axis.hist(shares, edges, histtype="step", linewidth=1.8, **shown)
+        number, shown = np.histogram(shares, edges)[0], CLASSES[label]
+        axis.stairs(number, edges, linewidth=1.8, color=look.color, linestyle=look.linestyle, label=shown)
     axis.set(xscale="log", xlabel="share of the image that the lesion covers", ylabel="images")
     axis.legend()
     return figure

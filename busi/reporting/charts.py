@@ -110,8 +110,10 @@ def draw_sizes(
     axis = figure.subplots()
     for k in (BENIGN, MALIGNANT):
         look = LOOKS[CLASSES[k]]
-        shown = {"color": look.color, "marker": look.marker, "label": CLASSES[k]}
-        axis.scatter(share[label == k], dice[label == k], s=12, alpha=0.6, **shown)
+        here, shown = label == k, CLASSES[k]
+        axis.scatter(
+            share[here], dice[here], s=12, alpha=0.6, color=look.color, marker=look.marker, label=shown
+        )
     order = np.argsort(share)
     pieces = [piece for piece in np.array_split(order, min(10, len(order))) if piece.size]
     middle = [[np.median(share[piece]), np.median(dice[piece])] for piece in pieces]

@@ -13,6 +13,7 @@ from busi.figures import Section, write_page
 from busi.reporting.cells import JsonObject
 from busi.reporting.curves import describe_curves
 from busi.reporting.diagnosis import describe_diagnosis
+from busi.reporting.key import find_key_results
 from busi.reporting.left_out import describe_left_out, trained_on
 from busi.reporting.origin import describe_origin
 from busi.reporting.pooling import Fit, by_source, join
@@ -142,7 +143,11 @@ def write_report(
     section, origin = describe_origin(variants, about)
     with writing_to(output):
         write_json(output / "report.json", {**content, **origin})
-        page = write_page(output, title, lead(variants), [*sections, section])
+        counts = {variant.name: count_images([variant]) for variant in variants}
+        numbers = {name: sum(found.values()) for name, found in counts.items()}
+        several = any(len(found) > 1 for found in counts.values())
+        key = find_key_results(content, warn(variants), numbers, several)
+        page = write_page(output, title, lead(variants), [*sections, section], key)
     log.info("Finished in %.0f s: %s", time.monotonic() - began, page)
     return page
 

@@ -192,9 +192,5 @@ def make_overlay(one: Predictions, row: int, records: Mapping[str, Record]) -> O
 def caption(name: str) -> str:
     """The caption of the examples of a class."""
     if name == CLASSES[NORMAL]:
-        return (
-            "Normal images with the largest false masks: image, annotation (none), prediction (orange, solid)"
-        )
-    return (
-        f"Best, median and worst {name} lesion: image, annotation (blue, dashed), prediction (orange, solid)"
-    )
+        return "Normal images with the largest false masks: image, annotation (none), prediction (orange)"
+    return f"Best, median and worst {name} lesion: image, annotation (blue, dashed), prediction (orange)"

@@ -150,5 +150,5 @@ def _overlay(cohort: Cohort, row: Row, i: int, pred: Bool[np.ndarray, "_ _"]) ->
     mask = read_mask(cohort.records[i], *image.shape).astype(bool)
     name = row["id"] if len(cohort.sources) == 1 else f"{row['source']}: {row['id']}"
     return Overlay(
-        title_mask(name, str(row["label"]), _dice_of((row, i, pred)), mask, pred), image, mask, pred
+        title_mask(str(name), str(row["label"]), _dice_of((row, i, pred)), mask, pred), image, mask, pred
     )

@@ -4,7 +4,6 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -28,17 +27,13 @@ def draw(words: str = "$a_b$") -> Figure:
 
 
 def make_sections() -> list[Section]:
-    wide = Table(
-        [f"column {k}" for k in range(30)], [["x" * 12] * 30], f"A caption of many words, {'long ' * 40}"
-    )
+    wide = Table([f"column {k}" for k in range(30)], [["x" * 9] * 30], f"A caption of words, {'long ' * 40}")
     folded = Table(["", ""], [["a", 1], ["b", 2]], "Dropped images: 2", folded=True)
     numbers = Table(
         ["", "", ODD], [[ODD, 0.123456789, None], ["=1+1", float("nan"), 3]], "Numbers, of 5 folds"
     )
     return [
-        Section(
-            "Guide: x (upper bound)", [numbers, PageFigure("line", draw(), "A line"), wide, "A paragraph."]
-        ),
+        Section("Guide: x (upper bound)", [numbers, PageFigure("line", draw(), "A line"), wide, "Text."]),
         Section("Origin", [folded, Table(["a"], [["[b"], ["*c"]]), Table(["a"], [[1]])]),
     ]
 
@@ -46,7 +41,7 @@ def make_sections() -> list[Section]:
 def test_figures_and_tables_lie_beside_the_page(tmp_path: Path) -> None:
     key = KeyResults("It works <b>.", [("lesion Dice", "0.8")])
     page = write_page(tmp_path, "A title", "A lead.", make_sections(), key).read_text()
-    assert page.index("It works &lt;b&gt;.") < page.index("A lead.") < page.index("A caption of many")
+    assert page.index("It works &lt;b&gt;.") < page.index("A lead.") < page.index("A caption of words")
     assert not re.findall(r"https?://", page)
     assert (tmp_path / "figures/line.png").read_bytes()[:4] == b"\x89PNG"
     pdf = (tmp_path / "figures/line.pdf").read_bytes()
@@ -55,7 +50,7 @@ def test_figures_and_tables_lie_beside_the_page(tmp_path: Path) -> None:
     assert ET.fromstring((tmp_path / "figures/line.svg").read_text()).tag.endswith("svg")
     stems = {
         "guide_x_numbers",
-        "guide_x_a_caption_of_many_words",
+        "guide_x_a_caption_of_words",
         "origin_dropped_images",
         "origin",
         "origin_2",
@@ -109,23 +104,22 @@ def test_figures_are_the_same_bytes_each_time() -> None:
 
 @pytest.mark.slow
 def test_nothing_is_cut_on_a_desktop_a_phone_and_paper(tmp_path: Path) -> None:
-    path = write_page(
-        tmp_path, "A title " * 8, "A lead.", make_sections(), KeyResults("Verdict.", [("a", "b")] * 6)
-    )
+    key = KeyResults("Verdict.", [("a", "b")] * 6)
+    path = write_page(tmp_path, "A title " * 8, "A lead.", make_sections(), key)
     with open_browser() as browser:
         for width in WIDTHS:
             with open_page(browser, path, width) as page:
                 hints = page.locator(".hint:visible").all_text_contents()
-                assert hints.count("This table scrolls sideways.") == (1 if width > 700 else 2)
+                assert hints.count("This table scrolls sideways.") == 1
                 assert hints.count("This figure scrolls sideways.") == (0 if width > 700 else 1)
-                caption = page.get_by_text("A caption of many words").bounding_box()
+                caption = page.get_by_text("A caption of words").bounding_box()
                 assert caption is not None
                 assert caption["x"] + caption["width"] <= width
                 drawn = page.locator("img").bounding_box()
                 assert drawn is not None
                 # Text of 9 points at 110 dots an inch.
                 assert drawn["width"] / (9 * 110) * (9 * 110 / 72) >= 10
-                assert not page.get_by_text("b", exact=True).nth(6).is_visible()
+                assert not page.locator("details td").first.is_visible()
                 page.get_by_text("Dropped images: 2").click()
                 assert page.locator("details td").first.is_visible()
-                assert np.frombuffer(page.pdf()[:4], "S4")[0] == b"%PDF"
+                assert page.pdf()[:4] == b"%PDF"

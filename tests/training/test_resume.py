@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from busi.core.locks import hold
+from busi.core.tables import read_table
 from busi.core.types import InputError
 from busi.runs.run import Run, open_run
 from busi.training.fitting import fit, go_on

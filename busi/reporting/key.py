@@ -1,0 +1,82 @@
+"""The key results of a report: one sentence, and a few numbers with their intervals."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from busi.figures import KeyResults
+
+MASKS = {
+    "dice": "lesion Dice",
+    "lesion_miss_rate": "lesions missed",
+    "normal_fp_rate": "normals with a false mask",
+}
+CLASSES = {
+    "macro_f1": "macro-F1",
+    "recall_malignant": "recall, malignant",
+    "auroc_malignant": "AUROC, malignant",
+}
+
+
+def find_key_results(
+    content: Mapping[str, Any], warning: str, num_images: Mapping[str, int], several: bool
+) -> KeyResults:
+    """The key results.
+
+    Args:
+        content: Of ``report.json``.
+        warning: Why the numbers mean nothing, if they do.
+        num_images: Name of a variant -> its test images.
+        several: Whether they are of several sources, so that numbers are means over these.
+    """
+    said: list[str] = []
+    numbers: list[tuple[str, str]] = []
+    if masks := content.get("segmentation"):
+        found = masks["by_class"]["all"]
+        numbers += list_numbers(found, MASKS)
+        said += say_masks(found, num_images["segmentation"])
+    guides: Mapping[str, Any] = content["diagnosis"]["guides"] if "diagnosis" in content else {}
+    for guide, part in guides.items():
+        found, name = part["metrics"], f", guide {guide}" if len(guides) > 1 else ""
+        numbers += [(f"{title}{name}", value) for title, value in list_numbers(found, CLASSES)]
+        said += say_classes(found, guide, num_images[guide])
+    if said and several:
+        said.append("Numbers are means over the sources.")
+    verdict = " ".join(said) or "Nothing could be measured."
+    return KeyResults(f"{warning} {verdict}".lstrip(), numbers)
+
+
+def say_masks(found: Mapping[str, Any], number: int) -> list[str]:
+    """How good the masks are; nothing without a lesion."""
+    dice, missed = value_of(found, "dice"), value_of(found, "lesion_miss_rate")
+    if dice is None:
+        return []
+    more = "" if missed is None else f", and miss {missed:.0%} of the lesions"
+    return [f"On {number} test images the masks of lesions reach a Dice of {dice:.2f}{more}."]
+
+
+def say_classes(found: Mapping[str, Any], guide: str, number: int) -> list[str]:
+    """How good the diagnosis is; nothing without a malignant image."""
+    recall, auroc = value_of(found, "recall_malignant"), value_of(found, "auroc_malignant")
+    if recall is None:
+        return []
+    bound = ", which gives the label away," if guide == "ground_truth" else ""
+    ranked = "" if auroc is None else f" (AUROC {auroc:.2f})"
+    called = f"{recall:.0%} of the malignant ones are called malignant{ranked}"
+    return [f"On {number} test images with guide {guide}{bound} {called}."]
+
+
+def list_numbers(found: Mapping[str, Any], titles: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Titles of metrics that are defined, and their values with intervals."""
+    numbers = []
+    for name, title in titles.items():
+        if (value := value_of(found, name)) is not None:
+            low, high = found[name].get("low"), found[name].get("high")
+            interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
+            numbers.append((title, f"{value:.2f}{interval}"))
+    return numbers
+
+
+def value_of(found: Mapping[str, Any], name: str) -> float | None:
+    """The value of a metric; None if it is not defined."""
+    value: float | None = (found.get(name) or {}).get("value")
+    return value
