@@ -1,5 +1,6 @@
 """Classes and sources of unequal frequency: how often an image is drawn, and the prior that this changes."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -7,6 +8,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from busi.core import CLASSES, NORMAL
+
+log = logging.getLogger(__name__)
 
 BALANCED = ("sampler", "weights")
 """Values of ``data.balance`` by which a classifier learns as if classes were equally common."""
@@ -106,12 +109,16 @@ def source_corrections(
 def class_balance(balance: str, labels: Int[np.ndarray, " n"], sources: Sequence[str]) -> dict[str, Any]:
     """What a classifier must know: its arguments ``class_weights`` and ``logit_correction``.
 
+    A class without a training image is named in a warning, and the others are balanced.
+
     Args:
         balance: See `busi.data.datamodule.BUSIDataModule`.
         labels: Of the training images.
         sources: Of the same images.
     """
     counts, ones = np.bincount(labels, minlength=len(CLASSES)).tolist(), [1.0] * len(CLASSES)
+    if absent := [name for name, count in zip(CLASSES, counts, strict=True) if not count]:
+        log.warning("No training image is %s: the classifier does not learn it", " or ".join(absent))
     if balance not in BALANCED:
         return {"class_weights": ones, "logit_correction": [0.0] * len(CLASSES)}
     weights = balanced_weights(counts) if balance == "weights" else ones

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch.utils.data import DataLoader
 
-from busi.core import CLASSES, Batch, InputError, default_cache_dir, expand
+from busi.core import Batch, InputError, default_cache_dir, expand
 from busi.data.augmentation import Augmentation
 from busi.data.balance import balance_draws, class_balance, logit_shift
 from busi.data.cache import load_letterboxed, trim
@@ -187,10 +187,7 @@ class BUSIDataModule(lightning.LightningDataModule):
 
     def class_balance(self) -> dict[str, Any]:
         """What a classifier must know of `balance`; see `busi.data.balance.class_balance`."""
-        labels, sources = self._train_labels()
-        if absent := [name for k, name in enumerate(CLASSES) if k not in labels]:
-            log.warning("No training image is %s: the classifier does not learn it", " or ".join(absent))
-        return class_balance(self.balance, labels, sources)
+        return class_balance(self.balance, *self._train_labels())
 
     def logit_shift(self, indices: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m 3"]:
         """What turns the logits of these images into those under the prior of the source of each."""

@@ -362,6 +362,20 @@ def test_prior_of_the_judged_source_comes_out() -> None:
     assert not logit_shift("sources", LABELS, SOURCES, ["other"]).any()
 
 
+@pytest.mark.parametrize("balance", ["sampler", "weights", "none"])
+def test_two_classes_are_balanced_and_a_warning_names_the_third(
+    balance: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = np.repeat([1, 2], [30, 10])
+    found = class_balance(balance, labels, ["busi"] * 40)
+    assert caplog.messages == ["No training image is normal: the classifier does not learn it"]
+    assert found["logit_correction"][0] == 0
+    assert found["class_weights"][1:] == pytest.approx([2 / 3, 2] if balance == "weights" else [1, 1])
+    if balance != "none":
+        # Balanced over the two that are there, and corrected to how often they are.
+        assert softmax(np.log([0.5, 0.5]) + found["logit_correction"][1:]) == pytest.approx([0.75, 0.25])
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     return np.asarray(np.exp(logits) / np.exp(logits).sum())
 

@@ -26,7 +26,7 @@ def test_a_share_is_held_about_as_often_as_it_says(number: int) -> None:
     """Exactly, over all counts: on average 95 %, and nowhere as rarely as resamples of no mistake."""
     limits = np.array([wilson(k / number, float(number)) for k in range(number + 1)])
     truths = np.linspace(0.01, 0.99, 99)
-    chances = binom.pmf(np.arange(number + 1)[:, None], number, truths)
+    chances = np.asarray(binom.pmf(np.arange(number + 1)[:, None], number, truths))
     held = ((limits[:, :1] <= truths) & (truths <= limits[:, 1:])) * chances
     coverage = held.sum(axis=0)
     assert coverage.mean() == pytest.approx(0.95, abs=0.02)
