@@ -41,7 +41,7 @@ def show_mistakes(variant: Variant, scored: Scored) -> list[Block]:
         return [f"No images are shown here: {error}."]
     caption = (
         f"The {len(cases)} most certain of {len(wrong)} mistakes among {len(preds)} images, with the "
-        "probability of the predicted class: annotation in green, predicted mask (if any) in orange"
+        "probability of the predicted class: annotation (blue, dashed), and predicted mask if any (orange)"
     )
     return [PageFigure(f"mistakes_{variant.name}", draw_mistakes(cases), caption)]
 

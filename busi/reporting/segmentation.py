@@ -62,7 +62,7 @@ def describe_masks(variant: Variant) -> tuple[Section, JsonObject]:
         EXPLANATION,
         *explain_mean(columns),
         *source_table(names, columns, {"": every}, f"By source, {about}, with 95 % intervals"),
-        estimate_table(NAMES, found["by_class"], f"Test images, {about}, with 95 % intervals", COUNTS),
+        estimate_table(NAMES, found["by_class"], f"Masks: {about}, with 95 % intervals", COUNTS),
         *([estimate_table(NAMES, by_part, title, COUNTS)] if len(by_part) > 1 else []),
         subgroup_table(subgroups, lesion, columns, {**found["by_size"], **found["by_burned_in"]}),
     ]
