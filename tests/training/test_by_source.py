@@ -185,11 +185,11 @@ def test_with_one_source_numbers_are_those_of_all_its_images(scored: Path, stage
         table = [row for row in rows if row["split"] == split]
         columns = {name: np.array([row[name] for row in table]) for name in table[0]}
         columns["label"] = np.array([CLASSES.index(name) for name in columns["label"]])
-        alone = np.zeros(len(table), np.int64)
+        compute = partial(measure, columns)
         (found,) = bootstrap_sources(
-            alone,
+            columns["source"],
             columns["group"],
-            lambda _, weights, of=columns: measure(of, weights),
+            lambda here, weights, compute=compute: compute(weights),  # type: ignore[misc]  # noqa: ARG005
             number,
             over=find_cases(columns),
         ).values()
