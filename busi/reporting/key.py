@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from busi.figures import KeyResults
+from busi.reporting.cells import TOO_FEW
 
 MASKS = {
     "dice": "lesion Dice",
@@ -39,6 +40,8 @@ def find_key_results(
         found, name = part["metrics"], f", guide {guide}" if len(guides) > 1 else ""
         numbers += [(f"{title}{name}", value) for title, value in list_numbers(found, CLASSES)]
         said += say_classes(found, guide, num_images[guide])
+    if said and any(value.endswith(TOO_FEW) for _, value in numbers):
+        said.append("Some of these numbers are of too few images to say anything.")
     if said and several:
         said.append("Numbers are means over the sources.")
     verdict = " ".join(said) or "Nothing could be measured."
@@ -71,7 +74,7 @@ def list_numbers(found: Mapping[str, Any], titles: Mapping[str, str]) -> list[tu
     for name, title in titles.items():
         if (value := value_of(found, name)) is not None:
             low, high = found[name].get("low"), found[name].get("high")
-            interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
+            interval = TOO_FEW if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
             numbers.append((title, f"{value:.2f}{interval}"))
     return numbers
 
