@@ -189,7 +189,7 @@ def test_with_one_source_numbers_are_those_of_all_its_images(scored: Path, stage
         (found,) = bootstrap_sources(
             columns["source"],
             columns["group"],
-            lambda here, weights, compute=compute: compute(weights),  # type: ignore[misc]  # noqa: ARG005
+            lambda here, weights, compute=compute: compute(weights),  # noqa: ARG005
             number,
             over=find_cases(columns),
         ).values()
