@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from busi.core import MALIGNANT
 from busi.evaluation.recalibration import Settings, refit
-from busi.figures import Block, Cell, PageFigure, Section, Table
+from busi.figures import CHANCE, SERIES, Block, Cell, PageFigure, Section, Table
 from busi.metrics import OPERATING_POINTS, calibration_metrics, defined
 
 SIZES = (10, 20, 50, 100, 200)
@@ -173,7 +173,7 @@ def summarize(curve: Curve, answers: dict[str, int | None]) -> str:
 def draw_figure(curve: Curve) -> Figure:
     """Median and band of some metrics against the number of images."""
     figure = Figure(figsize=(9, 5.2), layout="constrained")
-    known = _known(curve)
+    known, (local, frozen, *_) = _known(curve), SERIES
     for axis, name in zip(figure.subplots(2, 3).ravel(), DRAWN, strict=True):
         axis.set_title(fill(NAMES[name], 30), fontsize=9)
         axis.grid(color="#eeeeee")
@@ -181,11 +181,11 @@ def draw_figure(curve: Curve) -> Figure:
             axis.text(0.5, 0.5, "no such images", ha="center", transform=axis.transAxes)
             continue
         middle, low, high = np.nanquantile(known[name], (0.5, 0.05, 0.95), axis=1)
-        axis.fill_between(curve.sizes, low, high, color="#0072b2", alpha=0.2, label="90 % of draws")
-        axis.plot(curve.sizes, middle, color="#0072b2", marker="o", markersize=3, label="median")
-        axis.axhline(curve.frozen[name], color="#e69f00", linestyle="--", label="frozen")
+        axis.fill_between(curve.sizes, low, high, color=local.color, alpha=0.2, label="90 % of draws")
+        axis.plot(curve.sizes, middle, color=local.color, marker=local.marker, markersize=3, label="median")
+        axis.axhline(curve.frozen[name], color=frozen.color, linestyle=frozen.linestyle, label="frozen")
         if name in curve.targets:
-            axis.axhline(curve.targets[name], color="#009e73", linestyle=":", label="target")
+            axis.axhline(curve.targets[name], color=CHANCE, linestyle=":", label="target")
         axis.set(xscale="log", xticks=curve.sizes, xlabel="labeled images")
         axis.set_xticklabels(map(str, curve.sizes))
         axis.minorticks_off()
