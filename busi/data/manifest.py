@@ -25,7 +25,7 @@ MEANT = {
 OPTIONAL = ("mask", "patient", "id", *PARSERS)
 """Columns that a manifest may have."""
 LABEL_PROBLEM = (
-    f"label is none of {', '.join(CLASSES)}; data.read.labels={{cancer: malignant}} maps other words"
+    f"label is none of {', '.join(CLASSES)} (in training, data.read.labels={{cancer: malignant}} maps words)"
 )
 
 

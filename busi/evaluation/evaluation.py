@@ -208,9 +208,10 @@ def recalibrate(
         why = save_bundle(model, local, cohort, data, numbers, output / "bundle")
         path = output / "bundle"
         saved = f"It is not saved as a bundle: {why}." if why else f"The recalibrated model is {path}."
+    anew = "temperature, thresholds of the operating points, conformal sets and " * model.has_classes
     about = (
         f"{len(val)} images of {data.name} (--calibrate-on {part}) calibrated the model anew: its "
-        "temperature, thresholds of the operating points, conformal sets and postprocessing. Both columns "
+        f"{anew}post-processing. Both columns "
         f"are of the same {len(cohort.indices('test'))} other images, none of which is a near-duplicate or "
         f"of a known patient of these. No weight of the networks changed. {saved}"
     )
@@ -233,10 +234,11 @@ def describe_evaluation(model: OpenedModel, cohort: Cohort, unknown: str) -> str
     """How the images were kept apart from those that the model has seen, and which count where."""
     seen = cohort.reasons.count("seen")
     kind = "bundle" if model.run is None else "run"
+    own = "temperature, thresholds and conformal sets" if model.has_classes else "post-processing"
     text = (
-        f"The {kind} {model.source} as it was trained, with its own temperature, thresholds and conformal "
-        f"sets. {seen} images were left out: the {kind} was trained or validated on them, or on near-"
-        f"duplicates or altered versions of them (e.g. flipped, inverted, turned). {unknown}".rstrip()
+        f"The {kind} {model.source} as it was trained, with its own {own}. {seen} images were left out: the "
+        f"{kind} was trained or validated on them, or on near-duplicates or altered versions of them (e.g. "
+        f"flipped, inverted, turned). {unknown}".rstrip()
     )
     missing = [i for i in cohort.indices("test") if not cohort.records[i].annotated]
     if missing and model.has_masks:

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from busi.figures.palette import CHANCE, SERIES, Look
 
-Log = Sequence[Mapping[str, str]]
-"""The rows of ``log/metrics.csv``."""
+Log = Sequence[Mapping[str, float]]
+"""The rows of the log of a run."""
 MOST_NAMED = 10
 """Curves in a legend."""
 
@@ -43,14 +43,16 @@ def draw_curves(logs: Mapping[str, Log], monitor: str, saved: Mapping[str, int |
     for axis in (left, right):
         axis.grid(color="#eeeeee")
         axis.xaxis.get_major_locator().set_params(integer=True)
-        if 0 < len(axis.get_legend_handles_labels()[0]) <= MOST_NAMED:
+        named = len(logs) <= len(SERIES)  # beyond, two would look alike
+        if named and 0 < len(axis.get_legend_handles_labels()[0]) <= MOST_NAMED:
             axis.legend(fontsize=9)
     return figure
 
 
 def list_metrics(log: Log) -> list[str]:
     """Metrics of validation images; those of a source are left out, and so is the loss."""
-    names = [name for name in (log[0] if log else ()) if name.startswith("val/") and name.count("/") == 1]
+    every = dict.fromkeys(name for row in log for name in row)
+    names = [name for name in every if name.startswith("val/") and name.count("/") == 1]
     return [name.removeprefix("val/") for name in names if name != "val/loss"]
 
 
@@ -67,4 +69,4 @@ def draw_pair(axis: Axes, log: Log, metric: str, look: Look, label: str) -> None
 
 def points_of(log: Log, name: str) -> list[tuple[int, float]]:
     """The epochs that have a value, and the value."""
-    return [(int(row["epoch"]), float(row[name])) for row in log if row.get("epoch") and row.get(name)]
+    return [(int(row["epoch"]), row[name]) for row in log if "epoch" in row and name in row]

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -53,14 +54,15 @@ def name_tables(sections: Sequence[Section]) -> Iterator[tuple[str, Table]]:
     What a caption says after its first colon, comma or bracket depends on the runs, and is no part of the
     name. Tables of one name are numbered.
     """
-    used: dict[str, int] = {}
+    used: set[str] = set()
     for section in sections:
         for block in section.blocks:
             if isinstance(block, Table):
                 caption = re.split(r"[,:;(]", block.caption)[0]
                 name = "_".join(filter(None, (slug(section.title.split("(")[0]), slug(caption)))) or "table"
-                used[name] = used.get(name, 0) + 1
-                yield name if used[name] == 1 else f"{name}_{used[name]}", block
+                number = next(k for k in count(1) if (name if k == 1 else f"{name}_{k}") not in used)
+                used.add(name := name if number == 1 else f"{name}_{number}")
+                yield name, block
 
 
 def slug(text: str) -> str:

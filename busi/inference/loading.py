@@ -19,6 +19,7 @@ from busi.runs import (
     Checkpoint,
     Run,
     describe_unknown,
+    learned_classes,
     load_classifier,
     load_segmenter,
     name_earlier_data,
@@ -133,7 +134,7 @@ def add_calibration(info: ModelInfo, run: Run) -> ModelInfo:
         raise InputError(f"{run.folder}/predictions.csv has no validation images: train this run again")
     labels = columns["label"][val]
     logits = np.stack([columns[f"logit_{name}"] for name in CLASSES], axis=1)[val]
-    calibration = calibrate(logits, labels, LEVEL)
+    calibration = calibrate(logits, labels, LEVEL, learned_classes(run))
     return replace(
         info,
         temperature=calibration.temperature,

@@ -184,7 +184,10 @@ def read_content(text: bytes, path: Path) -> dict[str, Any]:
     if version < OLDEST:
         formats = f"format {show(version)}, not {FORMAT}"
         raise InputError(f"{path} is of an older busi ({formats}): export its run again")
-    if wrong := find_wrong(content, SCHEMA):
+    wrong = find_wrong(content, SCHEMA)
+    if not wrong and content["quantiles"] and not content["classes"]:
+        wrong = "quantiles are of classes, and it has none"
+    if wrong:
         raise InputError(f"{path} is damaged: {wrong}. {AGAIN.capitalize()}")
     return content  # type: ignore[no-any-return]
 

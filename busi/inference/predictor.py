@@ -55,7 +55,8 @@ class Predictor:
     @property
     def calibrated(self) -> bool:
         """Whether probabilities are calibrated and sets conformal: one model, as it was validated."""
-        return len(self.models) == 1 and self.tta == "none" and self.infos[0].quantiles is not None
+        one = self.infos[0]
+        return len(self.models) == 1 and self.tta == "none" and self.has_classes and one.quantiles is not None
 
     @property
     def has_classes(self) -> bool:

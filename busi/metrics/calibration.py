@@ -39,7 +39,10 @@ class Calibration:
 
 
 def calibrate(
-    logits: Float[np.ndarray, "n 3"], labels: Int[np.ndarray, " n"], level: float = 0.9
+    logits: Float[np.ndarray, "n 3"],
+    labels: Int[np.ndarray, " n"],
+    level: float = 0.9,
+    learned: Bool[np.ndarray, " 3"] | None = None,
 ) -> Calibration:
     """Fit temperature and conformal quantiles on a validation fold.
 
@@ -47,12 +50,13 @@ def calibrate(
         logits: Of the validation fold.
         labels: Its true classes.
         level: Share of each class that the sets are meant to contain.
+        learned: See `conformal_quantiles`.
 
     Raises:
         ValueError: If the fold is empty.
     """
     temperature = fit_temperature(logits, labels)
-    return Calibration(temperature, conformal_quantiles(logits / temperature, labels, level), level)
+    return Calibration(temperature, conformal_quantiles(logits / temperature, labels, level, learned), level)
 
 
 def fit_temperature(logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> float:
@@ -74,7 +78,10 @@ def fit_temperature(logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " 
 
 
 def conformal_quantiles(
-    logits: Float[np.ndarray, "n 3"], labels: Int[np.ndarray, " n"], level: float
+    logits: Float[np.ndarray, "n 3"],
+    labels: Int[np.ndarray, " n"],
+    level: float,
+    learned: Bool[np.ndarray, " 3"] | None = None,
 ) -> tuple[float, ...]:
     """Of each class, the `conformal_quantile` of 1 - the probability of the class in images of the class.
 
@@ -82,9 +89,15 @@ def conformal_quantiles(
         logits: After the temperature.
         labels: True classes.
         level: Share of each class that the sets are meant to contain.
+        learned: Whether each class had training images; None if all had. One that had none and that no label
+            has is in no set: the model does not tell it.
     """
     scores = 1 - softmax(logits, axis=1)
-    return tuple(conformal_quantile(scores[labels == k, k], level) for k in range(len(CLASSES)))
+    found = [conformal_quantile(scores[labels == k, k], level) for k in range(len(CLASSES))]
+    known = np.bincount(labels, minlength=len(CLASSES)) > 0
+    if learned is not None:
+        found = np.where(learned | known, found, 0.0).tolist()
+    return tuple(found)
 
 
 def conformal_quantile(scores: Float[np.ndarray, " n"], level: float) -> float:

@@ -10,6 +10,7 @@ from busi.metrics import ENOUGH, OPERATING_POINTS, Estimates
 from busi.reporting.cells import JsonObject, cell
 from busi.reporting.pooling import Scored, by_source
 from busi.reporting.sources import name_folds
+from busi.reporting.words import is_evaluation
 from busi.runs import Variant
 
 POINTS = {name: f"{100 * level:.0f} % {rate}" for name, (rate, level) in OPERATING_POINTS.items()}
@@ -87,7 +88,8 @@ def calibration_table(variant: Variant, scored: Sequence[Scored]) -> Table:
     return Table(
         [*header, *(f"quantile, {name}" for name in CLASSES)],
         rows,
-        "Set on the validation folds; a conformal set has the classes whose 1 - p is at most the quantile",
+        f"Set on the validation {'images of the model' if is_evaluation(variant) else 'folds'}; a conformal "
+        "set has the classes whose 1 - p is at most the quantile",
     )
 
 

@@ -1,11 +1,10 @@
 """The section with training curves, from the logs of the runs."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from busi.core import InputError, read_table
+from busi.core import InputError
 from busi.figures import Block, PageFigure, Section, draw_curves
-from busi.runs import Run, Variant
+from busi.runs import LOG_FILE, Variant, read_log
 
 
 def describe_curves(variants: Sequence[Variant]) -> list[Section]:
@@ -13,24 +12,26 @@ def describe_curves(variants: Sequence[Variant]) -> list[Section]:
     blocks: list[Block] = []
     for variant in variants:
         found = [one for seed in variant.seeds for one in seed if not one.run.members]
-        names = {f"fold {one.fold}, seed {one.seed}": one.run for one in found}
-        try:
-            logs = {name: read_table(log) for name, run in names.items() if (log := log_of(run)).is_file()}
-            if not logs:
-                continue
-            saved = {name: run.provenance["epoch"] for name, run in names.items()}
-            figure = draw_curves(logs, found[0].run.config.monitor, saved)
-        except (InputError, OSError, ValueError) as error:
-            blocks.append(f"Training curves of {variant.name} cannot be drawn: {error}.")
+        runs = {f"fold {one.fold}, seed {one.seed}": one.run for one in found}
+        logs, lost = {}, []
+        for name, run in runs.items():
+            try:
+                log = [row for row in read_log(run.folder / LOG_FILE) if "epoch" in row]
+            except InputError:
+                log = []
+            if log:
+                logs[name] = log
+            else:
+                lost.append(name)
+        if not logs:
             continue
+        saved = {name: run.provenance["epoch"] for name, run in runs.items()}
         caption = (
             f"{variant.name}: training images dotted, validation images solid, at network size; a vertical "
             "line marks the epoch that was saved"
         )
+        if lost:
+            caption += f". Without a log that can be read: {'; '.join(lost)}"
+        figure = draw_curves(logs, found[0].run.config.monitor, saved)
         blocks.append(PageFigure(f"curves_{variant.name}", figure, caption))
     return [Section("Training curves", blocks)] if blocks else []
-
-
-def log_of(run: Run) -> Path:
-    """The log of a run."""
-    return run.folder / "log" / "metrics.csv"

@@ -121,9 +121,12 @@ def compare_guides(
     names = {name: NAMES[name] for name in COMPARED}
     bounds = {name: x for name, x in columns.items() if "ground_truth" in name}
     results = {name: x for name, x in columns.items() if name not in bounds}
-    blocks: list[Block] = [
-        f"{explain(results or bounds, COMPARED)} Lower is better for Brier score and log loss."
-    ]
+    about = (
+        explain(results, COMPARED)
+        if results
+        else "Differences are paired: the same images and the same resamples for both."
+    )
+    blocks: list[Block] = [f"{about} Lower is better for Brier score and log loss."]
     for name, verdicts in judge(results, COMPARED).items():
         blocks.append(f"{name}: {say(verdicts, names)}.")
     if bounds:

@@ -139,7 +139,7 @@ def probability_blocks(variant: Variant, scored: Sequence[Scored], found: Estima
         Table(
             ["", "before the temperature", "after the temperature"],
             [[title, cell(f"raw_{name}", found), cell(name, found)] for name, title in CALIBRATION.items()],
-            f"Calibration on {images}: a slope below 1 means overconfident, a calibration error of 0 is best",
+            f"Calibration: on {images}; a slope below 1 is overconfident, a calibration error of 0 is best",
         ),
         PageFigure(
             f"reliability_{variant.name}",

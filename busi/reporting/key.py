@@ -11,7 +11,7 @@ MASKS = {
     "lesion_miss_rate": "lesions missed",
     "normal_fp_rate": "normals with a false mask",
 }
-CLASSES = {
+DIAGNOSIS = {
     "macro_f1": "macro-F1",
     "recall_malignant": "recall, malignant",
     "auroc_malignant": "AUROC, malignant",
@@ -38,30 +38,29 @@ def find_key_results(
     guides: Mapping[str, Any] = content["diagnosis"]["guides"] if "diagnosis" in content else {}
     for guide, part in guides.items():
         found, name = part["metrics"], f", guide {guide}" if len(guides) > 1 else ""
-        numbers += [(f"{title}{name}", value) for title, value in list_numbers(found, CLASSES)]
+        numbers += [(f"{title}{name}", value) for title, value in list_numbers(found, DIAGNOSIS)]
         said += say_classes(found, guide, num_images[guide])
-    if said and any(value.endswith(TOO_FEW) for _, value in numbers):
+    if any(value.endswith(TOO_FEW) for _, value in numbers):
         said.append("Some of these numbers are of too few images to say anything.")
-    if said and several:
+    if numbers and several:
         said.append("Numbers are means over the sources.")
-    verdict = " ".join(said) or "Nothing could be measured."
-    return KeyResults(f"{warning} {verdict}".lstrip(), numbers)
+    return KeyResults(f"{warning} {' '.join(dict.fromkeys(said))}".lstrip(), numbers)
 
 
 def say_masks(found: Mapping[str, Any], number: int) -> list[str]:
-    """How good the masks are; nothing without a lesion."""
+    """How good the masks are."""
     dice, missed = value_of(found, "dice"), value_of(found, "lesion_miss_rate")
     if dice is None:
-        return []
+        return [f"None of the {number} test images has an annotated lesion."]
     more = "" if missed is None else f", and miss {missed:.0%} of the lesions"
     return [f"On {number} test images the masks of lesions reach a Dice of {dice:.2f}{more}."]
 
 
 def say_classes(found: Mapping[str, Any], guide: str, number: int) -> list[str]:
-    """How good the diagnosis is; nothing without a malignant image."""
+    """How good the diagnosis is."""
     recall, auroc = value_of(found, "recall_malignant"), value_of(found, "auroc_malignant")
     if recall is None:
-        return []
+        return [f"None of the {number} test images is malignant."]
     bound = ", which gives the label away," if guide == "ground_truth" else ""
     ranked = "" if auroc is None else f" (AUROC {auroc:.2f})"
     called = f"{recall:.0%} of the malignant ones are called malignant{ranked}"

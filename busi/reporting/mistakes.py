@@ -24,8 +24,9 @@ def show_mistakes(variant: Variant, scored: Scored) -> list[Block]:
     """
     preds, certain = scored.probs.argmax(axis=1), scored.probs.max(axis=1)
     wrong = np.flatnonzero(preds != scored.labels)
+    whose = " of the first training" if len(variant.seeds) > 1 else ""
     if not len(wrong):
-        return ["Every test image has its true class as the most probable one."]
+        return [f"Every test image has its true class as the most probable one{whose}."]
     chosen = wrong[np.argsort(-certain[wrong], kind="stable")][:MOST].tolist()
     runs = {one.fold: one for one in variant.seeds[0]}
     try:
@@ -40,7 +41,7 @@ def show_mistakes(variant: Variant, scored: Scored) -> list[Block]:
     except InputError as error:
         return [f"No images are shown here: {error}."]
     caption = (
-        f"The {len(cases)} most certain of {len(wrong)} mistakes among {len(preds)} images, with the "
+        f"The {len(cases)} most certain of {len(wrong)} mistakes{whose} among {len(preds)} images, with the "
         "probability of the predicted class: annotation (blue, dashed), and predicted mask if any (orange)"
     )
     return [PageFigure(f"mistakes_{variant.name}", draw_mistakes(cases), caption)]

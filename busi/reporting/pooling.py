@@ -20,7 +20,7 @@ from busi.metrics import (
     malignant_thresholds,
     source_rows,
 )
-from busi.runs import Predictions
+from busi.runs import Predictions, learned_classes
 
 LEVEL = 0.9
 """Share of each class that the conformal sets are meant to contain."""
@@ -136,8 +136,11 @@ def fit_validation(one: Predictions, source: str) -> Fitted:
     everyone = np.ones_like(kept)
     temperature = fit_temperature(logits[kept], labels[kept])
     scaled = logits / temperature
-    ours, of_all = (conformal_quantiles(scaled[rows], labels[rows], LEVEL) for rows in (kept, everyone))
-    quantiles = tuple(x if x < 1 else y for x, y in zip(ours, of_all, strict=True))
+    learned = learned_classes(one.run)
+    ours, of_all = (
+        conformal_quantiles(scaled[rows], labels[rows], LEVEL, learned) for rows in (kept, everyone)
+    )
+    quantiles = tuple(x if 0 < x < 1 else y for x, y in zip(ours, of_all, strict=True))
     calibration = Calibration(temperature, quantiles, LEVEL)
     thresholds = malignant_thresholds(labels[kept], calibration.probs(logits[kept]))
     return Fitted(calibration, thresholds, tuple(dict.fromkeys(sources[kept].tolist())))

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from omegaconf import OmegaConf
 
-from busi.core import write_json, writing_to
+from busi.core import InputError, write_json, writing_to
 from busi.figures import Section, write_page
 from busi.reporting.cells import JsonObject
 from busi.reporting.curves import describe_curves
@@ -18,7 +18,7 @@ from busi.reporting.left_out import describe_left_out, trained_on
 from busi.reporting.origin import describe_origin
 from busi.reporting.pooling import Fit, by_source, join
 from busi.reporting.segmentation import describe_masks
-from busi.reporting.settings import describe_settings
+from busi.reporting.settings import describe_settings, share_settings
 from busi.reporting.sources import name_folds
 from busi.reporting.words import DUPLICATES, PATIENTS, count_groups, name_groups, warn_of_few
 from busi.runs import Variant, read_variants
@@ -38,12 +38,22 @@ def report_runs(folders: Sequence[Path], output: Path, partial: bool = False) ->
         folders: Run folders, or folders of them.
         output: The folder of the report.
         partial: Report fewer folds than the split has.
+
+    Raises:
+        InputError: See `busi.runs.read_variants`; or runs leave out different hospitals, and are of several
+            settings.
     """
     variants = read_variants(folders, partial)
+    settings = dict.fromkeys(variant.setting for variant in variants if variant.setting)
     if len({variant.held_out for variant in variants}) > 1:
+        if settings:
+            raise InputError(
+                f"these runs leave out different hospitals, and are of several settings "
+                f"({'; '.join(settings)}): give the runs of one setting"
+            )
         return report_left_out(variants, output)
-    if any(variant.setting for variant in variants):
-        return report_settings(variants, output)
+    if settings:
+        return report_settings(share_settings(variants), output)
     return write_report(variants, output, title_of(variants), about_split(variants))
 
 
@@ -51,7 +61,7 @@ def report_settings(variants: Sequence[Variant], output: Path) -> Path:
     """Compare runs of different settings with the first of them.
 
     Args:
-        variants: See `busi.runs.read_variants`.
+        variants: See `share_settings`.
         output: The folder of the report.
 
     Raises:

@@ -39,22 +39,36 @@ def describe_settings(variants: Sequence[Variant]) -> tuple[list[Section], JsonO
     """A section for masks and one for the diagnosis, as far as there are such runs, and their content.
 
     Args:
-        variants: Of the settings, the one that the others are compared with first.
+        variants: Of the settings, the one that the others are compared with first; see `share_settings`.
 
     Raises:
-        InputError: If the settings of a section have no fold in common, or did not test the same images.
+        InputError: If the settings of a section did not test the same images.
     """
     sections, content = [], JsonObject()
-    kinds = {
-        "segmentation": [one for one in variants if one.name == "segmentation"],
-        "diagnosis": [one for one in variants if one.name != "segmentation"],
-    }
-    for kind, some in kinds.items():
-        if some:
-            log.info("Comparing %d settings of the %s", len(some), kind)
-            section, content[kind] = compare(kind, share_folds(some))
-            sections.append(section)
+    for kind, some in by_kind(variants).items():
+        log.info("Comparing %d settings of the %s", len(some), kind)
+        section, content[kind] = compare(kind, some)
+        sections.append(section)
     return sections, content
+
+
+def share_settings(variants: Sequence[Variant]) -> list[Variant]:
+    """The variants with those folds alone that all of their kind have, in their order.
+
+    Raises:
+        InputError: If some have no fold in common.
+    """
+    shared = [one for some in by_kind(variants).values() for one in share_folds(some)]
+    order = [(one.name, one.setting) for one in variants]
+    return sorted(shared, key=lambda one: order.index((one.name, one.setting)))
+
+
+def by_kind(variants: Sequence[Variant]) -> dict[str, list[Variant]]:
+    """The variants of masks and those of the diagnosis, as far as there are any."""
+    kinds: dict[str, list[Variant]] = {"segmentation": [], "diagnosis": []}
+    for one in variants:
+        kinds["segmentation" if one.name == "segmentation" else "diagnosis"].append(one)
+    return {kind: some for kind, some in kinds.items() if some}
 
 
 def share_folds(variants: Sequence[Variant]) -> list[Variant]:
@@ -97,7 +111,7 @@ def compare(kind: str, variants: Sequence[Variant]) -> tuple[Section, JsonObject
         for label, one in differences.items()
     ]
     blocks: list[Block] = [
-        f"{len(labels)} settings on the same images: {about}.",
+        f"{'One setting' if len(labels) == 1 else f'{len(labels)} settings on the same images'}: {about}.",
         *explain_mean(columns[0]),
         Table(["setting", "trainings", "images", *titles], values, f"Settings, {kind}, with 95 % intervals"),
     ]
@@ -108,7 +122,7 @@ def compare(kind: str, variants: Sequence[Variant]) -> tuple[Section, JsonObject
             Table(
                 ["setting", "verdict", *titles],
                 apart,
-                f"Differences from {labels[0]} on {images} images: above 0 is higher than there",
+                f"Differences: from {labels[0]}, on {images} images; above 0 is higher than there",
             ),
         ]
     content: JsonObject = {

@@ -130,7 +130,7 @@ def explain(differences: Mapping[str, Difference], names: Sequence[str]) -> str:
     text = (
         "Differences are paired: the same images and the same resamples for both. "
         f"A difference is larger than the noise if its interval leaves out 0 and its p-value, corrected for "
-        f"all {number} differences that are shown (Holm), is below 0.05. "
+        f"all {number} differences that are judged here (Holm), is below 0.05. "
     )
     if known:
         text += "The p-values contain what another training changes, as the seeds show it; intervals do not. "

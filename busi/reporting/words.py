@@ -23,7 +23,7 @@ DUPLICATES, PATIENTS, MIXED, UNKNOWN = (
 def name_test_images(variant: Variant) -> str:
     """Which test images a variant has: ``test images of fold 0``, ``test images of all 5 folds``."""
     if is_evaluation(variant):
-        return "all images that the model has not seen"
+        return "images that the model has not seen"
     if variant.held_out:
         return f"all images of {variant.held_out}"
     number, folds = int(variant.seeds[0][0].config.data.num_folds), variant.folds

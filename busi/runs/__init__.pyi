@@ -25,11 +25,14 @@ from .fingerprints import find_differences as find_differences
 from .fingerprints import flatten as flatten
 from .fingerprints import not_settings as not_settings
 from .fingerprints import settings_fingerprint as settings_fingerprint
+from .logs import LOG_FILE as LOG_FILE
+from .logs import read_log as read_log
 from .members import Place as Place
 from .members import find_segmenters as find_segmenters
 from .members import group_runs as group_runs
 from .predictions import Predictions as Predictions
 from .predictions import find_records as find_records
+from .predictions import learned_classes as learned_classes
 from .predictions import read_columns as read_columns
 from .predictions import read_predictions as read_predictions
 from .predictions import read_run_columns as read_run_columns

@@ -52,6 +52,20 @@ def find_same(cfg: DictConfig, cohort: Cohort, upstream: dict[str, Any]) -> Run 
     return None
 
 
+NO_SETTINGS = ("hydra", "trust")
+"""What overrides begin with that set nothing of a run."""
+
+
+def knows_overrides(folder: Path) -> bool:
+    """Whether `read_overrides` gives all settings that a run was started with."""
+    path = folder / ".hydra" / "overrides.yaml"
+    if not path.is_file():
+        return False
+    lines = [line.removeprefix("- ").strip("'\"") for line in path.read_text(encoding="utf-8").splitlines()]
+    settings = [text for text in lines if text != "[]" and not text.startswith(NO_SETTINGS)]
+    return len(settings) == len(read_overrides(folder))
+
+
 def read_overrides(folder: Path) -> list[str]:
     """The settings that a run was started with, as Hydra stored them, to be shown.
 
@@ -61,9 +75,8 @@ def read_overrides(folder: Path) -> list[str]:
     stored = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     texts = [line.removeprefix("- ").strip("'\"") for line in stored]
     plain = re.compile(r"[a-z][\w.]*=[\w.,/+\[\]-]*", re.ASCII)
-    ours = ("hydra", "trust")
     return [
         text
         for text in texts
-        if plain.fullmatch(text) and not text.startswith(ours) and "_target_" not in text
+        if plain.fullmatch(text) and not text.startswith(NO_SETTINGS) and "_target_" not in text
     ]

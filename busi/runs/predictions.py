@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from omegaconf import DictConfig
 
 from busi.core import CLASSES, InputError, Record, construct, expand, read_table
@@ -73,6 +73,15 @@ class Predictions:
         """Logits of a split, one column for each class."""
         rows = self.part(split)
         return np.stack([rows[f"logit_{name}"] for name in CLASSES], axis=1)
+
+
+def learned_classes(run: Run) -> Bool[np.ndarray, " 3"]:
+    """Which classes have training images in a run; all of them where its ``split.csv`` is gone."""
+    path = run.folder / "split.csv"
+    if not path.is_file():
+        return np.ones(len(CLASSES), np.bool_)
+    there = {row.get("label") for row in read_table(path) if row.get("split") == "train"}
+    return np.array([name in there for name in CLASSES])
 
 
 def find_records(run: Run, root: Path | None = None) -> dict[str, Record]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from busi.runs.finding import read_overrides
+from busi.runs.finding import knows_overrides, read_overrides
 from busi.runs.fingerprints import NOT_SETTINGS, SEED_SETTINGS, find_differences, flatten, not_settings
 from busi.runs.predictions import Predictions
 
@@ -31,7 +31,7 @@ def group_settings(found: Sequence[Predictions]) -> list[list[Predictions]]:
 
 
 def name_settings(groups: Sequence[Sequence[Predictions]]) -> list[str]:
-    """Name settings by what the user typed, else by the values of their configs that differ.
+    """Name settings by what the user typed if that is known of all, else by values of their configs.
 
     Returns:
         Different names; an empty one if there is a single setting.
@@ -39,7 +39,8 @@ def name_settings(groups: Sequence[Sequence[Predictions]]) -> list[str]:
     if len(groups) == 1:
         return [""]
     labels: list[str] = []
-    for read in (_typed, _configured):
+    typed = all(knows_overrides(group[0].run.folder) for group in groups)
+    for read in (_typed, _configured) if typed else (_configured,):
         values = [read(group[0]) for group in groups]
         names = dict.fromkeys(name for one in values for name in one)
         apart = [name for name in names if len({repr(one.get(name)) for one in values}) > 1]
@@ -67,6 +68,8 @@ def _typed(one: Predictions) -> dict[str, object]:
 
 def _configured(one: Predictions) -> dict[str, object]:
     """The values of a config that may tell its setting; one that stands in several places is told once."""
+    if one.run.members:
+        return {"ensemble": f"{len(one.run.members)} trainings"}
     values: dict[str, object] = {}
     seen: set[tuple[str, str]] = set()
     for name, value in flatten(one.config, (*NOT_SETTINGS, *CHANCE)).items():

@@ -72,6 +72,13 @@ def check_shared_folds(groups: Sequence[Sequence[Predictions]]) -> None:
     """Raise `InputError` if runs of different settings have no fold in common, on which to compare them."""
     if held_out(groups[0][0]) or set.intersection(*({one.fold for one in group} for group in groups)):
         return
+    sizes = {len(one.run.members) or 1: one.run.folder for group in groups for one in group}
+    if len(sizes) > 1:
+        listed = ", ".join(f"{folder} of {size}" for size, folder in sizes.items())
+        raise InputError(
+            f"{groups[0][0].variant} has runs of different numbers of trainings ({listed}): report each "
+            "alone, or give both on the same folds to compare them"
+        )
     first, other = groups[0][0], groups[1][0]
     different = find_differences(first.config, other.config, alike_in_a_setting(first, other))
     listed = "; ".join(f"{name} {was} and {now}" for name, (was, now) in different.items())
@@ -82,14 +89,8 @@ def check_shared_folds(groups: Sequence[Sequence[Predictions]]) -> None:
 
 
 def check_variant(variant: Variant) -> None:
-    """Raise `InputError` if the runs differ in settings, in members, or in the folds of each seed."""
+    """Raise `InputError` if the runs differ in settings, or in the folds of each seed."""
     runs = [one.run for seed in variant.seeds for one in seed]
-    sizes = {len(run.members) or 1: run.folder for run in runs}
-    if len(sizes) > 1:
-        listed = ", ".join(f"{folder} of {size}" for size, folder in sizes.items())
-        raise InputError(
-            f"{variant.name} has runs of different numbers of trainings ({listed}): report each alone"
-        )
     shared = set.intersection(*({one.fold for one in seed} for seed in variant.seeds))
     if not variant.held_out and (folds := set(variant.folds) - shared):
         listed = ", ".join(map(str, sorted(folds)))

@@ -24,7 +24,6 @@ from busi.core import (
     write_table,
 )
 from busi.data import name_sources
-from busi.figures import draw_curves, save_figure
 from busi.guides import guide_rows
 from busi.models import check_encoder
 from busi.runs import (
@@ -49,7 +48,7 @@ from busi.training.distributed import (
     wait_for_job,
 )
 from busi.training.keys import check_keys, options_of
-from busi.training.loggers import keep_log, log_result, open_loggers
+from busi.training.loggers import draw_log, keep_log, log_result, open_loggers
 from busi.training.progress import log_plan, log_summary
 from busi.training.resuming import settings_to_go_on
 from busi.training.starting import find_start, resolve_start
@@ -124,9 +123,7 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
         module.load_state_dict(best.weights)
         device = trainer.strategy.root_device
         metrics: Metrics = construct(cfg.score, "score")(module.to(device), data, folder, test=cfg.test)
-        if (table := folder / "log" / "metrics.csv").is_file():
-            curves = draw_curves({"": read_table(table)}, cfg.monitor, {"": best.epoch})
-            save_figure(curves, folder / "figures" / "curves.png")
+        draw_log(folder, cfg.monitor, best.epoch)
         facts = {
             "epoch": best.epoch,
             "monitor": cfg.monitor,

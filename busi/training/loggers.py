@@ -1,5 +1,6 @@
 """The log of a run as a table, and what W&B and TensorBoard get beyond its curves."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +12,12 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torchmetrics import MetricCollection
 
-from busi.core import InputError, read_table, write_table
-from busi.runs import Run
+from busi.core import InputError, write_table
+from busi.figures import draw_curves, save_figure
+from busi.runs import LOG_FILE, Run, read_log
 from busi.sweeps import Pruned
 
+log = logging.getLogger(__name__)
 wandb = lazy_loader.load("wandb")  # takes most of a second, and few runs use it
 
 PROGRESS = "val_progress"
@@ -111,11 +114,28 @@ class CSVLog(Logger):
     def keep(self, step: int) -> None:
         """Go on with the rows of the file before a step."""
         if self.path.is_file():
-            for row in read_table(self.path):
-                if int(row["step"]) < step:
-                    values = {name: float(x) for name, x in row.items() if x and name not in WHOLE}
-                    epoch = {"epoch": int(row["epoch"])} if row.get("epoch") else {}
+            for row in read_log(self.path):
+                if row.get("step", step) < step:
+                    values = {name: x for name, x in row.items() if name not in WHOLE}
+                    epoch = {"epoch": int(row["epoch"])} if "epoch" in row else {}
                     self.log_metrics({**values, **epoch}, int(row["step"]))
+
+
+def draw_log(folder: Path, monitor: str, epoch: int) -> None:
+    """Draw the training curves of a run; what cannot be drawn is a warning, for the run is trained.
+
+    Args:
+        folder: Of the run.
+        monitor: The metric by which the epoch was chosen.
+        epoch: That was saved.
+    """
+    if not (folder / LOG_FILE).is_file():
+        return
+    try:
+        figure = draw_curves({"": read_log(folder / LOG_FILE)}, monitor, {"": epoch})
+        save_figure(figure, folder / "figures" / "curves.png")
+    except (InputError, ValueError) as error:  # of matplotlib, for values beyond all bounds
+        log.warning("The training curves cannot be drawn: %s", error)
 
 
 @contextmanager

@@ -139,7 +139,7 @@ def test_unknown_label_is_a_problem_of_its_row(root: Path) -> None:
     text = "image,label\nbenign/benign (1).png,benign\nbenign/benign (2).png,begnin\n"
     records, (problem,) = read_csv(write_manifest(root, text))
     assert len(records) == 1
-    assert problem.kind.startswith("label is none of normal, benign, malignant; data.read.labels=")
+    assert problem.kind.startswith("label is none of normal, benign, malignant (in training, data.read.")
     assert problem.file == "begnin (row 3)"
 
 

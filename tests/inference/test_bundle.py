@@ -134,15 +134,19 @@ def test_no_field_may_be_of_another_kind_or_missing(place: str, tmp_path: Path) 
     for value in values:
         name.write_text(json.dumps(change(place, value)))
         nullable = place in NULLABLE or (words[0] == "malignant_thresholds" and free)
-        if (
-            (value is None and nullable)
-            or (value is ... and (place in optional or free))
-            or (value == [] and place == "classes")
-        ):
+        if (value is None and nullable) or (value is ... and (place in optional or free)):
             read_model_info(tmp_path)
         else:
             text = refused(lambda: read_model_info(tmp_path))
             assert place.rpartition(".")[2] in text or place == "format", text
+
+
+def test_quantiles_need_classes(tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps({**CONTENT, "classes": []}))
+    assert "quantiles are of classes" in refused(lambda: read_model_info(tmp_path))
+    path.write_text(json.dumps({**CONTENT, "classes": [], "quantiles": None}))
+    assert read_model_info(tmp_path).classes == ()
 
 
 def test_what_is_no_model_json_says_so(tmp_path: Path) -> None:

@@ -67,6 +67,20 @@ def test_too_few_scores_leave_nothing_out() -> None:
     assert conformal_quantile(np.zeros(0), 0.9) == 1.0
 
 
+def test_a_class_that_was_not_learned_is_in_no_set() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(1, 3, 200)
+    logits = rng.normal(size=(200, 3)) + 2 * np.eye(3)[labels] - [4, 0, 0]
+    kept, never = calibrate(logits, labels), calibrate(logits, labels, learned=np.array([False, True, True]))
+    assert kept.sets(logits)[:, 0].all()
+    assert not never.sets(logits)[:, 0].any()
+    assert np.array_equal(never.sets(logits)[:, 1:], kept.sets(logits)[:, 1:])
+    # Where validation has such images, it tells how to hold them.
+    labels[:50] = 0
+    told = calibrate(logits, labels, learned=np.array([False, True, True]))
+    assert told.sets(logits)[:50, 0].mean() >= 0.9
+
+
 def test_sets_of_simulated_classes_have_the_coverage_that_was_asked_for() -> None:
     calibration = calibrate(*simulate(3000, 3))
     logits, labels = simulate(30_000, 4)

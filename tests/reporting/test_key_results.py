@@ -45,4 +45,9 @@ def test_nothing_measured_is_said() -> None:
         "by_class": {"all": dict.fromkeys(("dice", "lesion_miss_rate", "normal_fp_rate"), value(None))}
     }
     key = find_key_results({"segmentation": nothing}, "", {"segmentation": 3}, several=False)
-    assert (key.verdict, list(key.numbers)) == ("Nothing could be measured.", [])
+    assert (key.verdict, list(key.numbers)) == ("None of the 3 test images has an annotated lesion.", [])
+    normals = {"macro_f1": value(0.8), "recall_malignant": value(None), "auroc_malignant": value(None)}
+    guides = {"diagnosis": {"guides": {"empty": {"metrics": normals}}}}
+    key = find_key_results(guides, "", {"empty": 9}, several=False)
+    assert key.verdict == "None of the 9 test images is malignant."
+    assert [title for title, _ in key.numbers] == ["macro-F1"]

@@ -13,13 +13,31 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from busi.core.tables import read_table
+from busi.core.types import InputError
 from busi.reporting.origin import show_epoch
 from busi.training.fitting import fit
-from busi.training.loggers import CSVLog, keep_log
+from busi.training.loggers import CSVLog, draw_log, keep_log
 from tests.conftest import SMALL
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
 OFFLINE = ("logger=wandb", "logger.wandb.offline=true")
+
+
+def test_a_log_that_is_damaged_costs_no_trained_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "log").mkdir()
+    path = tmp_path / "log" / "metrics.csv"
+    for text, drawn in (
+        ("epoch,step,val/loss\n0.0,9,0.5\n1,19,0.4\n", True),
+        ("epoch,step,val/loss\n0,9,oops\n", False),
+    ):
+        path.write_text(text)
+        draw_log(tmp_path, "val/dice_net", 0)
+        assert (tmp_path / "figures" / "curves.png").exists() == drawn
+        (tmp_path / "figures" / "curves.png").unlink(missing_ok=True)
+    assert "metrics.csv is missing or damaged" in caplog.text
+    log = CSVLog(str(tmp_path / "log"))
+    with pytest.raises(InputError, match="move it away"):
+        log.keep(20)
 
 
 def read_back(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
