@@ -73,8 +73,8 @@ def prior_correction(class_counts: Sequence[int] | Sequence[float]) -> list[floa
     """
     counts = np.array(class_counts, dtype=np.float64)
     prior = counts / counts.sum() * np.count_nonzero(counts)
-    logs = np.log(prior, where=counts > 0, out=np.zeros_like(prior))
-    return [float(log) for log in logs]
+    found = np.log(prior, where=counts > 0, out=np.zeros_like(prior))
+    return [float(x) for x in found]
 
 
 def balanced_weights(class_counts: Sequence[int]) -> list[float]:

@@ -108,6 +108,6 @@ def _open_bundle(source: Path, cache_dir: Path) -> OpenedModel:
     records, contents, _ = read_contents((records, []), cache_dir)
     seen = SeenImages(set(info.seen or ()), records, contents)
     unknown = UNKNOWN if info.seen is None else str(info.origin.get("unknown", ""))
-    variants = ("segmentation", *([str(info.origin["guide"])] if info.classes else []))
-    answer, masks_alone = answer_as_bundle(model), not info.classes
+    variants = ("segmentation", *([str(info.origin["guide"])] if info.has_classes else []))
+    answer, masks_alone = answer_as_bundle(model), not info.has_classes
     return OpenedModel(source, info, answer, variants, seen, unknown, need_masks=masks_alone)

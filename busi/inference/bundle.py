@@ -38,7 +38,7 @@ def load_bundle(folder: Path) -> Model:
         info.image_size,
         sha256=graph["sha256"],
         own=folder == PRETRAINED,
-        classes=bool(info.classes),
+        classes=info.has_classes,
     )
     inside = graph.get("temperature", info.temperature)
     return Model(network if inside == info.temperature else rescale(network, inside / info.temperature), info)

@@ -39,7 +39,7 @@ class View:
 def describe_model(info: ModelInfo, explained: bool) -> str:
     """Which model the page shows, and what the page lacks if nothing explains the model."""
     name, guide = (f"<code>{escape(info.origin[key])}</code>" for key in ("name", "guide"))
-    if not info.classes:
+    if not info.has_classes:
         return f"Model: {name}, {info.image_size} px. It gives masks alone, and tells no class."
     text = f"Model: {name}, {info.image_size} px, guide {guide}."
     return text if explained else f"{text} A bundle has no Grad-CAM and no answer with an empty guide."

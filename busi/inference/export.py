@@ -115,7 +115,7 @@ def check_graph(
     """
     if not records:
         raise InputError("the run has no validation images: there is nothing to check a bundle on")
-    graph = open_graph(folder / GRAPH_FILE, info.image_size, classes=bool(info.classes))
+    graph = open_graph(folder / GRAPH_FILE, info.image_size, classes=info.has_classes)
     network = as_network(networks)
     checked = records[:: max(1, len(records) // NUM_CHECKED)][:NUM_CHECKED]
     largest = 0.0
@@ -165,12 +165,12 @@ def measure_quality(folder: Path, info: ModelInfo, records: Sequence[Record]) ->
     Raises:
         InputError: If none of them shows an annotated lesion.
     """
-    network = open_graph(folder / GRAPH_FILE, info.image_size, classes=bool(info.classes))
+    network = open_graph(folder / GRAPH_FILE, info.image_size, classes=info.has_classes)
     dices, preds = [], []
     batches = letterbox_batches(records, info.image_size)
     for start in track(range(0, len(records), BATCH_SIZE), "measuring", transient=True):
         mask_probs, class_probs = network(next(batches))
-        preds.append(class_probs.argmax(axis=1) if info.classes else [])
+        preds.append(class_probs.argmax(axis=1) if info.has_classes else [])
         for record, probs in zip(records[start : start + BATCH_SIZE], mask_probs, strict=True):
             if record.label != NORMAL and record.annotated:
                 height, width = read_gray(record.image).shape
@@ -181,7 +181,7 @@ def measure_quality(folder: Path, info: ModelInfo, records: Sequence[Record]) ->
             "a lower precision cannot be measured: no validation image has an annotated lesion. Export f32"
         )
     macro_f1 = None
-    if info.classes:
+    if info.has_classes:
         labels, once = np.array([record.label for record in records]), np.ones((1, len(records)), np.int64)
         macro_f1 = float(class_metrics(labels, np.concatenate(preds), once)["macro_f1"][0])
     return Quality(len(records), float(np.mean(dices)), macro_f1)

@@ -80,6 +80,11 @@ class ModelInfo:
     local_metrics: dict[str, dict[str, list[float | None]]] | None = None
     classes: tuple[str, ...] = CLASSES
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether the model tells classes, beside masks."""
+        return bool(self.classes)
+
 
 ESTIMATES = Each(several(or_null(FINITE), "a value and both ends of its interval", [3]))
 QUALITY: Schema = {"num_images": COUNT, "dice": SHARE, "macro_f1": or_null(SHARE)}

@@ -49,7 +49,7 @@ class Predictor:
         if not sources:
             raise InputError("no model given: name a run folder, a checkpoint or a bundle")
         self.models = [one if isinstance(one, Model) else load_model(one) for one in sources]
-        if len({bool(info.classes) for info in self.infos}) > 1:
+        if len({info.has_classes for info in self.infos}) > 1:
             raise InputError("some of these models give classes, and others masks alone: give one kind")
 
     @property
@@ -61,7 +61,7 @@ class Predictor:
     @property
     def has_classes(self) -> bool:
         """Whether classes are predicted, beside masks."""
-        return bool(self.infos[0].classes)
+        return self.infos[0].has_classes
 
     @property
     def infos(self) -> list[ModelInfo]:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from busi.core import BENIGN, CLASSES, MALIGNANT
 from busi.data import read_gray, read_mask
-from busi.figures import ANNOTATION, LOOKS, draw_contour
+from busi.figures import ANNOTATION, CHANCE, LOOKS, draw_contour
 from busi.reporting.audit import Audit
 
 MAX_ROWS, MAX_COLUMNS = 12, 5
@@ -66,6 +66,6 @@ def draw_agreement(audit: Audit) -> Figure:
     """Histogram of the agreement of two annotations of one frame."""
     figure = Figure(figsize=(8, 3), layout="constrained")
     axis = figure.subplots()
-    axis.hist([value for _, _, value in audit.repeated], np.linspace(0, 1, 41).tolist(), color="#767676")
+    axis.hist([value for _, _, value in audit.repeated], np.linspace(0, 1, 41).tolist(), color=CHANCE)
     axis.set(xlabel="Dice of two annotations of one frame", ylabel="pairs")
     return figure
