@@ -451,7 +451,7 @@ def test_page_shows_what_the_predictor_says(page: Page, trained: Path, tmp_path:
     predictor = Predictor(trained)
     expect(page.get_by_text(f"Model: {trained.name}, 32 px, guide predicted.")).to_be_visible()
     for size in ((2, 2), (90, 120), (333, 222)):
-        path = tmp_path / f"{size[0]}.png"
+        path = tmp_path / f"image-{size[0]}.png"  # a name that no number on the page contains
         Image.fromarray(make_image(*size)).save(path)
         found = predictor(path)
         upload(page, path)

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,10 @@ def test_a_segmentation_run_is_calibrated_by_its_masks_alone(
     assert content["recalibration"]["kept"] == []
     assert "diagnosis" not in content["recalibration"]
     assert "learning_curve" not in content
-    assert not (tmp_path / "out" / "bundle").exists()
+    bundle = read_model_info(tmp_path / "out" / "bundle")
+    assert not bundle.has_classes
+    assert asdict(bundle.postprocess) == content["recalibration"]["settings"]["recalibrated"]["postprocess"]
+    assert "probabilities of" not in (tmp_path / "out" / "bundle" / "README.md").read_text()
     lesions = make_manifest(tmp_path / "lesions.csv", other, ("benign", "malignant"))
     with pytest.raises(InputError, match="0 images without a lesion"):
         evaluate(run, str(lesions), tmp_path / "no", cache_dir=cache, calibrate_on="0.5")

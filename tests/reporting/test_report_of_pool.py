@@ -142,7 +142,7 @@ def test_a_source_that_is_held_out_is_tested_by_every_training(train: Train, tmp
     assert "come from the validation images of near in the same run" in page
     tested = [row for row in read_table(runs[0].folder / "predictions.csv") if row["split"] == "test"]
     assert {row["source"] for row in tested} == {"far"}
-    assert f"{len(tested)} test images." in page
+    assert f"{len(tested)} test images in " in page
     guide = content["diagnosis"]["guides"]["empty"]
     assert "by_source" not in guide
     assert np.sum(guide["confusion"]) == 2 * len(tested)  # summed over two trainings
