@@ -70,17 +70,11 @@ def read_csv(root: Path, labels: Mapping[str, str] | None = None) -> Reading:
         label = classes.get(fold_case(row["label"]))
         if label is None:
             problems.append(Problem(name, LABEL_PROBLEM, f"{row['label'] or '(empty)'} (row {number})"))
-        values: dict[str, Any] = {}
-        for column, (parse, rule) in PARSERS.items():
-            try:
-                values[column] = parse(row[column]) if row[column] else None
-            except ValueError:
-                problems.append(
-                    Problem(name, f"{column} is not {rule}", f"{row[column][:40]} (row {number})")
-                )
+        values, wrong = parse_values(row, name, number)
+        problems += wrong
         if missing := [path for path in (image, *masks) if not os.path.isfile(path)]:  # noqa: PTH113  never raises
             problems += [Problem(name, "no such file", f"{path} (row {number})") for path in missing]
-        elif label is not None and len(values) == len(PARSERS):
+        elif label is not None and not wrong:
             annotated = bool(masks) or label == NORMAL
             values["source"] = spellings("source", values["source"] or own_name)
             values["scanner"] = values["scanner"] and spellings("scanner", values["scanner"])
@@ -93,6 +87,24 @@ def read_csv(root: Path, labels: Mapping[str, str] | None = None) -> Reading:
             "or relative to the folder of the manifest"
         )
     return sorted(records, key=lambda record: natural(Path(record.id))), problems
+
+
+def parse_values(row: Mapping[str, str], name: str, number: int) -> tuple[dict[str, Any], list[Problem]]:
+    """The values of the columns that `PARSERS` knows, and what is wrong with the others.
+
+    Args:
+        row: Of the manifest.
+        name: Id of its image.
+        number: Of the row.
+    """
+    values: dict[str, Any] = {}
+    problems = []
+    for column, (parse, rule) in PARSERS.items():
+        try:
+            values[column] = parse(row[column]) if row[column] else None
+        except ValueError:
+            problems.append(Problem(name, f"{column} is not {rule}", f"{row[column][:40]} (row {number})"))
+    return values, problems
 
 
 def read_labels(labels: Mapping[str, str]) -> dict[str, int]:

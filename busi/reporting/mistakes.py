@@ -1,18 +1,17 @@
 """Images that a classifier takes for another class with the most certainty."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from busi.core import CLASSES, InputError
+from busi.core import CLASSES, InputError, Record
 from busi.data import file_name, read_gray, read_mask
-from busi.figures import ANNOTATION, PREDICTION, Block, Overlay, PageFigure, draw_contour
+from busi.figures import Block, Overlay, PageFigure, draw_overlays
 from busi.reporting.pooling import Scored
 from busi.runs import Predictions, Variant, find_records
 
-MOST, COLUMNS = 8, 4
-"""Images that are drawn, and how many of them in a row."""
+MOST = 8
+"""Images that are drawn."""
 
 
 def show_mistakes(variant: Variant, scored: Scored) -> list[Block]:
@@ -30,9 +29,11 @@ def show_mistakes(variant: Variant, scored: Scored) -> list[Block]:
     chosen = wrong[np.argsort(-certain[wrong], kind="stable")][:MOST].tolist()
     runs = {one.fold: one for one in variant.seeds[0]}
     try:
+        records = {fold: find_records(runs[fold].run) for fold in set(scored.folds[chosen].tolist())}
         cases = [
             make_case(
                 runs[int(scored.folds[i])],
+                records[int(scored.folds[i])],
                 str(scored.columns["id"][i]),
                 f"true {CLASSES[scored.labels[i]]}, predicted {CLASSES[preds[i]]} ({certain[i]:.2f})",
             )
@@ -44,16 +45,22 @@ def show_mistakes(variant: Variant, scored: Scored) -> list[Block]:
         f"The {len(cases)} most certain of {len(wrong)} mistakes{whose} among {len(preds)} images, with the "
         "probability of the predicted class: annotation (blue, dashed), and predicted mask if any (orange)"
     )
-    return [PageFigure(f"mistakes_{variant.name}", draw_mistakes(cases), caption)]
+    return [PageFigure(f"mistakes_{variant.name}", draw_overlays(cases, "Most certain mistakes"), caption)]
 
 
-def make_case(one: Predictions, name: str, title: str) -> Overlay:
+def make_case(one: Predictions, records: Mapping[str, Record], name: str, title: str) -> Overlay:
     """An image with its annotation, and the mask of its map if there is one.
+
+    Args:
+        one: Of the run that predicted it.
+        records: The data of the run, see `busi.runs.find_records`.
+        name: Of the image.
+        title: Stands above it.
 
     Raises:
         InputError: If the image is no longer there.
     """
-    record = find_records(one.run).get(name)
+    record = records.get(name)
     if record is None:
         raise InputError(f"{name} is no longer in the data of {one.run.folder}")
     gray = read_gray(record.image)
@@ -62,18 +69,3 @@ def make_case(one: Predictions, name: str, title: str) -> Overlay:
     path = one.run.folder / "maps" / f"{file_name(name)}.png"
     pred = one.run.postprocess(read_gray(path) / 255) if path.is_file() else empty
     return Overlay(f"{title}\n{name}", gray, mask, pred if pred.shape == gray.shape else empty)
-
-
-def draw_mistakes(cases: Sequence[Overlay]) -> Figure:
-    """Draw images in rows, with the outlines of their masks."""
-    rows = -(-len(cases) // COLUMNS)
-    figure = Figure(figsize=(9, 2.6 * rows), layout="constrained")
-    axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
-    for axis in axes:
-        axis.axis("off")
-    for axis, case in zip(axes, cases, strict=False):
-        axis.imshow(case.image, cmap="gray", vmin=0, vmax=255)
-        axis.set_title(case.title, fontsize=7)
-        draw_contour(axis, case.mask, ANNOTATION)
-        draw_contour(axis, case.pred, PREDICTION)
-    return figure
