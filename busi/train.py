@@ -14,7 +14,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from busi.core import InputError, conf_dir, need_room, print_anything, trust, trusted
@@ -141,7 +141,8 @@ def start_or_continue(cfg: DictConfig, folder: Path, in_sweep: bool) -> "Run":
         refuse_differences(folder, find_differences(run.config, asked, NOT_COMPARED))
     else:
         check_asked(run, asked, resolve(hydra.compose("train", [f"stage={cfg.stage}"]), folder), said)
-    return go_on(run, wants_test(cfg), read_changes(asked, said))
+    test = wants_test(OmegaConf.merge(run.config, {"test": cfg.test}))  # type: ignore[arg-type]
+    return go_on(run, test, read_changes(asked, said))
 
 
 def run_as_worker() -> None:
