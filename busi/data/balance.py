@@ -11,7 +11,7 @@ from busi.core import CLASSES, NORMAL
 
 log = logging.getLogger(__name__)
 
-BALANCED = ("sampler", "weights")
+BALANCED = ("sampler", "own_classes", "weights")
 """Values of ``data.balance`` by which a classifier learns as if classes were equally common."""
 
 
@@ -30,9 +30,10 @@ class Draws(NamedTuple):
 def balance_draws(balance: str, labels: Int[np.ndarray, " n"], sources: Sequence[str]) -> Draws | None:
     """How often each training image is drawn, relative to the others.
 
-    ``sampler`` draws every class equally often, and within a class every source that has it. ``sources``
-    draws normals as often as the sources that have some do on average, and all other images equally often
-    from every source: what is added without normals does not make them rarer.
+    ``sampler`` draws every class equally often, and within a class every source that has it.
+    ``own_classes`` draws every class of every source equally often. ``sources`` draws normals as often as
+    the sources that have some do on average, and all other images equally often from every source: what is
+    added without normals does not make them rarer.
 
     Args:
         balance: See `busi.data.datamodule.BUSIDataModule`.
@@ -46,6 +47,9 @@ def balance_draws(balance: str, labels: Int[np.ndarray, " n"], sources: Sequence
     if balance == "sampler":
         strata = [labels == label for label in np.unique(labels)]
         shares = [1.0] * len(strata)
+    elif balance == "own_classes":
+        strata = [labels == label for label in np.unique(labels)]
+        shares = [float(len(np.unique(numbers[stratum]))) for stratum in strata]
     elif balance == "sources":
         normal = labels == NORMAL
         own = [float(normal[numbers == k].mean()) for k in np.unique(numbers[normal])]
@@ -106,15 +110,19 @@ def source_corrections(
     return prior_correction(unknown.tolist()), corrections
 
 
-def class_balance(balance: str, labels: Int[np.ndarray, " n"], sources: Sequence[str]) -> dict[str, Any]:
-    """What a classifier must know: its arguments ``class_weights`` and ``logit_correction``.
+def class_balance(
+    balance: str, labels: Int[np.ndarray, " n"], sources: Sequence[str], order: Sequence[str]
+) -> dict[str, Any]:
+    """What a classifier must know: its arguments that follow from the data, by name.
 
-    A class without a training image is named in a warning, and the others are balanced.
+    These are ``class_weights``, ``logit_correction``, and with ``own_classes`` also ``source_classes``. A
+    class without a training image is named in a warning, and the others are balanced.
 
     Args:
         balance: See `busi.data.datamodule.BUSIDataModule`.
         labels: Of the training images.
         sources: Of the same images.
+        order: The sources of the data, as batches number them.
     """
     counts, ones = np.bincount(labels, minlength=len(CLASSES)).tolist(), [1.0] * len(CLASSES)
     if absent := [name for name, count in zip(CLASSES, counts, strict=True) if not count]:
@@ -122,7 +130,11 @@ def class_balance(balance: str, labels: Int[np.ndarray, " n"], sources: Sequence
     if balance not in BALANCED:
         return {"class_weights": ones, "logit_correction": [0.0] * len(CLASSES)}
     weights = balanced_weights(counts) if balance == "weights" else ones
-    return {"class_weights": weights, "logit_correction": source_corrections(labels, sources)[0]}
+    known = {"class_weights": weights, "logit_correction": source_corrections(labels, sources)[0]}
+    if balance == "own_classes":
+        pairs = set(zip(sources, labels.tolist(), strict=True))
+        known["source_classes"] = [[(name, k) in pairs for k in range(len(CLASSES))] for name in order]
+    return known
 
 
 def logit_shift(

@@ -187,7 +187,7 @@ class BUSIDataModule(lightning.LightningDataModule):
 
     def class_balance(self) -> dict[str, Any]:
         """What a classifier must know of `balance`; see `busi.data.balance.class_balance`."""
-        return class_balance(self.balance, *self._train_labels())
+        return class_balance(self.balance, *self._train_labels(), self.cohort.sources)
 
     def logit_shift(self, indices: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m 3"]:
         """What turns the logits of these images into those under the prior of the source of each."""

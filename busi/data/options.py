@@ -5,7 +5,7 @@ from busi.core import InputError
 OPTIONS = {
     "conflicts": ("drop", "keep", "error"),
     "on_bad": ("error", "skip"),
-    "balance": ("none", "sampler", "weights", "sources"),
+    "balance": ("none", "sampler", "own_classes", "weights", "sources"),
     "folds": ("grouped", "published"),
 }
 

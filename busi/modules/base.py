@@ -137,5 +137,5 @@ def _stored(value: object) -> object:
     if isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
-        return [float(x) for x in value]
+        return [_stored(x) for x in value]
     return built_from(value) or UNKNOWN

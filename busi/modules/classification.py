@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 from torchmetrics import MetricCollection
 
 from busi.core import Batch, Config
@@ -29,6 +30,9 @@ class ClsModule(StageModule):
         segmenter: The network that predicts guides; None where the guide is not predicted.
         class_weights: Weight of each class in the loss; see `BUSIDataModule.class_balance`.
         logit_correction: Added to the network's logits to give those of the data's own prior.
+        source_classes: For each source of the data, which classes it has: the loss compares an image with
+            these alone, so that a source without normals does not teach what a normal image is. None compares
+            with all classes.
 
     Raises:
         InputError: See `build_arguments`.
@@ -38,6 +42,7 @@ class ClsModule(StageModule):
     loss_inputs = ("logits", "label", "class_weights")
     class_weights: Tensor
     logit_correction: Tensor
+    source_classes: Tensor | None
 
     def __init__(
         self,
@@ -49,6 +54,7 @@ class ClsModule(StageModule):
         segmenter: nn.Module | Config | None = None,
         class_weights: Sequence[float] = (1.0, 1.0, 1.0),
         logit_correction: Sequence[float] = (0.0, 0.0, 0.0),
+        source_classes: Sequence[Sequence[bool]] | None = None,
     ) -> None:
         metrics = MetricCollection(
             {
@@ -68,6 +74,7 @@ class ClsModule(StageModule):
                 "segmenter": segmenter,
                 "class_weights": class_weights,
                 "logit_correction": logit_correction,
+                "source_classes": source_classes,
             }
         )
         super().__init__(metrics, arguments)
@@ -75,6 +82,8 @@ class ClsModule(StageModule):
         self.segmenter = None if frozen is None else frozen.requires_grad_(False).eval()
         self.register_buffer("class_weights", torch.tensor(list(class_weights), dtype=torch.float32))
         self.register_buffer("logit_correction", torch.tensor(list(logit_correction), dtype=torch.float32))
+        known = None if source_classes is None else torch.tensor([list(has) for has in source_classes])
+        self.register_buffer("source_classes", known, persistent=False)
 
     def train(self, mode: bool = True) -> "ClsModule":
         """Set training mode, except in the frozen segmentation network: its batch norms stay as they are."""
@@ -94,8 +103,21 @@ class ClsModule(StageModule):
         logits = self._raw_logits(batch["image"], batch["guide"])
         probs = (logits.detach().float() + self.logit_correction).softmax(dim=1)
         metrics.update(probs, batch["label"], batch.get("source"))
-        loss: Tensor = self.loss(logits, batch["label"], self.class_weights)
-        return loss
+        return self._compare(logits, batch)
+
+    def _compare(self, logits: Float[Tensor, "b 3"], batch: Batch) -> Float[Tensor, ""]:
+        """Loss of a batch; of each image among the classes that its source has."""
+        label: Tensor = batch["label"]
+        if self.source_classes is None:
+            return self.loss(logits, label, self.class_weights)  # type: ignore[no-any-return]
+        # An image that is only measured may be of a class that no training image of its source has.
+        has = self.source_classes[batch["source"]] | functional.one_hot(label, len(self.class_weights)).bool()
+        total = logits.new_zeros(())
+        for classes in torch.unique(has, dim=0):
+            rows, numbers = (has == classes).all(dim=1), classes.cumsum(0) - 1
+            loss = self.loss(logits[rows][:, classes], numbers[label[rows]], self.class_weights[classes])
+            total = total + rows.float().mean() * loss
+        return total
 
     def predict_step(self, batch: Batch, *_: int) -> Float[Tensor, "b 3"]:
         """Logits under the prior of the training set, float32."""

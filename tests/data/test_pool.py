@@ -348,6 +348,18 @@ def test_no_image_is_drawn_more_often_than_its_expectation_rounded_up() -> None:
     assert (np.abs(drawn - expected) < 1 + 1e-9).all()
 
 
+def test_every_class_of_every_source_is_drawn_equally_often_and_known() -> None:
+    draws = balance_draws("own_classes", LABELS, SOURCES)
+    assert draws is not None
+    pairs = list(zip(SOURCES, LABELS.tolist(), strict=True))
+    for pair in set(pairs):
+        there = np.array([one == pair for one in pairs])
+        assert draws.chances[there].sum() / draws.chances.sum() == pytest.approx(1 / len(set(pairs)))
+    known = class_balance("own_classes", LABELS, SOURCES, ["other", "busi"])
+    assert known["source_classes"] == [[False, True, True], [True, True, True]]
+    assert known["logit_correction"] == class_balance("sampler", LABELS, SOURCES, [])["logit_correction"]
+
+
 def test_prior_of_the_judged_source_comes_out() -> None:
     unknown, own = source_corrections(LABELS, SOURCES)
     even = np.log([1 / 3] * 3)  # a network that was trained with classes balanced, and sees nothing
@@ -356,7 +368,7 @@ def test_prior_of_the_judged_source_comes_out() -> None:
     assert probs["other"] == pytest.approx(np.array([1, 760, 360]) / 1121)
     assert softmax(even + np.array(unknown)) == pytest.approx(probs["busi"])  # it alone has every class
     shift = logit_shift("sampler", LABELS, SOURCES, ["other", "busi", "nobody"])
-    correction = class_balance("sampler", LABELS, SOURCES)["logit_correction"]
+    correction = class_balance("sampler", LABELS, SOURCES, [])["logit_correction"]
     assert softmax(even + np.array(correction) + shift[0]) == pytest.approx(probs["other"])
     assert not shift[1:].any()
     assert not logit_shift("sources", LABELS, SOURCES, ["other"]).any()
@@ -367,7 +379,7 @@ def test_two_classes_are_balanced_and_a_warning_names_the_third(
     balance: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     labels = np.repeat([1, 2], [30, 10])
-    found = class_balance(balance, labels, ["busi"] * 40)
+    found = class_balance(balance, labels, ["busi"] * 40, ["busi"])
     assert caplog.messages == ["No training image is normal: the classifier does not learn it"]
     assert found["logit_correction"][0] == 0
     assert found["class_weights"][1:] == pytest.approx([2 / 3, 2] if balance == "weights" else [1, 1])

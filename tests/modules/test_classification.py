@@ -8,7 +8,7 @@ from torch import nn
 
 from busi.data.balance import balanced_weights, prior_correction
 from busi.modules.classification import ClsModule
-from busi.modules.losses import CrossEntropyLoss
+from busi.modules.losses import CrossEntropyLoss, FocalLoss
 
 
 class Pixels(nn.Module):
@@ -86,3 +86,25 @@ def test_correction_moves_predictions_and_not_the_loss() -> None:
     torch.testing.assert_close(losses[0], losses[1])
     difference = moved(batch["image"], batch["guide"]) - plain(batch["image"], batch["guide"])
     torch.testing.assert_close(difference, torch.tensor([[1.0, 0.0, -1.0]]).expand(4, 3))
+
+
+@pytest.mark.parametrize("loss", [CrossEntropyLoss(label_smoothing=0.1), FocalLoss()])
+def test_source_teaches_nothing_about_a_class_that_it_lacks(loss: nn.Module) -> None:
+    classifier = ClsModule(network=Pixels(), loss=loss, source_classes=[[True] * 3, [False, True, True]])
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    label, source = torch.tensor([0, 1, 2, 1, 2, 2]), torch.tensor([0, 0, 0, 1, 1, 1])
+    found = classifier._compare(logits, {"label": label, "source": source})  # type: ignore[typeddict-item]
+    weights = torch.ones(3)
+    own, other = loss(logits[:3], label[:3], weights), loss(logits[3:, 1:], label[3:] - 1, weights[1:])
+    torch.testing.assert_close(found, (own + other) / 2)
+    found.backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert (logits.grad[3:, 0] == 0).all()
+    assert (logits.grad[:3] != 0).all()
+
+
+def test_image_of_a_class_that_no_training_image_of_its_source_has_is_measured() -> None:
+    classifier = ClsModule(network=Pixels(), source_classes=[[False, True, True]])
+    logits, label = torch.tensor([[3.0, 1.0, 0.0]]), torch.tensor([0])
+    found = classifier._compare(logits, {"label": label, "source": torch.tensor([0])})  # type: ignore[typeddict-item]
+    torch.testing.assert_close(found, torch.nn.functional.cross_entropy(logits, label))
