@@ -15,6 +15,7 @@ from .catalog import compose_data as compose_data
 from .catalog import find_data as find_data
 from .catalog import list_data as list_data
 from .catalog import name_sources as name_sources
+from .citations import CITATIONS as CITATIONS
 from .cohort import Cohort as Cohort
 from .cohort import describe_cohort as describe_cohort
 from .cohort import fingerprint_data as fingerprint_data

@@ -1,6 +1,6 @@
 """The texts of a bundle: the model card, the example and the license."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,11 @@ from jinja2 import Environment, StrictUndefined
 
 import busi
 from busi.core import Markdown, code_span, escape_markdown
+from busi.data import CITATIONS
 from busi.inference.model_info import ModelInfo
+
+Estimate = Sequence[float | None]
+"""A value and both ends of its interval."""
 
 
 def write_texts(folder: Path, info: ModelInfo, about: dict[str, Any]) -> None:
@@ -20,10 +24,27 @@ def write_texts(folder: Path, info: ModelInfo, about: dict[str, Any]) -> None:
     environment.filters["number"] = lambda value: "undefined" if value is None else f"{value:.3f}"
     environment.filters["interval"] = _show_interval
     model_card = environment.from_string((template / "README.md").read_text(encoding="utf-8"))
-    text = model_card.render(info=info, graph=about, version=busi.__version__)
+    text = model_card.render(
+        info=info,
+        graph=about,
+        version=busi.__version__,
+        tables=by_source(info.metrics),
+        citations={name: CITATIONS.get(name) for name in info.origin.get("sources") or [info.origin["data"]]},
+    )
     (folder / "README.md").write_text(text, encoding="utf-8")
     (folder / "example.py").write_bytes((template / "example.py").read_bytes())
     (folder / "LICENSE").write_text(metadata.distribution("busi").read_text("licenses/LICENSE") or "")
+
+
+def by_source(metrics: Mapping[str, Estimate]) -> dict[str, dict[str, Estimate]]:
+    """Metrics of the test fold by the source of its images; those of all images have an empty name."""
+    tables: dict[str, dict[str, Estimate]] = {"": {}}
+    for key, estimate in metrics.items():
+        source, _, name = key.removeprefix("test/").rpartition("/")
+        if source == "shortcut":  # how well the source is told, which is of all images
+            source, name = "", f"{source}/{name}"
+        tables.setdefault(source, {})[name] = estimate
+    return tables
 
 
 def _escape(value: object) -> object:
