@@ -6,8 +6,15 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+# These go before busi: while one of its modules is imported, the hook that checks shapes reads all others
+# without their cached bytecode.
+import albumentations  # noqa: F401
 import hydra
+import lightning  # noqa: F401
 import pytest
+import segmentation_models_pytorch  # noqa: F401
+import sklearn.metrics  # noqa: F401
+import torchmetrics  # noqa: F401
 from omegaconf import DictConfig
 
 from busi.core.files import conf_dir, file_hash
