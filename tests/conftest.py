@@ -36,6 +36,7 @@ SMALL = (
     "trainer.max_epochs=1",
     "~callbacks.progress",
     "callbacks.figures.every_n_epochs=100",
+    "callbacks.figures.num_images=2",
     "+trainer.enable_progress_bar=false",
     "+trainer.enable_model_summary=false",
     "encoder_weights=none",
