@@ -3,13 +3,11 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from busi.core import CLASSES, InputError, read_table
+from busi.core import InputError
 from busi.data import Cohort, logit_shift
 from busi.evaluation.opening import OpenedModel, OwnSource
 from busi.reporting import Fitted, fit_validation
-from busi.runs import Predictions, Run, read_run_columns
+from busi.runs import Predictions, Run, read_run_columns, read_trained
 
 
 def read_own_sources(run: Run, trained: Sequence[str]) -> dict[str, OwnSource]:
@@ -25,13 +23,10 @@ def read_own_sources(run: Run, trained: Sequence[str]) -> dict[str, OwnSource]:
     Raises:
         InputError: If the run has lost ``split.csv`` or ``predictions.csv``, or one is not its own.
     """
-    path = run.file("split.csv")
-    try:
-        rows = [row for row in read_table(path) if row["split"] == "train"]
-        labels, sources = np.array([CLASSES.index(row["label"]) for row in rows]), [r["source"] for r in rows]
-        images = list(zip(sources, trained, strict=True))
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is missing or damaged: train this run again") from error
+    labels, sources = read_trained(run)
+    if len(sources) != len(trained):
+        raise InputError(f"{run.folder}/split.csv is missing or damaged: train this run again")
+    images = list(zip(sources, trained, strict=True))
     names = list(dict.fromkeys(sources))
     if len(names) < 2:
         return {}

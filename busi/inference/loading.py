@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from busi.core import CLASSES, InputError, file_hash
+from busi.data import logit_shift
 from busi.inference.graph import Network, check_probs
 from busi.inference.maps import default_device
 from busi.inference.model_info import ModelInfo
@@ -28,6 +29,7 @@ from busi.runs import (
     read_best,
     read_checkpoint,
     read_run_columns,
+    read_trained,
     seen_hashes,
 )
 
@@ -127,13 +129,19 @@ def gather_model_info(run: Run | None, checkpoint: Checkpoint, postprocess: Post
 
 
 def add_calibration(info: ModelInfo, run: Run) -> ModelInfo:
-    """Add what the validation fold of the run decides."""
+    """Add what the validation fold of the run decides.
+
+    A model is not told where an image is from. So it is calibrated on what it answers then, under the prior
+    of an unknown source, where ``predictions.csv`` has that of the source of each image.
+    """
     columns = read_run_columns(run)
     val = columns["split"] == "val"
     if not val.any():
         raise InputError(f"{run.folder}/predictions.csv has no validation images: train this run again")
     labels = columns["label"][val]
     logits = np.stack([columns[f"logit_{name}"] for name in CLASSES], axis=1)[val]
+    balance = run.config.data.get("balance", "none")
+    logits = logits - logit_shift(balance, *read_trained(run), columns["source"][val].tolist())
     calibration = calibrate(logits, labels, LEVEL, learned_classes(run))
     return replace(
         info,

@@ -37,6 +37,7 @@ from .predictions import read_columns as read_columns
 from .predictions import read_predictions as read_predictions
 from .predictions import read_run_columns as read_run_columns
 from .predictions import read_shortcut as read_shortcut
+from .predictions import read_trained as read_trained
 from .provenance import describe_environment as describe_environment
 from .provenance import now as now
 from .rows import Row as Row

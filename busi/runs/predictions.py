@@ -158,6 +158,20 @@ def read_run_columns(run: Run) -> dict[str, Shaped[np.ndarray, " n"]]:
     return read_columns(run.file("predictions.csv"), run.provenance["stage"])
 
 
+def read_trained(run: Run) -> tuple[Int[np.ndarray, " n"], list[str]]:
+    """Labels and sources of the training images of a run, in the order of ``split.csv``.
+
+    Raises:
+        InputError: If the file is missing or damaged, or not the one that the run wrote.
+    """
+    path = run.file("split.csv")
+    try:
+        rows = [row for row in read_table(path) if row["split"] == "train"]
+        return np.array([CLASSES.index(row["label"]) for row in rows], int), [row["source"] for row in rows]
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path} is missing or damaged: train this run again") from error
+
+
 def read_columns(path: Path, stage: str) -> dict[str, Shaped[np.ndarray, " n"]]:
     """Read ``predictions.csv`` of a stage, column by column; see `Predictions`.
 

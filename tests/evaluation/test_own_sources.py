@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 from omegaconf import DictConfig
+from scipy.special import softmax
 
 from busi.core.tables import read_table
-from busi.core.types import InputError, Record
+from busi.core.types import CLASSES, InputError, Record
 from busi.data.balance import logit_shift
 from busi.data.contents import Content
 from busi.evaluation.opening import OpenedModel, OwnSource
 from busi.evaluation.own_sources import explain_sources, keep_recognized, read_own_sources
+from busi.inference.loading import add_calibration
 from busi.inference.model_info import ModelInfo
 from busi.models.postprocess import Postprocess
 from busi.reporting.pooling import fit_validation
-from busi.runs.predictions import Predictions, read_run_columns
+from busi.runs.predictions import Predictions, read_run_columns, read_trained
 from busi.runs.run import Run
 from busi.runs.seen_images import SeenImages
 from tests.made_runs import POOL, make_cohort, make_run
@@ -99,6 +101,22 @@ def test_the_page_says_which_prior_and_calibration_images_have_and_why(make: Mak
     assert "a bundle holds no other" in explain_sources(bundle, [], ["busi"], local=False)
     for silent in (model_of(None, "busi"), model_of(None), replace(bundle, variants=("segmentation",))):
         assert explain_sources(silent, [], ["busi"], local=False) == ""
+
+
+def test_a_model_is_calibrated_on_its_answers_to_images_of_unknown_source(make: Make) -> None:
+    run, (bare, level) = make(), (model_of(None).info, 0.9)
+    info, columns = add_calibration(bare, run), read_run_columns(run)
+    val = columns["split"] == "val"
+    labels, sources = columns["label"][val], columns["source"][val].tolist()
+    stored = np.stack([columns[f"logit_{name}"] for name in CLASSES], axis=1)[val]
+    answered = stored - logit_shift("sampler", *read_trained(run), sources)
+    assert np.abs(answered - stored).max() > 1
+    probs = softmax(answered / info.temperature, axis=1)
+    assert info.quantiles is not None
+    for label, quantile in enumerate(info.quantiles):
+        covered = 1 - probs[labels == label, label] <= quantile + 1e-9
+        # The smallest quantile that covers enough, and one more image for those that nobody has seen.
+        assert level <= covered.mean() <= level + 3 / len(covered)
 
 
 def test_a_run_without_its_split_is_one_error(make: Make) -> None:
