@@ -9,7 +9,18 @@ from pathlib import Path
 
 from busi.core import called_as
 
-COMMANDS = ("train", "predict", "demo", "evaluate", "report", "audit", "ensemble", "export", "bench")
+COMMANDS = (
+    "train",
+    "predict",
+    "demo",
+    "evaluate",
+    "report",
+    "audit",
+    "convert",
+    "ensemble",
+    "export",
+    "bench",
+)
 """The modules beside this one, in the order of a user's first day."""
 
 

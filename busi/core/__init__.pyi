@@ -34,12 +34,14 @@ from .files import write_text as write_text
 from .files import write_whole as write_whole
 from .files import writing_cache as writing_cache
 from .files import writing_to as writing_to
+from .given_tables import EMPTY_WORDS as EMPTY_WORDS
 from .given_tables import read_given_table as read_given_table
 from .locks import hold as hold
 from .markdown import Markdown as Markdown
 from .markdown import code_span as code_span
 from .markdown import escape_markdown as escape_markdown
 from .memory import keep_freed_memory as keep_freed_memory
+from .tables import read_cells as read_cells
 from .tables import read_table as read_table
 from .tables import write_table as write_table
 from .targets import check_targets as check_targets

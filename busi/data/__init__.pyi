@@ -25,12 +25,15 @@ from .contents import read_contents as read_contents
 from .datamodule import BUSIDataModule as BUSIDataModule
 from .dataset import Guides as Guides
 from .dataset import collate as collate
+from .dicom import cut_mask as cut_mask
 from .dicom import read_header as read_header
 from .duplicates import align as align
 from .duplicates import describe_image as describe_image
 from .external import build_external_cohort as build_external_cohort
 from .files import is_dicom as is_dicom
+from .files import is_image as is_image
 from .files import pixel_format as pixel_format
+from .files import read_frame as read_frame
 from .files import read_frames as read_frames
 from .files import read_gray as read_gray
 from .frames import Frame as Frame
@@ -42,10 +45,17 @@ from .geometry import quantize as quantize
 from .geometry import unletterbox as unletterbox
 from .groups import find_groups as find_groups
 from .groups import join_patients as join_patients
+from .images import MAX_PIXELS as MAX_PIXELS
+from .images import read_one as read_one
 from .levels import refuse_flat as refuse_flat
 from .levels import to_gray as to_gray
+from .manifest import OPTIONAL as OPTIONAL
+from .manifest import parse_values as parse_values
 from .manifest import read_csv as read_csv
+from .manifest_values import SPACINGS as SPACINGS
 from .masks import read_mask as read_mask
+from .masks import refuse_inverted as refuse_inverted
+from .masks import to_mask as to_mask
 from .pool import read_sources as read_sources
 from .recognition import Images as Images
 from .recognition import recognize as recognize
@@ -54,6 +64,7 @@ from .records import Reading as Reading
 from .records import WrongLayout as WrongLayout
 from .records import file_name as file_name
 from .records import list_problems as list_problems
+from .records import natural as natural
 from .records import read_busi as read_busi
 from .sources import Item as Item
 from .sources import Source as Source
@@ -65,3 +76,4 @@ from .splits import fingerprint as fingerprint
 from .splits import train_folds as train_folds
 from .synthetic import draw_sample as draw_sample
 from .synthetic import read_synthetic as read_synthetic
+from .workbook import read_workbook as read_workbook

@@ -68,6 +68,11 @@ def to_mask(image: Image.Image) -> Bool[np.ndarray, "h w"]:
     seen = values[lesion]
     if seen.size and not (seen == seen[0]).all():
         raise InputError("mask with more than two values")
+    refuse_inverted(lesion)
+    return np.asarray(lesion)
+
+
+def refuse_inverted(lesion: Bool[np.ndarray, "h w"]) -> None:
+    """Raise `InputError` if the whole border belongs to the lesion."""
     if all(edge.all() for edge in (lesion[0], lesion[-1], lesion[:, 0], lesion[:, -1])):
         raise InputError("mask whose whole border is lesion: is it inverted?")
-    return np.asarray(lesion)

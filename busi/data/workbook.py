@@ -30,20 +30,18 @@ BROKEN = (
 """What openpyxl and what it is made of raise for damaged files."""
 
 
-def read_sheet(path: Path, columns: Sequence[str], extra: str) -> list[dict[str, str]]:
-    """Read some columns of the first sheet of an ``.xlsx`` file; its first row names them.
+def read_workbook(path: Path, extra: str) -> list[list[str]]:
+    """Read the first sheet of an ``.xlsx`` file.
 
     Args:
         path: The workbook.
-        columns: Those that are read; what is missing is left to the caller.
         extra: The extra of this package that installs openpyxl.
 
     Returns:
-        The rows that are not empty, as text: whole numbers without a point, empty cells as empty text.
+        All rows as text, of one length: whole numbers without a point, empty cells as empty text.
 
     Raises:
-        InputError: If openpyxl is not installed, or the file is missing, damaged, no workbook or too large;
-            or a column is there twice.
+        InputError: If openpyxl is not installed, or the file is missing, damaged, no workbook or too large.
     """
     try:
         import openpyxl
@@ -56,9 +54,7 @@ def read_sheet(path: Path, columns: Sequence[str], extra: str) -> list[dict[str,
             # What is unpacked ends at the size that is said here, whatever follows.
             size = sum(part.file_size for part in parts.infolist())
         if size > MAX_BYTES:
-            raise InputError(
-                f"{path} unpacks to {size} bytes, over {MAX_BYTES}: it is not the published file"
-            )
+            raise InputError(f"{path} unpacks to {size} bytes, over {MAX_BYTES}: give a smaller workbook")
         with warnings.catch_warnings():  # of styles and forms
             warnings.simplefilter("ignore")
             book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
@@ -73,8 +69,25 @@ def read_sheet(path: Path, columns: Sequence[str], extra: str) -> list[dict[str,
             f"cannot read {path}: it is damaged, or no workbook. Get it again ({error})"
         ) from error
     if len(rows) > MAX_ROWS:
-        raise InputError(f"{path} has over {MAX_ROWS} rows: it is not the published file")
-    header, *body = rows or [[]]
+        raise InputError(f"{path} has over {MAX_ROWS} rows: give a smaller workbook")
+    return rows
+
+
+def read_sheet(path: Path, columns: Sequence[str], extra: str) -> list[dict[str, str]]:
+    """Read some columns of the first sheet of an ``.xlsx`` file; its first row names them.
+
+    Args:
+        path: The workbook.
+        columns: Those that are read; what is missing is left to the caller.
+        extra: The extra of this package that installs openpyxl.
+
+    Returns:
+        The rows that are not empty, see `read_workbook`.
+
+    Raises:
+        InputError: As `read_workbook`, or if a column is there twice.
+    """
+    header, *body = read_workbook(path, extra) or [[]]
     places = {name: [k for k, text in enumerate(header) if text == name] for name in columns}
     if twice := [name for name, found in places.items() if len(found) > 1]:
         raise InputError(f"{path} has the column {twice[0]} twice: get it again")

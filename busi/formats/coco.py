@@ -1,0 +1,176 @@
+"""COCO JSON: polygons and run lengths, compressed and not, read and written."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from busi.core import CLASSES, NORMAL, InputError, write_json
+from busi.data import Problem
+from busi.formats.annotations import Annotation, Case, Found, Shape
+from busi.formats.files import read_json
+from busi.formats.placing import place_image
+from busi.formats.shapes import (
+    Draw,
+    fill_coco,
+    from_runs,
+    import_coco,
+    no_mask,
+    pair_up,
+    split_lesions,
+    to_runs,
+)
+from busi.formats.source import Source
+
+FILE = "annotations/instances_default.json"
+"""Where CVAT and other tools look for it."""
+
+
+def read(source: Source) -> Iterator[Found]:
+    """Read the JSON files of a folder, or one of them.
+
+    An annotation with a category and neither a segmentation nor a box is a tag of its image.
+    """
+    for path in source.files:
+        if path.suffix.lower() != ".json" and path != source.path:
+            continue
+        try:
+            content = read_json(path)
+            if not isinstance(content.get("images"), list):
+                raise InputError("JSON of another kind")
+            yield from read_content(content, path, source)
+        except InputError as error:
+            yield Problem(path.name, str(error), path.name)
+
+
+def read_content(content: Mapping[str, Any], path: Path, source: Source) -> Iterator[Found]:
+    """The annotations of one file."""
+    names = {
+        one.get("id"): str(one["name"])
+        for one in as_list(content.get("categories"), "categories")
+        if isinstance(one, dict) and one.get("name") and isinstance(one.get("id"), (int, str))
+    }
+    drawn: dict[object, list[Any]] = {}
+    for one in as_list(content.get("annotations"), "annotations"):
+        key = one.get("image_id") if isinstance(one, dict) else None
+        drawn.setdefault(key if isinstance(key, (int, str)) else None, []).append(one)
+    for number, image in enumerate(content["images"], 1):
+        name = image.get("file_name") if isinstance(image, dict) else None
+        if not isinstance(name, str):
+            yield Problem(f"image {number}", "image without file_name", path.name)
+            continue
+        try:
+            key = image.get("id")
+            mine = drawn.pop(key, []) if isinstance(key, (int, str)) else []
+            yield read_image(image, mine, names, source)
+        except InputError as error:
+            yield Problem(name, str(error), name)
+    for key, left in drawn.items():
+        kind = "annotation of an image that the file does not list, or lists twice"
+        yield Problem(f"image_id {key}", kind, f"{len(left)} of {path.name}")
+
+
+def as_list(value: object, name: str) -> list[Any]:
+    """A list, or an empty one where there is none."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise InputError(f"damaged COCO file: {name} is no list")
+    return value
+
+
+def read_image(
+    image: Mapping[str, Any], annotations: list[Any], names: Mapping[Any, str], source: Source
+) -> Annotation:
+    """The annotation of one image."""
+    name, path = source.images.find(image["file_name"])
+    size = (image.get("height"), image.get("width"))
+    if any(type(number) is not int for number in size if number is not None):
+        raise InputError("size that is no whole number")
+    shapes, tags = [], []
+    for one in annotations:
+        word = names.get(one.get("category_id")) if isinstance(one.get("category_id"), (int, str)) else None
+        if word is None:
+            raise InputError(f"category {one.get('category_id')!r} that the file does not name")
+        if one.get("segmentation"):
+            shapes.append(Shape(word, read_segmentation(one["segmentation"])))
+        elif one.get("bbox"):
+            shapes.append(Shape(word, no_mask("a box")))
+        else:
+            tags.append(word)
+    return Annotation(name, path, tuple(shapes), tuple(tags), None if None in size else size)  # type: ignore[arg-type]
+
+
+def read_segmentation(value: object) -> Draw:
+    """What draws the segmentation of one annotation."""
+    if isinstance(value, list):
+        polygons = value if isinstance(value[0], list) else [value]
+        if not all(isinstance(one, list) for one in polygons):
+            raise InputError("polygon that is no list of numbers")
+        return fill_coco([pair_up(one) for one in polygons])
+    counts, size = (value.get("counts"), value.get("size")) if isinstance(value, dict) else (None, None)
+    runs = unpack_counts(counts) if isinstance(counts, str) else to_runs(counts)
+
+    def draw(height: int, width: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        if size != [height, width]:
+            raise InputError(f"run lengths of another size than the image: {size} for {[height, width]}")
+        return from_runs(runs, height, width, by_rows=False)
+
+    return draw
+
+
+def unpack_counts(text: str) -> list[int]:
+    """The run lengths of COCO's compressed form: five bits a letter, from the third on as differences.
+
+    pycocotools decodes them too, but takes a text that is too short for a mask of random pixels.
+
+    Raises:
+        InputError: If it is damaged.
+
+    Source: ``rleFrString`` in pycocotools' maskApi.c.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for letter in text:
+        bits = ord(letter) - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise InputError("damaged run lengths")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits & 16 and 1) << shift
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    if shift:
+        raise InputError("run lengths that are cut off")
+    return to_runs(runs)
+
+
+def write(cases: Iterable[Case], folder: Path) -> None:
+    """Write images and one JSON file: compressed run lengths, which hold every mask exactly, one a lesion.
+
+    ``iscrowd`` is 0, for tools leave out what is 1 when they score.
+    """
+    coco = import_coco()
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for case in cases:
+        height, width = case.gray.shape
+        name = place_image(case, folder / "images")
+        images.append({"id": len(images) + 1, "file_name": name, "width": width, "height": height})
+        for lesion in split_lesions(case.mask) if case.mask is not None and case.label != NORMAL else []:
+            rle = coco.encode(np.asfortranarray(lesion.astype(np.uint8)))
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": len(images),
+                    "category_id": case.label + 1,
+                    "segmentation": {"size": [height, width], "counts": rle["counts"].decode()},
+                    "area": int(coco.area(rle)),
+                    "bbox": coco.toBbox(rle).tolist(),
+                    "iscrowd": 0,
+                }
+            )
+    categories = [{"id": k + 1, "name": name, "supercategory": ""} for k, name in enumerate(CLASSES)]
+    write_json(folder / FILE, {"images": images, "annotations": annotations, "categories": categories})

@@ -1,0 +1,230 @@
+"""From one format to another: everything is read, what is wrong is listed, and the rest is written."""
+
+import logging
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from rich.progress import track
+
+from busi.core import (
+    CLASSES,
+    EMPTY_WORDS,
+    InputError,
+    expand,
+    make_folder,
+    printable,
+    whole_folder,
+    write_table,
+    writing_to,
+)
+from busi.data import Problem, file_name, is_dicom, list_problems, read_csv, read_header
+from busi.formats.annotations import Annotation, Case, Found, resolve
+from busi.formats.files import stem_of, unpack_archive
+from busi.formats.known import FORMATS, ORIENTATIONS, reader, recognize, writer
+from busi.formats.labels import IGNORE, Meanings
+from busi.formats.manifest import FILE, to_row
+from busi.formats.placing import name_of
+from busi.formats.sheet import add_sheet
+from busi.formats.source import Source
+
+log = logging.getLogger(__name__)
+
+CASES, PROBLEMS = "cases.csv", "problems.csv"
+
+
+def convert(
+    text: str,
+    output: Path,
+    *,
+    to: str = "manifest",
+    source_format: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    empty: str | None = None,
+    images: Path | None = None,
+    sheet: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    orientation: str = "header",
+    copy: bool = False,
+) -> list[Problem]:
+    """Convert annotations; see `busi.formats.known.FORMATS`.
+
+    Args:
+        text: A file or a folder, or the name of a data set.
+        output: The new folder; appears once it is whole.
+        to: The format to write.
+        source_format: That of what is read; None recognizes it.
+        labels: What words mean, see `busi.formats.labels.Meanings`.
+        empty: The class of images about which nothing is said.
+        images: The folder of the images, if they lie elsewhere.
+        sheet: Table with what the annotations do not say.
+        columns: Column of a manifest -> what the sheet calls it.
+        orientation: See `busi.formats.orientation`.
+        copy: Copy images into the folder of a manifest, too.
+
+    Returns:
+        What could not be used, as ``problems.csv`` lists it.
+
+    Raises:
+        InputError: If an argument is wrong, a word has no meaning, or nothing can be used.
+    """
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise InputError(f"{output} is not empty: give a new folder with --output")
+    if empty is not None and empty not in CLASSES:
+        raise InputError(f"--empty {empty}: give one of {', '.join(CLASSES)}")
+    if orientation not in ORIENTATIONS:
+        raise InputError(f"--orientation {orientation}: give one of {', '.join(ORIENTATIONS)}")
+    meanings, path, given = Meanings(labels or {}), expand(text), text
+    with ExitStack() as stack:
+        if is_archive(path):
+            with writing_to(output.parent):
+                make_folder(output.absolute().parent)
+                temporary = tempfile.TemporaryDirectory(prefix=".", dir=output.absolute().parent)
+                place = stack.enter_context(temporary)
+                unpack_archive(path, Path(place))
+            stack.enter_context(speaking_of(path, Path(place)))
+            path = find_top(Path(place))
+            text, copy = str(path), copy or images is None
+        name = source_format or recognize(path, bool(columns) and sheet is None)
+        log.info("Reading %s as %s", given, FORMATS[name].title)
+        source = Source(path, images and expand(images), columns or {}, orientation, text)
+        found = list(reader(name)(source))
+        if sheet is not None:
+            found = add_sheet(found, expand(sheet), columns or {})
+        annotations, problems = refuse_repeated(found)
+        meanings.check(word for one in annotations for word in list_words(one))
+        cases = resolve_all(annotations, problems, meanings, empty, copy)
+        with writing_to(output), whole_folder(output) as part:
+            return write_all(cases, problems, part, output, to)
+
+
+def write_all(
+    cases: Iterator[Case], problems: list[Problem], part: Path, output: Path, to: str
+) -> list[Problem]:
+    """Write what can be used, and the list of what cannot.
+
+    Raises:
+        InputError: If nothing can be used.
+    """
+    rows: list[Mapping[str, str]] = []
+    counts: Counter[str] = Counter()
+
+    def note(case: Case) -> Case:
+        counts[CLASSES[case.label]] += 1
+        rows.append(to_row(case, name_of(case)))
+        return case
+
+    writer(to)((note(case) for case in cases), part)
+    if not rows:
+        why = list_problems(problems) or "there is no image"
+        raise InputError(f"nothing can be converted: {why}")
+    if to == "manifest":
+        read_csv(part / FILE)
+    else:
+        write_table(part / CASES, rows)
+    if problems:
+        write_table(
+            part / PROBLEMS, [{"id": one.id, "problem": one.kind, "file": one.file} for one in problems]
+        )
+        log.warning("Not used, see %s: %s", output / PROBLEMS, list_problems(problems))
+    listed = ", ".join(f"{counts[name]} {name}" for name in CLASSES if counts[name])
+    log.info("Wrote %d images (%s) to %s", len(rows), listed, output / FILE if to == "manifest" else output)
+    return problems
+
+
+def resolve_all(
+    annotations: Sequence[Annotation],
+    problems: list[Problem],
+    meanings: Meanings,
+    empty: str | None,
+    copy: bool,
+) -> Iterator[Case]:
+    """The cases that annotations are, one at a time; what is wrong with others is added to the problems."""
+    names, patients = CaseNames(), dict[str, str]()
+    label = None if empty is None else CLASSES.index(empty)
+    left_out: Counter[str] = Counter()
+    for one in track(annotations, "converting", transient=True):
+        try:
+            case = resolve(one, names.give(one.name), meanings, label)
+        except InputError as error:
+            problems.append(Problem(one.name, getattr(error, "kind", str(error)), one.name))
+            continue
+        left_out.update(shape.word for shape in one.shapes if meanings[shape.word] == IGNORE)
+        if case.patient is None and is_dicom(case.image):
+            who = read_header(case.image, ("PatientID",)).get("PatientID", "").strip()
+            case = replace(
+                case, patient=patients.setdefault(who, f"p{len(patients) + 1:04d}") if who else None
+            )
+        whole = str(case.image.absolute())
+        yield replace(case, in_place=not copy and printable(whole) == whole == whole.strip())
+    if left_out:
+        log.info("Left out as --labels says: %s", ", ".join(f"{n} x {x}" for x, n in left_out.items()))
+
+
+def refuse_repeated(found: Sequence[Found]) -> tuple[list[Annotation], list[Problem]]:
+    """Annotations of images that have one each, and the problems, one for each other annotation included."""
+    read = [one for one in found if isinstance(one, Annotation)]
+    keys = [(one.image, None if one.pixels is None else one.name) for one in read]  # a clip has several
+    counts = Counter(keys)
+    problems = [one for one in found if isinstance(one, Problem)]
+    problems += [
+        Problem(one.name, "image that is annotated several times", one.name)
+        for one, key in zip(read, keys, strict=True)
+        if counts[key] > 1
+    ]
+    return [one for one, key in zip(read, keys, strict=True) if counts[key] == 1], problems
+
+
+def list_words(annotation: Annotation) -> list[str]:
+    """The words of an annotation, each once."""
+    return [*dict.fromkeys((*annotation.tags, *(shape.word for shape in annotation.shapes)))]
+
+
+class CaseNames:
+    """Ids of cases: names without suffix where that tells them apart."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+
+    def give(self, name: str) -> str:
+        """The id of the next image."""
+        whole = printable(name, "_").strip()
+        stem = stem_of(whole)
+        candidates = [f"{stem}_" if stem.lower() in EMPTY_WORDS else stem, whole]
+        number = 1
+        while (key := file_name(candidates[0]).lower()) in self._used:
+            number += 1
+            candidates = [*candidates[1:], f"{whole} ({number})"]
+        self._used.add(key)
+        return candidates[0]
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is a ZIP archive, and no workbook."""
+    return path.is_file() and zipfile.is_zipfile(path) and path.suffix.lower() not in (".xlsx", ".xlsm")
+
+
+@contextmanager
+def speaking_of(archive: Path, place: Path) -> Iterator[None]:
+    """Let an error name an archive, not the place where it is unpacked.
+
+    Raises:
+        InputError: Any that is raised.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace(str(place), str(archive))) from error
+
+
+def find_top(folder: Path) -> Path:
+    """The folder that an archive was made of."""
+    while len(inner := [one for one in folder.iterdir() if not one.name.startswith((".", "__MACOSX"))]) == 1:
+        if not inner[0].is_dir():
+            break
+        folder = inner[0]
+    return folder

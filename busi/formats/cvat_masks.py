@@ -1,0 +1,99 @@
+"""CVAT's archive "Segmentation mask 1.1": a colored image of each image, and what the colors mean."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Int64
+from PIL import Image
+
+from busi.core import InputError
+from busi.data import Problem, read_one
+from busi.formats.annotations import Annotation, Found, Shape
+from busi.formats.files import Images
+from busi.formats.shapes import Draw
+from busi.formats.source import Source
+
+BACKGROUND = 0
+LISTS = "ImageSets"
+MASKS = ("SegmentationClass", "SegmentationObject")
+
+
+def read(source: Source) -> Iterator[Found]:
+    """Read the folder of an unpacked archive; the images are in it, or in the folder of ``--images``."""
+    folder = source.folder
+    words = read_colors(folder / "labelmap.txt")
+    images = Images(source.image_folder or folder, lambda path: path.parts[0] in MASKS)
+    seen = set()
+    for path in (one for one in source.files if MASKS[0] in one.relative_to(folder).parts):
+        name = path.relative_to(folder / MASKS[0]).with_suffix("").as_posix()
+        seen.add(name)
+        try:
+            yield read_mask_image(path, name, words, images)
+        except InputError as error:
+            yield Problem(name, getattr(error, "kind", str(error)), path.name)
+    for name in list_names(folder):
+        if name not in seen:
+            try:
+                yield Annotation(*images.find(name, stem=True))
+            except InputError as error:
+                yield Problem(name, str(error), name)
+
+
+def read_mask_image(path: Path, name: str, words: Mapping[int, str], images: Images) -> Annotation:
+    """The annotation that a colored image is."""
+    colors = [int(color) for color in np.unique(read_one(path, to_colors)) if color != BACKGROUND]
+    if unknown := [color for color in colors if color not in words]:
+        shown = ", ".join(f"{color >> 16},{color >> 8 & 255},{color & 255}" for color in unknown[:3])
+        raise InputError(f"mask with a color that labelmap.txt does not name ({shown})")
+    shapes = tuple(Shape(words[color], pick(path, color)) for color in colors if words[color] != "background")
+    found, image = images.find(name, stem=True)
+    return Annotation(found, image, shapes)
+
+
+def pick(path: Path, color: int) -> Draw:
+    """What gives the pixels of one color."""
+
+    def draw(*_: int) -> Bool[np.ndarray, "h w"]:
+        return np.asarray(read_one(path, to_colors) == color)
+
+    return draw
+
+
+def to_colors(image: Image.Image) -> Int64[np.ndarray, "h w"]:
+    """The colors of an image as numbers, red in front."""
+    red, green, blue = np.moveaxis(np.asarray(image.convert("RGB"), np.int64), -1, 0)
+    return np.asarray(red << 16 | green << 8 | blue)
+
+
+def read_colors(path: Path) -> dict[int, str]:
+    """What each color means: lines like ``benign:0,128,0::``.
+
+    Raises:
+        InputError: If the file cannot be read, or has no colors.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: give the whole folder that CVAT exports") from error
+    words: dict[int, str] = {}
+    for line in lines:
+        name, _, rest = line.partition(":")
+        parts = rest.partition(":")[0].split(",")
+        if line.startswith("#") or not line.strip():
+            continue
+        if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) < 256 for part in parts):
+            raise InputError(f"{path}: '{line[:60]}' is no name and color, as benign:0,128,0::")
+        red, green, blue = map(int, parts)
+        color = red << 16 | green << 8 | blue
+        if words.setdefault(color, name) != name:
+            raise InputError(f"{path}: {words[color]} and {name} have one color")
+    return words
+
+
+def list_names(folder: Path) -> list[str]:
+    """The images that the lists of the archive name."""
+    names: dict[str, None] = {}
+    for path in sorted((folder / LISTS).rglob("*.txt")):
+        names.update(dict.fromkeys(path.read_text(encoding="utf-8", errors="replace").split("\n")))
+    return [name.strip() for name in names if name.strip()]

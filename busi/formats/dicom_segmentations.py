@@ -1,0 +1,257 @@
+"""DICOM Segmentations, with the DICOM images that they refer to.
+
+pydicom alone reads them: highdicom refuses files without a slice thickness, which ultrasound does not have,
+its own among them.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pydicom
+from jaxtyping import Bool, UInt8
+
+from busi.core import InputError
+from busi.data import Problem, is_dicom, read_frames
+from busi.formats.annotations import Annotation, Found, Shape
+from busi.formats.files import list_all
+from busi.formats.orientation import check_size
+from busi.formats.source import Source
+
+BINARY, LABELMAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
+"""SOP classes of segmentations with a frame a segment, and with a number a pixel."""
+DEFLATED = "1.2.840.10008.1.2.1.99"
+TAGS = ("SOPClassUID", "SOPInstanceUID", "Rows", "Columns", "NumberOfFrames")
+
+logging.getLogger("pydicom").setLevel(logging.ERROR)
+
+
+class Image(NamedTuple):
+    """A DICOM image.
+
+    Attributes:
+        name: Below its folder.
+        path: Its file.
+        size: Height and width.
+        frames: How many it has.
+    """
+
+    name: str
+    path: Path
+    size: tuple[int, int]
+    frames: int
+
+
+class Segment(NamedTuple):
+    """What one frame of a segmentation says.
+
+    Attributes:
+        word: The label of the segment.
+        uid: Of the image.
+        frame: Of that image, from 1.
+        place: Of the frame in the segmentation.
+        value: Of its pixels.
+    """
+
+    word: str
+    uid: str
+    frame: int
+    place: int
+    value: int
+
+
+def read(source: Source) -> Iterator[Found]:
+    """Read all segmentations of a folder, or one; images without any have no annotation.
+
+    Of a clip, each frame on which something is drawn is an image.
+    """
+    images = find_images([source.folder, *([source.image_folder] if source.image_folder else [])])
+    shapes: dict[tuple[str, int], list[Shape]] = {}
+    for path in source.files:
+        name = path.relative_to(source.folder).as_posix()
+        if not is_dicom(path) or not is_segmentation(path):
+            if path == source.path:
+                yield Problem(name, "file that is no DICOM segmentation", path.name)
+            continue
+        try:
+            for one in read_segments(path, images):
+                drawn = Shape(one.word, partial(pick, path, one.place, one.value))
+                shapes.setdefault((one.uid, one.frame), []).append(drawn)
+        except InputError as error:
+            yield Problem(name, str(error), path.name)
+    for uid, image in images.items():
+        frames = sorted(frame for one, frame in shapes if one == uid)
+        for frame in frames:
+            yield annotate(image, frame, tuple(shapes[uid, frame]))
+        if not frames and source.path.is_dir():
+            yield Annotation(image.name, image.path, size=image.size)
+
+
+def annotate(image: Image, frame: int, shapes: tuple[Shape, ...]) -> Found:
+    """The annotation of an image, or of a frame of a clip."""
+    if image.frames < 2:
+        return Annotation(image.name, image.path, shapes, size=image.size)
+    name = f"{image.name.removesuffix('.dcm')} [{frame}]"
+    try:
+        found = read_frame_of(image.path, frame)
+    except InputError as error:
+        return Problem(name, getattr(error, "kind", str(error)), image.path.name)
+    spacing = None if found.spacing is None else (found.spacing.rows, found.spacing.columns)
+    pixels = partial(read_pixels, image.path, frame)
+    return Annotation(name, image.path, shapes, size=image.size, spacing=spacing, pixels=pixels)
+
+
+def read_frame_of(path: Path, frame: int) -> Any:
+    """A frame of a clip, counted from 1.
+
+    Raises:
+        InputError: If there is none, or it cannot be read.
+    """
+    found = next(islice(read_frames(path), frame - 1, None), None)
+    if found is None:
+        raise InputError(f"clip without a frame {frame}")
+    return found
+
+
+def read_pixels(path: Path, frame: int) -> UInt8[np.ndarray, "h w"]:
+    """The gray image that a frame of a clip is."""
+    gray: UInt8[np.ndarray, "h w"] = read_frame_of(path, frame).gray
+    return gray
+
+
+def find_images(folders: list[Path]) -> dict[str, Image]:
+    """The DICOM images below some folders, by their identifiers."""
+    images: dict[str, Image] = {}
+    for folder in folders:
+        for path in list_all(folder):
+            if is_dicom(path) and not is_segmentation(path):
+                header = read_tags(path)
+                size = (to_count(header.get("Rows")), to_count(header.get("Columns")))
+                frames = to_count(header.get("NumberOfFrames"), 1)
+                image = Image(path.relative_to(folder).as_posix(), path, size, frames)
+                images.setdefault(header.get("SOPInstanceUID", str(path)), image)
+    return images
+
+
+def is_segmentation(path: Path) -> bool:
+    """Whether a DICOM file is a segmentation."""
+    return read_tags(path).get("SOPClassUID") in (BINARY, LABELMAP)
+
+
+def read_tags(path: Path) -> dict[str, str]:
+    """What tells images and segmentations apart; empty of a damaged file, which its reader names."""
+    try:
+        refuse_deflated(path)
+        found = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(TAGS))
+        return {tag: str(found[tag].value) for tag in TAGS if tag in found}
+    except Exception:  # pydicom raises whatever a damaged file makes its parts raise
+        return {}
+
+
+def to_count(text: str | None, missing: int = 0) -> int:
+    """A number of a header; what it is where there is none."""
+    return int(text) if text and text.isdecimal() else missing
+
+
+def refuse_deflated(path: Path) -> None:
+    """Raise `InputError` for a file that is packed as a whole, and may unpack to anything."""
+    meta = pydicom.filereader.read_file_meta_info(path)
+    if str(meta.get("TransferSyntaxUID")) == DEFLATED:
+        raise InputError("DICOM file that is deflated as a whole: save it without")
+
+
+def read_segments(path: Path, images: Mapping[str, Image]) -> list[Segment]:
+    """What the frames of a segmentation say, those without a pixel left out.
+
+    Raises:
+        InputError: If it is damaged, too large or of probabilities, or an image is not there or has another
+            size.
+    """
+    try:
+        dataset, pixels = open_segmentation(path)
+        words = {int(one.SegmentNumber): str(one.SegmentLabel) for one in dataset.SegmentSequence}
+        listed = [list_frame(dataset, index, pixels[index], words) for index in range(len(pixels))]
+    except InputError:
+        raise
+    except Exception as error:  # pydicom raises whatever a damaged file makes its parts raise
+        raise InputError("damaged or incomplete DICOM segmentation") from error
+    found = [one for frame in listed for one in frame]
+    for one in found:
+        if one.uid not in images:
+            raise InputError(
+                f"segmentation of an image that is not there ({one.uid}): give the DICOM images with --images"
+            )
+        if images[one.uid].size != pixels.shape[1:]:
+            raise InputError("segmentation of another size than its image")
+    return found
+
+
+def open_segmentation(path: Path) -> tuple[pydicom.Dataset, UInt8[np.ndarray, "n h w"]]:
+    """The header and the frames of a segmentation.
+
+    Raises:
+        InputError: If it is too large, or of probabilities.
+    """
+    refuse_deflated(path)
+    header = read_tags(path)
+    check_size(tuple(to_count(header.get(tag), 1) for tag in ("NumberOfFrames", "Rows", "Columns")))
+    dataset = pydicom.dcmread(path, force=True)
+    if dataset.get("SegmentationType") == "FRACTIONAL":
+        raise InputError("segmentation of probabilities: threshold it, and save it as a binary one")
+    pixels = np.asarray(dataset.pixel_array)
+    return dataset, pixels[None] if pixels.ndim == 2 else pixels
+
+
+def list_frame(
+    dataset: pydicom.Dataset, index: int, pixels: UInt8[np.ndarray, "h w"], words: Mapping[int, str]
+) -> list[Segment]:
+    """The segments of one frame; several in a label map.
+
+    Raises:
+        InputError: If it does not say on which image it is drawn.
+    """
+    values = [int(value) for value in np.unique(pixels) if value]
+    if not values:
+        return []
+    uid, frame = find_reference(dataset, index)
+    if dataset.SOPClassUID == LABELMAP:
+        background = int(dataset.get("PixelPaddingValue") or 0)
+        return [Segment(words[value], uid, frame, index, value) for value in values if value != background]
+    number = int(find_group(dataset, index, "SegmentIdentificationSequence").ReferencedSegmentNumber)
+    return [Segment(words[number], uid, frame, index, 1)]
+
+
+def find_reference(dataset: pydicom.Dataset, index: int) -> tuple[str, int]:
+    """The image that a frame is drawn on, and which of its frames.
+
+    Raises:
+        InputError: If it does not say so, and the segmentation refers to several images.
+    """
+    derived = find_group(dataset, index, "DerivationImageSequence")
+    sources = [] if derived is None else list(derived.get("SourceImageSequence") or [])
+    if not sources:
+        series = dataset.get("ReferencedSeriesSequence") or []
+        sources = [one for part in series for one in part.get("ReferencedInstanceSequence") or []]
+    if len(sources) != 1:
+        raise InputError("segmentation that does not say on which image a frame is drawn")
+    frame = sources[0].get("ReferencedFrameNumber") or 1
+    return str(sources[0].ReferencedSOPInstanceUID), int(frame if isinstance(frame, int) else frame[0])
+
+
+def find_group(dataset: pydicom.Dataset, index: int, keyword: str) -> Any:
+    """The first item of a functional group of a frame, or of all frames; None if there is none."""
+    own = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    shared = dataset.get("SharedFunctionalGroupsSequence") or []
+    for group in (*own[index : index + 1], *shared):
+        if group.get(keyword):
+            return group[keyword].value[0]
+    return None
+
+
+def pick(path: Path, index: int, value: int, *_: int) -> Bool[np.ndarray, "h w"]:
+    """The pixels of a segment on one frame."""
+    return np.asarray(open_segmentation(path)[1][index] == value)

@@ -1,0 +1,220 @@
+"""Files of other people: listed, looked up by name, and unpacked, within limits and within their folder."""
+
+import bz2
+import gzip
+import io
+import json
+import os
+import re
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from busi.core import InputError, printable
+from busi.data import is_image, natural
+
+MAX_TEXT = 1_000_000_000
+"""Bytes of a JSON or XML file."""
+MAX_UNPACKED = 200_000_000
+"""Bytes of the image or mask of one compressed file."""
+PACKED: Mapping[bytes, Callable[[io.BytesIO], Any]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZ": bz2.BZ2File,
+}
+"""How compressed files begin, and what opens them."""
+MAX_ARCHIVE = 8_000_000_000
+MAX_MEMBERS = 200_000
+"""Of an archive, unpacked."""
+SUFFIX = re.compile(r"\.(nii|nii\.gz|seg\.nrrd|nrrd|png|jpe?g|bmp|tiff?|dcm|dicom)$", re.IGNORECASE)
+"""Of an image."""
+
+
+def list_all(folder: Path) -> list[Path]:
+    """All files below a folder, in natural order, without hidden ones and those of file managers.
+
+    Raises:
+        InputError: If the folder cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"cannot list {error.filename}: {error.strerror}") from error
+
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    return sorted(found, key=natural)
+
+
+def need(package: str, extra: str = "formats") -> InputError:
+    """The error of a package that is not installed."""
+    return InputError(f"this needs the package {package}: pip install 'busi[{extra}]'")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        InputError: If it cannot be read, is too large, damaged, or no object.
+    """
+    try:
+        if path.stat().st_size > MAX_TEXT:
+            raise InputError(f"file of over {MAX_TEXT // 10**6} MB")
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"file that cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError("damaged JSON") from error
+    if not isinstance(found, dict):
+        raise InputError("JSON of another kind")
+    return found
+
+
+def unpack_bounded(content: bytes) -> bytes:
+    """Unpack gzip or bzip2, up to a limit; what is not compressed stays as it is.
+
+    Raises:
+        InputError: If it is damaged, cut off, or unpacks to more.
+    """
+    kind = PACKED.get(content[:2])
+    if kind is None:
+        return content
+    try:
+        with kind(io.BytesIO(content)) as file:
+            unpacked: bytes = file.read(MAX_UNPACKED + 1)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise InputError("damaged or truncated file") from error
+    if len(unpacked) > MAX_UNPACKED:
+        raise InputError(f"file that unpacks to over {MAX_UNPACKED // 10**6} MB")
+    return unpacked
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file of one image, unpacked.
+
+    Raises:
+        InputError: If it cannot be read, is damaged, or too large.
+    """
+    try:
+        if path.stat().st_size > MAX_UNPACKED:
+            raise InputError(f"file of over {MAX_UNPACKED // 10**6} MB")
+        return unpack_bounded(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"file that cannot be read ({error.strerror})") from error
+
+
+def unpack_archive(path: Path, folder: Path) -> None:
+    """Unpack a ZIP file.
+
+    Raises:
+        InputError: If it is damaged, encrypted or too large, holds a link, or names a place outside of it.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [one for one in archive.infolist() if not one.is_dir()]
+            if sum(one.file_size for one in members) > MAX_ARCHIVE or len(members) > MAX_MEMBERS:
+                raise InputError(
+                    f"{path} unpacks to over {MAX_ARCHIVE // 10**9} GB or {MAX_MEMBERS} files: unpack it "
+                    "yourself, and give the folder"
+                )
+            for one in members:
+                name = one.filename.replace("\\", "/")
+                if leads_out(name) or stat.S_ISLNK(one.external_attr >> 16):
+                    raise InputError(f"{path} names a place outside of it, or a link: {printable(name)}")
+                target = folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(one) as packed, target.open("xb") as file:
+                    shutil.copyfileobj(packed, file)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
+        raise InputError(f"cannot unpack {path}: it is damaged or encrypted ({error})") from error
+    except FileExistsError as error:
+        raise InputError(f"{path} holds a file twice: {Path(error.filename).name}") from error
+
+
+def leads_out(name: str) -> bool:
+    """Whether the name of a file, with ``/``, leads out of the folder that it is in."""
+    return name.startswith("/") or ".." in name.split("/") or name[1:2] == ":" or "\0" in name
+
+
+def stem_of(name: str) -> str:
+    """A name without the suffix of an image of any format."""
+    return SUFFIX.sub("", name)
+
+
+class Names:
+    """Paths of images, found by what annotations and sheets call them.
+
+    Args:
+        names: Paths below a folder, with ``/``.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = dict.fromkeys(names)
+        self._by_last: dict[str, list[str]] = {}
+        for name in self._names:
+            self._by_last.setdefault(stem_of(PurePosixPath(name).name).casefold(), []).append(name)
+
+    def find(self, text: str, stem: bool = False) -> list[str]:
+        """The paths that are the end of a text, or the other way round.
+
+        Args:
+            text: A path.
+            stem: Whether the suffix may be another one, or missing.
+        """
+        wanted = text.replace("\\", "/").removeprefix("./")
+        if wanted in self._names:
+            return [wanted]
+        near = self._by_last.get(stem_of(PurePosixPath(wanted).name).casefold(), [])
+        return [name for name in near if _is_end(name, wanted)] or [
+            name for name in near if stem and _is_end(stem_of(name), stem_of(wanted))
+        ]
+
+
+def _is_end(one: str, other: str) -> bool:
+    """Whether one path is the end of the other."""
+    first, second = one.split("/"), other.split("/")
+    number = min(len(first), len(second))
+    return first[-number:] == second[-number:]
+
+
+class Images:
+    """The images below a folder, found by the names that annotations give them.
+
+    A name is compared with what is there, and never opened as it is: no name leads out of the folder.
+
+    Args:
+        folder: Where images lie.
+        is_none: Which paths below it are no images.
+    """
+
+    def __init__(self, folder: Path, is_none: Callable[[Path], bool] = lambda _: False) -> None:
+        self.files = {
+            path.relative_to(folder).as_posix(): path
+            for path in list_all(folder)
+            if is_image(path) and not is_none(path.relative_to(folder))
+        }
+        self._names = Names(self.files)
+
+    def find(self, text: str, stem: bool = False) -> tuple[str, Path]:
+        """The name and the file of an image.
+
+        Args:
+            text: Its path as an annotation says it, or the end of it, or with folders in front that are not
+                there.
+            stem: Whether the suffix may be another one, or missing.
+
+        Raises:
+            InputError: If there is none, or several; or the text leads out of the folder.
+        """
+        if leads_out(text.replace("\\", "/")) or not text.strip():
+            raise InputError("image whose path is absolute or leads out of the folder: shorten it there")
+        found = self._names.find(text, stem)
+        if len(found) > 1:
+            raise InputError("several images of that name: " + ", ".join(sorted(found)[:3]))
+        if not found:
+            raise InputError("no such image: give the folder of the images with --images")
+        return found[0], self.files[found[0]]

@@ -1,0 +1,189 @@
+"""LabelMe: a JSON file an image, read and written."""
+
+import base64
+import binascii
+import io
+import json
+import math
+import posixpath
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+from jaxtyping import Bool
+from PIL import Image
+
+from busi.core import CLASSES, NORMAL, InputError, write_whole
+from busi.data import Problem, to_gray
+from busi.formats.annotations import Annotation, Case, Found, Shape
+from busi.formats.files import leads_out, read_json
+from busi.formats.placing import name_of, place_image
+from busi.formats.shapes import Draw, fill_circle, fill_pillow, no_mask, pair_up, split_lesions
+from busi.formats.source import Source
+
+VERSION = "5.5.0"
+"""Of LabelMe, whose format this is; shapes of the type ``mask`` are in it from 5.3 on."""
+MAX_PIXELS = 50_000_000
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError)
+
+T = TypeVar("T")
+
+
+def read(source: Source) -> Iterator[Found]:
+    """Read a folder of JSON files and images, or one JSON file.
+
+    Flags that are on, of the image or of a shape, are words about the image. Images without a JSON file have
+    no annotation.
+    """
+    used = set()
+    for path in source.files:
+        if path.suffix.lower() != ".json" and path != source.path:
+            continue
+        name = path.relative_to(source.folder).as_posix()
+        try:
+            content = read_json(path)
+            if not isinstance(content.get("shapes"), list):
+                raise InputError("JSON of another kind")
+            annotation = read_content(content, path, source)
+        except InputError as error:
+            yield Problem(name, str(error), name)
+            continue
+        used.add(annotation.image)
+        yield annotation
+    if source.path.is_dir():
+        for name, path in source.images.files.items():
+            if path not in used:
+                yield Annotation(name, path)
+
+
+def read_content(content: Mapping[str, Any], path: Path, source: Source) -> Annotation:
+    """The annotation that one file holds."""
+    shapes, tags = [], read_flags(content)
+    for shape in content["shapes"]:
+        if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
+            raise InputError("shape without a label")
+        shapes.append(Shape(shape["label"], read_shape(shape)))
+        tags += read_flags(shape)
+    size = (content.get("imageHeight"), content.get("imageWidth"))
+    if any(type(number) is not int for number in size if number is not None):
+        raise InputError("size that is no whole number")
+    known = None if None in size else size
+    given = content.get("imagePath")
+    text = given.replace("\\", "/") if isinstance(given, str) else ""
+    try:
+        name, image = source.images.find(place(text, path, source))
+    except InputError:
+        if not isinstance(content.get("imageData"), str):
+            raise
+        # The image stands in the file itself.
+        name = path.relative_to(source.folder).with_suffix(".png").as_posix()
+        return Annotation(
+            name,
+            path,
+            tuple(shapes),
+            tuple(tags),
+            known,  # type: ignore[arg-type]
+            pixels=lambda: open_image(content["imageData"], to_gray),
+        )
+    return Annotation(name, image, tuple(shapes), tuple(tags), known)  # type: ignore[arg-type]
+
+
+def place(text: str, path: Path, source: Source) -> str:
+    """The path of an image below the folder; LabelMe writes it from the folder of the JSON file on."""
+    if source.image_folder is not None and not leads_out(posixpath.basename(text)):
+        return posixpath.basename(text)
+    return posixpath.normpath(posixpath.join(path.parent.relative_to(source.folder).as_posix(), text))
+
+
+def read_flags(content: Mapping[str, Any]) -> list[str]:
+    """The flags that are on."""
+    flags = content.get("flags")
+    return [str(name) for name, on in flags.items() if on is True] if isinstance(flags, dict) else []
+
+
+def read_shape(shape: Mapping[str, Any]) -> Draw:
+    """What draws a shape."""
+    kind, given = shape.get("shape_type") or "polygon", shape.get("points")
+    if not isinstance(given, list) or not all(isinstance(one, list) and len(one) == 2 for one in given):
+        raise InputError("shape without points")
+    points = pair_up([number for point in given for number in point])
+    if kind == "polygon":
+        return fill_pillow(points)
+    if kind == "circle":
+        return fill_circle(points)
+    if kind != "mask":
+        return no_mask(f"a {kind}")
+    if len(points) != 2 or not isinstance(shape.get("mask"), str):
+        raise InputError("mask without its corners or its pixels")
+    (left, top), (right, bottom) = ((math.trunc(x), math.trunc(y)) for x, y in points)
+
+    def draw(height: int, width: int) -> Bool[np.ndarray, "h w"]:
+        part = open_image(shape["mask"], lambda image: np.asarray(image.convert("L")) > 0)
+        if part.shape != (bottom + 1 - top, right + 1 - left):
+            raise InputError("mask of another size than its corners say")
+        if min(left, top) < 0 or right >= width or bottom >= height:
+            raise InputError("mask that reaches out of its image")
+        mask = np.zeros((height, width), bool)
+        mask[top : bottom + 1, left : right + 1] = part
+        return mask
+
+    return draw
+
+
+def open_image(text: str, decode: Callable[[Image.Image], T]) -> T:
+    """Decode an image that a JSON file holds in base64.
+
+    Raises:
+        InputError: If it is damaged, or of over 50 megapixels.
+    """
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(text)), formats=("PNG", "JPEG", "BMP", "TIFF")) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise InputError(f"{image.width} x {image.height} pixels: give at most 50 megapixels")
+            return decode(image)
+    except (*BROKEN, binascii.Error, Image.DecompressionBombError) as error:
+        raise InputError("damaged image inside of a JSON file") from error
+
+
+def write(cases: Iterable[Case], folder: Path) -> None:
+    """Write each image with its JSON file: one shape of the type ``mask`` a lesion, the class as a flag."""
+    for case in cases:
+        height, width = case.gray.shape
+        content = {
+            "version": VERSION,
+            "flags": {name: k == case.label for k, name in enumerate(CLASSES)},
+            "shapes": [
+                to_shape(lesion, CLASSES[case.label])
+                for lesion in (
+                    split_lesions(case.mask) if case.mask is not None and case.label != NORMAL else []
+                )
+            ],
+            "imagePath": place_image(case, folder),
+            "imageData": None,
+            "imageHeight": height,
+            "imageWidth": width,
+        }
+        text = json.dumps(content, indent=2)
+        write_whole(
+            folder / f"{name_of(case)}.json",
+            partial(Path.write_text, data=text, encoding="utf-8"),
+            durable=False,
+        )
+
+
+def to_shape(lesion: Bool[np.ndarray, "h w"], word: str) -> dict[str, Any]:
+    """A lesion as LabelMe's shape of the type ``mask``."""
+    (top, left), (bottom, right) = np.argwhere(lesion).min(0).tolist(), np.argwhere(lesion).max(0).tolist()
+    part = lesion[top : bottom + 1, left : right + 1].astype(np.uint8) * 255
+    return {
+        "label": word,
+        "points": [[float(left), float(top)], [float(right), float(bottom)]],
+        "group_id": None,
+        "description": "",
+        "shape_type": "mask",
+        "flags": {},
+        "mask": base64.b64encode(cv2.imencode(".png", part)[1].tobytes()).decode("ascii"),
+    }

@@ -1,0 +1,175 @@
+"""Sheets of cases, Excel or CSV: the whole data set, or what another format does not say."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from busi.core import InputError, printable, read_cells
+from busi.data import OPTIONAL, Problem, parse_values, read_one, read_workbook, to_mask
+from busi.formats.annotations import Annotation, Found, Mask, Shape
+from busi.formats.files import Names
+from busi.formats.labels import MASK
+from busi.formats.source import Source
+from busi.formats.volumes import is_volume, read_pair
+
+COLUMNS = ("image", "label", *OPTIONAL)
+"""What a column may be."""
+NOTHING = frozenset({"na", "n/a", "#n/a", "nan", "none", "null", "<na>", "-"})
+"""What people write for an empty cell."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a sheet.
+
+    Attributes:
+        number: In the spreadsheet, where the header is row 1.
+        cells: Column of a manifest -> its text; all of `COLUMNS`.
+        values: Source, scanner, BI-RADS and spacing.
+        problems: What is wrong with them.
+    """
+
+    number: int
+    cells: Mapping[str, str]
+    values: Mapping[str, Any]
+    problems: tuple[Problem, ...]
+
+
+def read_sheet_rows(path: Path, columns: Mapping[str, str]) -> list[Row]:
+    """Read a sheet.
+
+    Args:
+        path: ``.xlsx`` or CSV.
+        columns: Column of a manifest -> what the sheet calls it; without it, columns that are called as in a
+            manifest are read, in any case.
+
+    Raises:
+        InputError: If it cannot be read, or lacks a column.
+    """
+    if unknown := [name for name in columns if name not in COLUMNS]:
+        raise InputError(f"--columns {{{unknown[0]}: ...}}: give one of {', '.join(COLUMNS)}")
+    if path.suffix.lower() in (".xlsx", ".xlsm"):
+        rows = list(enumerate(read_workbook(path, "excel"), 1))
+    else:
+        try:
+            rows = [(k, [cell.strip() for cell in row]) for k, row in read_cells(path, guess=True)]
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from error
+    rows = [(number, row) for number, row in rows if any(row)]
+    header = [cell.casefold() for cell in rows[0][1]] if rows else []
+    names = {name: name for name in COLUMNS if name in header} | dict(columns)
+    places: dict[str, int] = {}
+    for name, called in names.items():
+        found = [k for k, cell in enumerate(header) if cell == called.strip().casefold()]
+        if len(found) != 1:
+            why = f"has the column '{called}' {len(found)} times" if found else f"has no column '{called}'"
+            shown = ", ".join(cell for cell in (rows[0][1] if rows else []) if cell) or "none"
+            raise InputError(f"{path} {why} (its columns: {printable(shown)})")
+        places[name] = found[0]
+    if "image" not in places:
+        shown = ", ".join(cell for cell in (rows[0][1] if rows else []) if cell) or "none"
+        raise InputError(
+            f"{path} has no column 'image': say what it is called, e.g. --columns '{{image: File}}' (its "
+            f"columns: {printable(shown)})"
+        )
+    return [read_row(number, row, places) for number, row in rows[1:]]
+
+
+def read_row(number: int, row: list[str], places: Mapping[str, int]) -> Row:
+    """One row, its values checked."""
+    cells = dict.fromkeys(COLUMNS, "")
+    for name, place in places.items():
+        text = printable(row[place].strip(), " ") if place < len(row) else ""
+        cells[name] = "" if text.casefold() in NOTHING else text
+    values, problems = parse_values(cells, cells["image"] or f"row {number}", number)
+    return Row(number, cells, values, tuple(problems))
+
+
+def read(source: Source) -> Iterator[Found]:
+    """Read a sheet whose rows name images, and masks where there are any."""
+    for row in read_sheet_rows(source.path, source.columns):
+        cells = row.cells
+        name = cells["image"] or f"row {row.number}"
+        if row.problems:
+            yield from row.problems
+            continue
+        try:
+            if not cells["image"]:
+                raise InputError("row without an image")
+            yield read_case(row, source)
+        except InputError as error:
+            yield Problem(name, getattr(error, "kind", str(error)), f"{name} (row {row.number})")
+
+
+def read_case(row: Row, source: Source) -> Annotation:
+    """The annotation that a row is."""
+    found, path = find_file(row.cells["image"], source)
+    masks = [find_file(text.strip(), source)[1] for text in row.cells["mask"].split(";") if text.strip()]
+    volumes = [mask for mask in masks if is_volume(mask)]
+    annotation = Annotation(found, path)
+    if is_volume(path) or volumes:
+        annotation = read_pair(found, path, volumes, source.orientation)
+    plain = [Shape(MASK, partial(read_plain, mask)) for mask in masks if mask not in volumes]
+    return add_row(replace(annotation, shapes=(*annotation.shapes, *plain)), row)
+
+
+def find_file(text: str, source: Source) -> tuple[str, Path]:
+    """The file that a cell names: an image, a NIfTI or an NRRD file."""
+    try:
+        return source.images.find(text, stem=True)
+    except InputError:
+        root = source.image_folder or source.folder
+        wanted = text.replace("\\", "/").removeprefix("./")
+        if ".." not in wanted.split("/") and not wanted.startswith("/") and is_volume(root / wanted):
+            return wanted, root / wanted
+        raise
+
+
+def add_row(annotation: Annotation, row: Row) -> Annotation:
+    """An annotation with what a row says beside it."""
+    cells, values = row.cells, {name: value for name, value in row.values.items() if value is not None}
+    spacing = values.pop("spacing", None) or annotation.spacing
+    return replace(
+        annotation,
+        name=cells["id"] or annotation.name,
+        tags=(*annotation.tags, *([cells["label"]] if cells["label"] else [])),
+        patient=cells["patient"] or annotation.patient,
+        spacing=spacing,
+        values={**annotation.values, **values},
+    )
+
+
+def read_plain(path: Path, *_: int) -> Mask:
+    """A mask of black and one other value."""
+    return read_one(path, to_mask)
+
+
+def add_sheet(found: list[Found], path: Path, columns: Mapping[str, str]) -> list[Found]:
+    """Add what a sheet says to the annotations of another format.
+
+    A row is about the image whose path ends as its cell ``image`` does, with or without suffix.
+
+    Returns:
+        The annotations and problems, and one for each row that is about no image, or about several.
+    """
+    rows = read_sheet_rows(path, columns)
+    places = {one.name: k for k, one in enumerate(found) if isinstance(one, Annotation)}
+    names, result, told = Names(places), list(found), Counter[str]()
+    for row in rows:
+        text = row.cells["image"]
+        mine = names.find(text, stem=True) if text else []
+        told.update(mine)
+        if not mine or row.problems:
+            kind = "row of the sheet without an image" if text else "row of the sheet that names no image"
+            where = f"{text} (row {row.number} of {path.name})"
+            result += row.problems or (Problem(text or f"row {row.number}", kind, where),)
+        for name in mine:
+            one = result[places[name]]
+            if row.problems or len(mine) > 1 or told[name] > 1:
+                result[places[name]] = Problem(name, "image whose row of the sheet is not clear", name)
+            elif isinstance(one, Annotation):
+                result[places[name]] = add_row(one, row)
+    return result

@@ -1,0 +1,42 @@
+"""What is converted: a file or a folder, the images that belong to it, and how it is to be read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from busi.formats.files import Images, list_all
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is converted.
+
+    Attributes:
+        path: File or folder.
+        image_folder: Where its images lie, if elsewhere.
+        columns: Column of a manifest -> what a sheet calls it.
+        orientation: One of `busi.formats.known.ORIENTATIONS`.
+        text: As it was typed: the name of a data set.
+    """
+
+    path: Path
+    image_folder: Path | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    orientation: str = "header"
+    text: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """The folder, or that of the file."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """The file, or all files of the folder."""
+        return list_all(self.path) if self.path.is_dir() else [self.path]
+
+    @cached_property
+    def images(self) -> Images:
+        """The images that belong to it."""
+        return Images(self.image_folder or self.folder)

@@ -1,0 +1,184 @@
+"""DICOM segmentations that highdicom writes, with the images that they refer to."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+from jaxtyping import Shaped
+from pydicom.sr.codedict import codes
+from pydicom.uid import UltrasoundImageStorage, UltrasoundMultiFrameImageStorage, generate_uid
+
+from busi.core.tables import read_table
+from busi.core.types import InputError
+from busi.data.files import read_gray
+from busi.data.manifest import read_csv
+from busi.data.masks import read_mask
+from busi.formats.conversion import convert
+from busi.formats.dicom_segmentations import find_group
+from busi.formats.known import recognize
+from tests.data.test_dicom import region, write
+from tests.formats.made import HEIGHT, WIDTH, draw_masks, problems_of, read_back, same
+
+MASKS = draw_masks()
+NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH), np.uint8)
+STUDY = generate_uid()
+
+
+def write_image(
+    path: Path,
+    patient: str,
+    pixels: Shaped[np.ndarray, "..."] = NOISE,
+    kind: str = UltrasoundImageStorage,
+    **tags: Any,
+) -> pydicom.Dataset:
+    """An ultrasound image or clip, without a frame of reference."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own: dict[str, Any] = dict.fromkeys(
+        ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber"), ""
+    )
+    own |= {"StudyID": "", "ReferringPhysicianName": "", "Modality": "US", "PatientID": patient}
+    own |= {"StudyInstanceUID": STUDY, "SeriesInstanceUID": generate_uid(), "SeriesNumber": 1}
+    write(path, pixels, SOPClassUID=kind, InstanceNumber=1, **own, **tags)
+    return pydicom.dcmread(path)
+
+
+def write_segmentation(
+    path: Path,
+    image: pydicom.Dataset,
+    layers: Shaped[np.ndarray, "..."],
+    *words: str,
+    kind: str = "BINARY",
+) -> None:
+    """What a tool saves: a segment for each layer."""
+    segments = [
+        highdicom.seg.SegmentDescription(
+            segment_number=k,
+            segment_label=word,
+            segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+            segmented_property_type=codes.SCT.Lesion,
+            algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.MANUAL,
+        )
+        for k, word in enumerate(words, 1)
+    ]
+    found = highdicom.seg.Segmentation(
+        source_images=[image],
+        pixel_array=layers,
+        segmentation_type=kind,
+        segment_descriptions=segments,
+        series_instance_uid=generate_uid(),
+        series_number=2,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer="x",
+        manufacturer_model_name="x",
+        software_versions="1",
+        device_serial_number="1",
+    )
+    found.save_as(path)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two images of one patient, and one of another."""
+    folder = tmp_path / "in"
+    for number, (name, patient) in enumerate(
+        {"benign a": "7", "benign b": "7", "malignant (1)": "Q"}.items()
+    ):
+        image = write_image(
+            folder / "images" / f"{name}.dcm", patient, NOISE + number, PixelSpacing=[0.1, 0.2]
+        )
+        write_segmentation(folder / f"seg{number}.dcm", image, MASKS[name][None], name.split()[0].title())
+    return folder
+
+
+def test_segmentations_come_back_equal_with_patients_that_nobody_knows(data: Path, tmp_path: Path) -> None:
+    assert recognize(data) == "dicom-seg"
+    convert(str(data), tmp_path / "out")
+    assert same(read_back(tmp_path / "out"), {k: v for k, v in MASKS.items() if "normal" not in k})
+    rows = read_table(tmp_path / "out" / "manifest.csv")
+    assert [row["patient"] for row in rows] == ["p0001", "p0001", "p0002"]
+    assert {row["spacing"] for row in rows} == {"0.1;0.2"}
+    convert(str(data / "seg0.dcm"), tmp_path / "one", images=data / "images")
+    assert same(read_back(tmp_path / "one"), {"benign a": MASKS["benign a"]})
+
+
+def test_several_segments_and_images_of_one_file(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "in" / "benign a.dcm", "7")
+    halves = np.stack([MASKS["benign a"], MASKS["benign b"], ~MASKS["benign a"]], -1)[None]
+    write_segmentation(tmp_path / "in" / "seg.dcm", image, halves.astype(np.uint8), "Benign", "cyst", "rib")
+    convert(str(tmp_path / "in"), tmp_path / "out", labels={"cyst": "mask", "rib": "ignore"})
+    union = MASKS["benign a"] | MASKS["benign b"]
+    assert same(read_back(tmp_path / "out"), {"benign a": union})
+
+
+def test_a_segmentation_of_the_whole_image_is_cut_as_the_image_is(tmp_path: Path) -> None:
+    """The mask may reach out of the tissue region, which is an error, or lie in it."""
+    regions: Any = {"SequenceOfUltrasoundRegions": [region(5, 2, 45, 30)]}
+    for name, mask in (("benign a", MASKS["benign a"]), ("benign b", MASKS["benign b"])):
+        image = write_image(tmp_path / "in" / f"{name}.dcm", "7", **regions)
+        write_segmentation(tmp_path / "in" / f"{name}.seg.dcm", image, mask[None], "benign")
+    convert(str(tmp_path / "in"), tmp_path / "out")
+    ((record,), _) = read_csv(tmp_path / "out" / "manifest.csv")
+    shape = read_gray(record.image).shape
+    assert np.array_equal(read_mask(record, *shape), MASKS["benign a"][2:31, 5:46])
+    problem = "mask that reaches out of the tissue region of its DICOM image"
+    assert problems_of(tmp_path / "out") == {"benign b.dcm": problem}
+    convert(str(tmp_path / "out" / "manifest.csv"), tmp_path / "coco", to="coco")
+    convert(str(tmp_path / "coco"), tmp_path / "back")
+    assert np.array_equal(read_back(tmp_path / "back")["benign a"], MASKS["benign a"][2:31, 5:46])
+
+
+def test_frames_of_a_clip_are_images_where_something_is_drawn(tmp_path: Path) -> None:
+    """A clip of three frames, of which two are drawn on; the frames are cut to the tissue."""
+    clip = np.random.default_rng(0).integers(0, 256, (3, HEIGHT, WIDTH), np.uint8)
+    path, regions = tmp_path / "in" / "benign.dcm", [region(5, 2, 45, 30)]
+    image = write_image(
+        path, "7", clip, UltrasoundMultiFrameImageStorage, SequenceOfUltrasoundRegions=regions
+    )
+    del image.NumberOfFrames
+    image.SOPClassUID = UltrasoundImageStorage
+    for frame in (1, 3):  # highdicom writes one frame where there is no frame of reference
+        segmentation = path.with_name(f"seg{frame}.dcm")
+        write_segmentation(segmentation, image, MASKS["benign a"][None], "benign")
+        dataset = pydicom.dcmread(segmentation)
+        derivation = find_group(dataset, 0, "DerivationImageSequence")
+        derivation.SourceImageSequence[0].ReferencedFrameNumber = frame
+        dataset.save_as(segmentation)
+    convert(str(tmp_path / "in"), tmp_path / "out")
+    rows = read_table(tmp_path / "out" / "manifest.csv")
+    assert [row["id"] for row in rows] == ["benign [1]", "benign [3]"]
+    for row, number in zip(rows, (0, 2), strict=True):
+        assert np.array_equal(read_gray(tmp_path / "out" / row["image"]), clip[number, 2:31, 5:46])
+        mask = read_gray(tmp_path / "out" / row["mask"]) > 0
+        assert np.array_equal(mask, MASKS["benign a"][2:31, 5:46])
+
+
+def test_every_fault_of_a_segmentation_is_a_row(data: Path, tmp_path: Path) -> None:
+    image = write_image(data / "far" / "x.dcm", "9")
+    write_segmentation(data / "stranger.dcm", image, MASKS["benign a"][None], "benign")
+    shutil.rmtree(data / "far")
+    half = MASKS["benign a"][None] * np.float32(0.5)
+    first = pydicom.dcmread(data / "images" / "benign a.dcm")
+    write_segmentation(data / "half.dcm", first, half, "x", kind="FRACTIONAL")
+    content = (data / "seg1.dcm").read_bytes()
+    (data / "cut.dcm").write_bytes(content[: len(content) // 2])
+    huge = pydicom.dcmread(data / "seg1.dcm")
+    huge.Rows = huge.Columns = 60_000
+    huge.save_as(data / "huge.dcm")
+    write(data / "images" / "flat.dcm", np.zeros((9, 9), np.uint8))
+    convert(str(data), tmp_path / "out", empty="normal")
+    found = problems_of(tmp_path / "out")
+    assert found.pop("stranger.dcm").startswith("segmentation of an image that is not there")
+    assert found == {
+        "half.dcm": "segmentation of probabilities: threshold it, and save it as a binary one",
+        "cut.dcm": "damaged or incomplete DICOM segmentation",
+        "huge.dcm": "size of 1 x 60000 x 60000: give at most 50 megapixels, and at least one",
+        "images/flat.dcm": "every pixel has the same gray level (0): it shows nothing",
+    }
+    assert len(read_table(tmp_path / "out" / "manifest.csv")) == 3
+    with pytest.raises(InputError, match=r"file that is no DICOM segmentation"):
+        convert(str(data / "images" / "benign a.dcm"), tmp_path / "other", source_format="dicom-seg")

@@ -1,0 +1,363 @@
+"""COCO, LabelMe and CVAT files as others write them: whole, damaged, and of other kinds."""
+
+import base64
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from pycocotools import mask as coco_masks
+
+from busi.core.tables import read_table
+from busi.core.types import InputError
+from busi.formats.coco import unpack_counts
+from busi.formats.conversion import convert
+from busi.formats.known import recognize
+from busi.formats.shapes import from_runs, to_row_runs
+from tests.formats.made import HEIGHT, WIDTH, draw_masks, problems_of, read_back, same, write_images
+
+TRIANGLE = [[5.2, 3.9], [30.4, 8.0], [12.0, 30.7]]
+FLAT = [number for point in TRIANGLE for number in point]
+
+
+def write_coco(folder: Path, segmentation: object, **more: Any) -> Path:
+    """A file with one image, ``benign a.png``, and one annotation of the category tumor."""
+    write_images(folder, {"benign a": draw_masks()["benign a"]})
+    image = {"id": 7, "file_name": "benign a.png", "width": WIDTH, "height": HEIGHT}
+    one = {"id": 1, "image_id": 7, "category_id": 3, "segmentation": segmentation}
+    content = {"images": [image], "annotations": [one], "categories": [{"id": 3, "name": "Tumor"}], **more}
+    path = folder / "a.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def convert_one(path: Path, tmp_path: Path) -> Any:
+    convert(str(path), tmp_path / "out", labels={"tumor": "benign"})
+    return read_back(tmp_path / "out")["benign a"]
+
+
+@pytest.mark.parametrize("kind", ["polygon", "two polygons", "runs", "compressed"])
+def test_coco_segmentations_are_what_pycocotools_decodes(kind: str, tmp_path: Path) -> None:
+    mask = draw_masks()["malignant (1)"]
+    packed = coco_masks.encode(np.asfortranarray(mask.astype(np.uint8)))
+    flat = np.concatenate([[0], np.flatnonzero(np.diff(mask.T.ravel().astype(int))) + 1, [mask.size]])
+    runs = [0] * int(mask[0, 0]) + np.diff(flat).tolist()
+    other = [40, 1, 48, 1, 48, 9]
+    given: dict[str, Any] = {
+        "polygon": [FLAT],
+        "two polygons": [FLAT, other],
+        "runs": {"size": [HEIGHT, WIDTH], "counts": runs},
+        "compressed": {"size": [HEIGHT, WIDTH], "counts": packed["counts"].decode()},
+    }
+    expected = mask
+    if "polygon" in kind:
+        rles = coco_masks.frPyObjects(given[kind], HEIGHT, WIDTH)
+        expected = coco_masks.decode(coco_masks.merge(rles)).astype(bool)
+    assert np.array_equal(convert_one(write_coco(tmp_path, given[kind]), tmp_path), expected)
+
+
+def test_runs_of_any_mask_come_back() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        mask = rng.random(rng.integers(1, 30, 2)) < rng.random()
+        packed = coco_masks.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
+        assert np.array_equal(from_runs(unpack_counts(packed), *mask.shape, by_rows=False), mask)
+        assert np.array_equal(from_runs(to_row_runs(mask), *mask.shape, by_rows=True), mask)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "problem"),
+    [
+        ([[1, 2, 3, 4]], "polygon of less than three points"),
+        ([[1, 2, 3, 4, 5]], "polygon with an odd number of coordinates"),
+        ([[1, 2, 3, 4, 5, "x"]], "coordinate that is no number"),
+        ([[1, 2, 3, 4, 5, 1e12]], "polygon that lies far beside its image"),
+        ([[1, 2, 3, 4, 5, None]], "coordinate that is no number"),
+        ([[60, 5, 70, 5, 70, 9]], "lesion with an empty mask"),
+        ([[-1, -1, 60, -1, 60, 60, -1, 60]], "mask whose whole border is lesion: is it inverted?"),
+        ({"size": [1, 1], "counts": [1]}, "run lengths of another size than the image: [1, 1] for [36, 50]"),
+        ({"size": [HEIGHT, WIDTH], "counts": [1, 2]}, "run lengths of 3 pixels for 50 x 36"),
+        ({"size": [HEIGHT, WIDTH], "counts": [10**12, -1]}, "run lengths that are no whole numbers"),
+        ({"size": [HEIGHT, WIDTH], "counts": "0000"}, "run lengths of 0 pixels for 50 x 36"),
+        ({"size": [HEIGHT, WIDTH], "counts": "o" * 40}, "damaged run lengths"),
+        ({"size": [HEIGHT, WIDTH], "counts": "é"}, "damaged run lengths"),
+        ({"counts": 3}, "run lengths that are no whole numbers"),
+        ("abc", "run lengths that are no whole numbers"),
+        ([], "image without annotation or class: say what such images are, e.g. --empty normal"),
+    ],
+)
+def test_coco_segmentations_that_are_damaged_are_a_row(
+    segmentation: object, problem: str, tmp_path: Path
+) -> None:
+    path = write_coco(tmp_path, segmentation)
+    if segmentation == []:
+        path.write_text(path.read_text().replace("Tumor", "mask"))
+    with pytest.raises(InputError) as caught:
+        convert_one(path, tmp_path)
+    assert problem in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_fault_of_a_coco_file_is_a_row(tmp_path: Path) -> None:
+    names = ["benign a", "benign b", "benign c", "benign d", "benign e", "benign f", "benign g"]
+    write_images(tmp_path, dict.fromkeys(names, draw_masks()["benign a"]))
+    sizes = {"width": WIDTH, "height": HEIGHT}
+    images: list[Any] = [{"id": k, "file_name": f"{name}.png", **sizes} for k, name in enumerate(names)]
+    images[2] |= {"width": HEIGHT, "height": WIDTH}
+    images += [
+        {"id": 20, "file_name": "../benign a.png"},
+        {"id": 21, "file_name": "/etc/passwd"},
+        {"id": 22, "file_name": "gone.png"},
+        {"id": 23},
+        {"id": [1], "file_name": "benign f.png", **sizes},
+        3,
+    ]
+    one = {"category_id": 1, "segmentation": [FLAT]}
+    annotations: list[Any] = [
+        {**one, "image_id": 0},
+        {**one, "image_id": 1, "category_id": 9},
+        {**one, "image_id": 2},
+        {"image_id": 3, "category_id": 1, "bbox": [1, 2, 3, 4]},
+        {**one, "image_id": 4},
+        {**one, "image_id": 4, "category_id": 2},
+        {**one, "image_id": 77},
+        {"image_id": 6, "category_id": 3},
+        "x",
+    ]
+    categories = [{"id": 1, "name": "benign"}, {"id": 2, "name": "malignant"}, {"id": 3, "name": "normal"}, 4]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    (tmp_path / "b.json").write_text("{" * 100_000)
+    (tmp_path / "c.json").write_text('{"other": 1}')
+    (tmp_path / "d.json").write_text('{"images": []')
+    convert(str(tmp_path), tmp_path / "out", empty="benign")
+    found = problems_of(tmp_path / "out")
+    outside = "image whose path is absolute or leads out of the folder: shorten it there"
+    assert found == {
+        "benign b.png": "category 9 that the file does not name",
+        "benign c.png": "annotation of another size than its image: 36 x 50 for 50 x 36 pixels, turned",
+        "benign d.png": "a box instead of a mask: draw the outline, or map its category to ignore",
+        "benign e.png": "image of several classes: benign and malignant",
+        "benign f.png": "image that is annotated several times",
+        "../benign a.png": outside,
+        "/etc/passwd": outside,
+        "gone.png": "no such image: give the folder of the images with --images",
+        "image 11": "image without file_name",
+        "image 13": "image without file_name",
+        "image_id 77": "annotation of an image that the file does not list, or lists twice",
+        "image_id None": "annotation of an image that the file does not list, or lists twice",
+        "b.json": "damaged JSON",
+        "c.json": "JSON of another kind",
+        "d.json": "damaged JSON",
+    }
+    labels = {row["id"]: row["label"] for row in read_table(tmp_path / "out" / "manifest.csv")}
+    assert labels == {"benign a": "benign", "benign g": "normal"}
+
+
+def test_words_that_nobody_maps_are_one_error_that_lists_them(tmp_path: Path) -> None:
+    path = write_coco(tmp_path, [FLAT])
+    with pytest.raises(InputError, match=r"'Tumor' \(1\). Give --labels '\{Tumor: malignant\}'"):
+        convert(str(path), tmp_path / "out")
+    with pytest.raises(InputError, match="lesion without a class: map its category"):
+        convert(str(path), tmp_path / "out", labels={"tumor": "mask"})
+    convert(str(path), tmp_path / "out", labels={"tumor": "ignore"}, empty="normal")
+    assert read_table(tmp_path / "out" / "manifest.csv")[0]["label"] == "normal"
+
+
+def to_base64(image: Image.Image) -> str:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def write_labelme(folder: Path, *shapes: Any, name: str = "benign a", **more: Any) -> Path:
+    write_images(folder, {name: draw_masks()["benign a"]})
+    content = {"flags": {}, "shapes": shapes, "imagePath": f"{name}.png", "imageData": None, **more}
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps({"imageHeight": HEIGHT, "imageWidth": WIDTH, **content}))
+    return path
+
+
+def shape(kind: str = "polygon", points: Any = TRIANGLE, **more: Any) -> dict[str, Any]:
+    return {"label": "tumor", "shape_type": kind, "points": points, **more}
+
+
+def test_labelme_shapes_are_filled_as_labelme_does(tmp_path: Path) -> None:
+    canvas = Image.new("1", (WIDTH, HEIGHT))
+    ImageDraw.Draw(canvas).polygon([(x, y) for x, y in TRIANGLE], outline=1, fill=1)
+    ImageDraw.Draw(canvas).ellipse([35, 15, 45, 25], outline=1, fill=1)
+    path = write_labelme(tmp_path, shape(), shape("circle", [[40, 20], [43, 24]]))
+    assert np.array_equal(convert_one(path, tmp_path), np.asarray(canvas))
+
+
+def test_labelme_masks_flags_and_embedded_images(tmp_path: Path) -> None:
+    part = draw_masks()["benign a"][5:26, 8:41]
+    mask = shape("mask", [[8.0, 5.0], [40.0, 25.0]], mask=to_base64(Image.fromarray(part)))
+    write_labelme(tmp_path / "a", {**mask, "label": "lesion"}, flags={"Benign": True, "blurred": False})
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH), np.uint8))
+    write_labelme(tmp_path / "a", mask, name="benign c", imageData=to_base64(image), imagePath="../../x.png")
+    (tmp_path / "a" / "benign c.png").unlink()
+    convert(str(tmp_path / "a"), tmp_path / "out", labels={"lesion": "mask", "tumor": "benign"})
+    masks = read_back(tmp_path / "out")
+    assert same(masks, dict.fromkeys(("benign a", "benign c"), draw_masks()["benign a"]))
+    assert np.array_equal(
+        np.asarray(Image.open(tmp_path / "out" / "images" / "benign c.png")), np.asarray(image)
+    )
+
+
+def test_labelme_files_beside_the_folder_of_their_images(tmp_path: Path) -> None:
+    write_labelme(tmp_path / "data" / "json", shape(), imagePath="..\\images\\benign a.png")
+    (tmp_path / "data" / "json" / "benign a.png").unlink()
+    write_images(tmp_path / "data" / "images", {"benign a": draw_masks()["benign a"]})
+    convert(str(tmp_path / "data"), tmp_path / "one", labels={"tumor": "benign"})
+    images = tmp_path / "data" / "images"
+    convert(str(tmp_path / "data" / "json"), tmp_path / "two", labels={"tumor": "benign"}, images=images)
+    assert same(read_back(tmp_path / "one"), read_back(tmp_path / "two"))
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (shape("rectangle", [[1, 1], [9, 9]]), "a rectangle instead of a mask"),
+        (shape("line", [[1, 1], [9, 9]]), "a line instead of a mask"),
+        (shape(points=[[1, 1], [2, 2]]), "polygon of less than three points"),
+        (shape(points=[1, 2]), "shape without points"),
+        (shape(points=[[1, 1], [2, 2], [1e9, 3]]), "polygon that lies far beside"),
+        (shape("circle", [[1, 1]]), "circle without a middle"),
+        (shape("mask", [[0, 0], [9, 9]]), "mask without its corners or its pixels"),
+        (shape("mask", [[0, 0], [9, 9]], mask="????"), "damaged image inside"),
+        (shape("mask", [[0, 0], [9, 9]], mask=to_base64(Image.new("L", (9, 9), 1))), "mask of another size"),
+        (shape("mask", [[45, 0], [54, 9]], mask=to_base64(Image.new("L", (10, 10), 1))), "mask that reaches"),
+        ({"points": TRIANGLE}, "shape without a label"),
+        (5, "shape without a label"),
+    ],
+)
+def test_labelme_shapes_that_are_no_masks_are_a_row(given: Any, problem: str, tmp_path: Path) -> None:
+    write_labelme(tmp_path, given)
+    write_labelme(tmp_path, shape(), name="benign b")
+    (tmp_path / "notes.json").write_text("[1]")
+    convert(str(tmp_path), tmp_path / "out", labels={"tumor": "benign"})
+    found = problems_of(tmp_path / "out")
+    assert next(text for name, text in found.items() if name.startswith("benign a")).startswith(problem)
+    assert found["notes.json"] == "JSON of another kind"
+    assert len(read_table(tmp_path / "out" / "manifest.csv")) == 1
+
+
+def write_cvat(folder: Path, inside: str, root: str = "annotations") -> Path:
+    write_images(folder / "images" / "sub", {"benign a": draw_masks()["benign a"]})
+    image = f'<image id="0" name="sub/benign a.png" width="{WIDTH}" height="{HEIGHT}">{inside}</image>'
+    path = folder / "annotations.xml"
+    path.write_text(f'<?xml version="1.0"?><{root}><version>1.1</version>{image}</{root}>')
+    return path
+
+
+POLYGON = f'<polygon label="tumor" points="{";".join(f"{x},{y}" for x, y in TRIANGLE)}"/>'
+
+
+def test_cvat_shapes_are_filled_as_cvat_exports_them(tmp_path: Path) -> None:
+    ellipse = '<ellipse label="tumor" cx="40.4" cy="20.6" rx="6.2" ry="3.4" rotation="30"/>'
+    mask = '<mask label="tumor" rle="1, 2, 3, 3" left="2" top="30" width="3" height="3"/>'
+    expected = coco_masks.decode(coco_masks.frPyObjects([FLAT], HEIGHT, WIDTH))[..., 0].copy("C")
+    cv2.ellipse(expected, (40, 21), (6, 3), 30, 0, 360, 1, -1)
+    pixels = [(0, 1), (0, 2), (2, 0), (2, 1), (2, 2)]
+    for y, x in pixels:
+        expected[30 + y, 2 + x] = 1
+    write_cvat(tmp_path, POLYGON + ellipse + mask)
+    assert np.array_equal(convert_one(tmp_path, tmp_path), expected.astype(bool))
+
+
+@pytest.mark.parametrize(
+    ("inside", "problem"),
+    [
+        ('<box label="tumor" xtl="1" ytl="1" xbr="9" ybr="9"/>', "a box instead of a mask"),
+        ('<polyline label="tumor" points="1,1;2,2"/>', "a line instead of a mask"),
+        ('<polygon label="tumor" points="1,1;2,2"/>', "polygon of less than three points"),
+        ('<polygon label="tumor" points="1,1;2,b;3,3"/>', "coordinate that is no number"),
+        ('<polygon points="1,1;2,2;3,3"/>', "polygon without a label"),
+        ('<mask label="tumor" rle="4" left="0" top="0" width="1" height="1"/>', "run lengths of 4 pixels"),
+        ('<mask label="tumor" rle="0,9" left="48" top="0" width="3" height="3"/>', "mask that reaches out"),
+        ('<mask label="tumor" rle="0,1e99" left="0" top="0" width="3" height="3"/>', "run lengths of"),
+        ('<mask label="tumor" rle="0,9" left="0" top="0" width="x" height="3"/>', "coordinate that is no"),
+        (POLYGON + '<tag label="malignant"/>', "image of several classes"),
+        (POLYGON + '<tag label="normal"/>', "image of several classes"),
+        ("<a>" * 100_000, "XML that is nested too deep"),
+        ("<a>", "damaged XML"),
+    ],
+)
+def test_cvat_shapes_that_are_no_masks_are_a_row(inside: str, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        convert_one(write_cvat(tmp_path, inside), tmp_path)
+    assert problem in str(caught.value)
+
+
+def test_cvat_files_with_definitions_or_of_another_kind_are_refused(tmp_path: Path) -> None:
+    path = write_cvat(tmp_path, POLYGON)
+    text = path.read_text()
+    path.write_text(text.replace("<annotations>", '<!DOCTYPE a [<!ENTITY x "y">]><annotations>'))
+    with pytest.raises(InputError, match="XML with definitions of its own"):
+        convert(str(path), tmp_path / "out")
+    path.write_text(text.replace("annotations>", "annotation>"))
+    with pytest.raises(InputError, match="XML of another kind"):
+        convert(str(path), tmp_path / "out", source_format="cvat")
+    path.write_text(text.replace("<image", '<track id="4"/><image'))
+    convert(str(path), tmp_path / "out", labels={"tumor": "benign"})
+    assert problems_of(tmp_path / "out") == {
+        "track 4": "track of a video: export the task as CVAT for images 1.1"
+    }
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    """What CVAT exports as segmentation mask 1.1, with a subfolder, and an image without a mask."""
+    folder, masks = tmp_path / "export", draw_masks()
+    (folder / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (folder / "ImageSets" / "Segmentation" / "default.txt").write_text(
+        "sub/benign a\nmalignant (1)\nnormal x\n"
+    )
+    lines = ["# label:color_rgb:parts:actions", "background:0,0,0::", "benign:250,50,83::", "evil:0,128,0::"]
+    (folder / "labelmap.txt").write_text("\n".join(lines))
+    for name, color in {"benign a": (250, 50, 83), "malignant (1)": (0, 128, 0)}.items():
+        place = folder / "SegmentationClass" / ("sub" if name == "benign a" else "")
+        place.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray((masks[name][..., None] * np.array(color)).astype(np.uint8))
+        (image.quantize(4) if name == "benign a" else image).save(place / f"{name}.png")
+    write_images(folder / "JPEGImages" / "sub", {"benign a": masks["benign a"]})
+    write_images(folder / "JPEGImages", {name: masks[name] for name in ("malignant (1)", "normal x")})
+    return folder
+
+
+def test_masks_that_cvat_exports(exported: Path, tmp_path: Path) -> None:
+    assert recognize(exported) == "cvat-masks"
+    convert(str(exported), tmp_path / "out", labels={"evil": "malignant"}, empty="normal")
+    masks = read_back(tmp_path / "out")
+    del masks["normal x"]
+    assert same(masks, {name: draw_masks()[name] for name in masks})
+
+
+def test_masks_of_cvat_with_other_colors_sizes_or_images_are_rows(exported: Path, tmp_path: Path) -> None:
+    images: dict[str, Callable[[], Image.Image]] = {
+        "other color": lambda: Image.new("RGB", (WIDTH, HEIGHT), (1, 2, 3)),
+        "other size": lambda: Image.new("RGB", (9, 9), (250, 50, 83)),
+        "no image": lambda: Image.new("RGB", (WIDTH, HEIGHT), (250, 50, 83)),
+    }
+    for name, make in images.items():
+        make().save(exported / "SegmentationClass" / f"{name}.png")
+        if name != "no image":
+            write_images(exported / "JPEGImages", {name: draw_masks()["benign a"]})
+    (exported / "SegmentationClass" / "bad.png").write_bytes(b"x")
+    convert(str(exported), tmp_path / "out", labels={"evil": "malignant"}, empty="normal")
+    assert problems_of(tmp_path / "out") == {
+        "other color": "mask with a color that labelmap.txt does not name (1,2,3)",
+        "JPEGImages/other size.png": "mask of another size than its image: 9 x 9 for 50 x 36 pixels",
+        "no image": "no such image: give the folder of the images with --images",
+        "bad": "unreadable or truncated file",
+    }
+    for wrong in ("benign:1,2", "a:1,2,3::\nb:1,2,3::"):
+        (exported / "labelmap.txt").write_text(wrong)
+        with pytest.raises(InputError, match="labelmap.txt"):
+            convert(str(exported), tmp_path / "other")
