@@ -17,6 +17,7 @@ from busi import Predictor
 from busi.core.files import conf_dir
 from busi.core.tables import read_table
 from busi.core.types import CLASSES, NORMAL, InputError
+from busi.data.citations import CITATIONS
 from busi.data.datamodule import BUSIDataModule
 from busi.data.masks import read_mask
 from busi.evaluation.evaluation import evaluate
@@ -31,13 +32,14 @@ def test_it_is_small_calibrated_and_says_what_it_is() -> None:
     info, model_card = read_model_info(PRETRAINED), (PRETRAINED / "README.md").read_text()
     assert sum(path.stat().st_size for path in PRETRAINED.rglob("*") if path.is_file()) <= 20e6
     assert info.quantiles is not None
-    assert len(info.seen or ()) == 608
-    assert (info.origin["data"], info.origin["fold"], info.origin["guide"]) == ("busi", 0, "crossfit")
+    assert len(info.seen or ()) == 608 + 1500  # of BUSI and BUS-BRA: all but their test folds and conflicts
+    assert info.origin["sources"] == ["busi", "busbra"]
+    assert (info.origin["fold"], info.origin["guide"]) == (0, "crossfit")
     for words in (
         "no medical device",
-        "CC BY 4.0",
+        *(CITATIONS[name] for name in ("busi", "busbra")),
         "Apache-2.0",
-        f"| dice | {info.metrics['test/dice'][0]:.3f} |",
+        *(f"| dice | {info.metrics[f'test/{name}dice'][0]:.3f} |" for name in ("", "busi/", "busbra/")),
     ):
         assert words in model_card
 
@@ -62,9 +64,9 @@ def test_it_reaches_on_its_test_fold_what_its_model_card_says(cache: Path) -> No
         cfg = hydra.compose("train", overrides=[f"cache_dir={cache}", "data.fold=0"])
     data: BUSIDataModule = hydra.utils.instantiate(cfg.data)
     predictor, info = Predictor(), read_model_info(PRETRAINED)
-    content = json.loads((PRETRAINED / "model.json").read_text())
-    assert content["fingerprints"]["data"] == data.cohort.data_fingerprint
-    assert content["fingerprints"]["split"] == data.cohort.split_fingerprint
+    assert not {data.cohort.contents[i].pixel_hash for i in data.cohort.indices("test")} & set(
+        info.seen or ()
+    )
     labels, preds, scores = [], [], []
     for i in data.cohort.indices("test"):
         record = data.cohort.records[i]
@@ -73,10 +75,10 @@ def test_it_reaches_on_its_test_fold_what_its_model_card_says(cache: Path) -> No
         preds.append(CLASSES.index(found.pred))
         if record.label != NORMAL:
             scores.append(dice(found.mask, read_mask(record, *found.mask.shape).astype(bool)))
-    assert np.mean(scores) == pytest.approx(info.metrics["test/dice"][0], abs=0.005)
+    assert np.mean(scores) == pytest.approx(info.metrics["test/busi/dice"][0], abs=0.005)
     # One answer of 153 is 0.007; 16-bit weights may change two.
     assert f1_score(labels, preds, average="macro") == pytest.approx(
-        info.metrics["test/macro_f1"][0], abs=0.02
+        info.metrics["test/busi/macro_f1"][0], abs=0.02
     )
 
 
@@ -86,10 +88,15 @@ def test_what_it_has_seen_is_found_again_from_its_data(tmp_path: Path) -> None:
     old = shutil.copytree(PRETRAINED, tmp_path / "old")
     content = json.loads((old / "model.json").read_text())
     seen = content.pop("seen")
+    # As if it were of BUSI alone, like the bundles of that time.
+    content["origin"]["data"] = "busi"
+    del content["origin"]["sources"]
+    content["fingerprints"] |= {"data": "2a3beed671f08fca", "split": "9a62f18d7a718044"}
     (old / "model.json").write_text(json.dumps({**content, "format": 3}))
     write_bundle(old, tmp_path / "new")
-    assert list(read_model_info(tmp_path / "new").seen or ()) == seen
-    assert (tmp_path / "new" / "README.md").read_text() == (PRETRAINED / "README.md").read_text()
+    found = read_model_info(tmp_path / "new").seen or ()
+    assert len(found) == 608
+    assert set(found) < set(seen)
     assert (tmp_path / "new" / "model.onnx").read_bytes() == (PRETRAINED / "model.onnx").read_bytes()
     content["fingerprints"]["split"] = "0" * 16
     (old / "model.json").write_text(json.dumps({**content, "format": 3}))
@@ -105,5 +112,9 @@ def test_evaluated_on_its_own_data_its_test_fold_remains_with_the_numbers_of_the
     evaluate(None, "busi", tmp_path / "out", cache_dir=cache)
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
     for name, (value, *_) in read_model_info(PRETRAINED).metrics.items():
-        if not name.startswith("test/hd95"):
-            assert found[name] == pytest.approx(value, abs=0.005), name
+        _, source, metric = ["", "", *name.split("/")][-3:]
+        if source == "busi" and metric != "hd95":
+            # Masks are those of images of 320 px that were made smaller, and of images of 160 px in the run:
+            # another mask of one normal image is 0.037 of them, and 0.007 of all images.
+            most = {"normal_fp_rate": 0.04, "dice_all": 0.011}.get(metric, 0.0055)
+            assert found[f"test/{metric}"] == pytest.approx(value, abs=most), name
