@@ -11,6 +11,7 @@ def main() -> None:
         str(__doc__),
         "scan.png --output predictions",
         "scans/ 'more/*.dcm' --output predictions --run outputs/cls/2026-01-31_12-00-00 --tta flip",
+        "study/ --output predictions --dicom-seg --dicom-sr",
     )
     parser.add_argument("input", nargs="+", metavar="INPUT", help="files, folders, or patterns in quotes")
     parser.add_argument(
@@ -33,6 +34,18 @@ def main() -> None:
         metavar="KEYWORD",
         help="DICOM header elements to copy into the tables, e.g. PatientID; without it none is",
     )
+    parser.add_argument(
+        "--dicom-seg",
+        action="store_true",
+        help="write a DICOM segmentation for each DICOM file. It holds the patient and study of that file, "
+        "whatever --header says",
+    )
+    parser.add_argument(
+        "--dicom-sr",
+        action="store_true",
+        help="write a DICOM structured report of the measurements and probabilities, and the segmentation "
+        "that it refers to; with patient and study, as --dicom-seg",
+    )
     arguments = parse_trusting(parser)
     check_there(arguments.run or [], "a run folder, a .ckpt file, or an exported bundle")
     inference.predict_files(
@@ -42,6 +55,7 @@ def main() -> None:
         tta=arguments.tta,
         batch_size=arguments.batch_size,
         header=arguments.header,
+        dicom=inference.DICOM_FOLDERS[: 2 if arguments.dicom_sr else 1 if arguments.dicom_seg else 0],
     )
 
 

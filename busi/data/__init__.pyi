@@ -25,10 +25,13 @@ from .contents import read_contents as read_contents
 from .datamodule import BUSIDataModule as BUSIDataModule
 from .dataset import Guides as Guides
 from .dataset import collate as collate
+from .described import describe_image as describe_image
 from .dicom import cut_mask as cut_mask
+from .dicom import frame_spacing as frame_spacing
+from .dicom import open_header as open_header
+from .dicom import place_mask as place_mask
 from .dicom import read_header as read_header
 from .duplicates import align as align
-from .duplicates import describe_image as describe_image
 from .external import build_external_cohort as build_external_cohort
 from .files import is_dicom as is_dicom
 from .files import is_image as is_image

@@ -13,16 +13,9 @@ import numpy as np
 from jaxtyping import Int64
 
 from busi.data.contents import map_threads
+from busi.data.described import Description, GrayImage, describe_image, root_features
 from busi.data.detail import agreement
-from busi.data.duplicates import (
-    INLIERS,
-    MAX_SCALE,
-    Description,
-    GrayImage,
-    describe_image,
-    match_points,
-    root_features,
-)
+from busi.data.duplicates import INLIERS, MAX_SCALE, match_points
 
 VERSION = 1  # part of the key of cached answers: raised whenever `find_altered` may answer differently
 

@@ -20,7 +20,7 @@ from busi.data.splits import fingerprint
 
 log = logging.getLogger(__name__)
 
-ARRAYS = ("letterboxed", "guides")
+ARRAYS = ("letterboxed", "guides", "described")
 """Folders of the cache that hold arrays, by far its largest part."""
 
 IN_USE = 3600
@@ -103,7 +103,7 @@ def trim(cache_dir: Path, limit_gb: float) -> None:
     Those of the last hour stay, whatever the limit. What a killed writer left goes after a day.
     """
     now, files = time.time(), []
-    for path in (path for name in ARRAYS for path in (cache_dir / name).glob("*.npy")):
+    for path in (path for name in ARRAYS for path in (cache_dir / name).glob("*.np[yz]")):
         with contextlib.suppress(OSError):  # another process may trim too, and another user may own it
             stat = path.stat()
             if not path.name.startswith("."):

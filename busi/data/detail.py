@@ -22,7 +22,7 @@ def details_agree(one: GrayImage, other: GrayImage, transform: Float[np.ndarray,
     """Whether two images show the same detail, also beside burned-in text.
 
     Args:
-        one: An image, small, as `busi.data.duplicates.describe_image` makes it.
+        one: An image, small, as `busi.data.described.describe_image` makes it.
         other: Another one.
         transform: What lays `other` on `one`.
     """

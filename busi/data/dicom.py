@@ -1,6 +1,7 @@
 """DICOM files as gray images: their frames, cropped to the ultrasound, with the spacing of their pixels.
 
-Nothing but pixels and spacing leaves a file: no name, no date, no identifier.
+Nothing but pixels and spacing leaves a file by `read_dicom`: no name, no date, no identifier. `read_header`
+and `open_header` are for those who ask for more.
 """
 
 import logging
@@ -114,8 +115,12 @@ EDGES = ("MinX0", "MaxX1", "MinY0", "MaxY1")
 
 def cut(gray: Shaped[np.ndarray, "h w"], region: Any) -> Shaped[np.ndarray, "_ _"]:
     """The part of an image that a region covers; its last row and column belong to it."""
+    return np.ascontiguousarray(gray[_slices(region)])
+
+
+def _slices(region: Any) -> tuple[slice, slice]:
     rows = slice(region.RegionLocationMinY0, region.RegionLocationMaxY1 + 1)
-    return np.ascontiguousarray(gray[rows, region.RegionLocationMinX0 : region.RegionLocationMaxX1 + 1])
+    return rows, slice(region.RegionLocationMinX0, region.RegionLocationMaxX1 + 1)
 
 
 def cut_mask(mask: Bool[np.ndarray, "h w"], path: Path) -> Bool[np.ndarray, "_ _"]:
@@ -129,6 +134,35 @@ def cut_mask(mask: Bool[np.ndarray, "h w"], path: Path) -> Bool[np.ndarray, "_ _
     region = find_region(dataset)
     whole = (int(dataset.Rows), int(dataset.Columns))
     return mask if region is None or mask.shape != whole else cut(mask, region)
+
+
+def place_mask(mask: Bool[np.ndarray, "_ _"], dataset: pydicom.Dataset) -> Bool[np.ndarray, "h w"]:
+    """A mask of the image that `read_dicom` cuts out, on the whole image of the file; `cut_mask` undone.
+
+    Args:
+        mask: Of the part that was cut out.
+        dataset: Of `open_header`.
+
+    Raises:
+        InputError: If the mask has another size than that part.
+    """
+    whole = np.zeros((int(dataset.Rows), int(dataset.Columns)), bool)
+    region = find_region(dataset)
+    part = whole if region is None else whole[_slices(region)]
+    if part.shape != mask.shape:
+        raise InputError(f"the mask has {mask.shape} pixels, and the image {part.shape}")
+    part[:] = mask
+    return whole
+
+
+def frame_spacing(dataset: pydicom.Dataset, index: int) -> Spacing | None:
+    """Pixel spacing of a frame, as `read_dicom` gives it.
+
+    Args:
+        dataset: Of `open_header`.
+        index: Of the frame, from 0.
+    """
+    return find_spacing(values_of_frame(dataset, index), find_region(dataset))
 
 
 def find_spacing(values: pydicom.Dataset, region: Any) -> Spacing | None:
@@ -153,6 +187,20 @@ def _positive(rows: float, columns: float) -> Spacing | None:
 def _area(region: Any) -> int:
     width = region.RegionLocationMaxX1 - region.RegionLocationMinX0
     return int(width * (region.RegionLocationMaxY1 - region.RegionLocationMinY0))
+
+
+def open_header(path: Path) -> pydicom.Dataset:
+    """All that a file says but its pixels.
+
+    Raises:
+        InputError: If it is damaged.
+    """
+    try:
+        return _open(path, stop_before_pixels=True)
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # as in `read_dicom`
+        raise InputError(f"damaged DICOM ({type(error).__name__})") from error
 
 
 def read_header(path: Path, keywords: Sequence[str]) -> dict[str, str]:

@@ -12,8 +12,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from busi.core import Record, read_kept, read_table, write_json, writing_cache
-from busi.data import duplicates
 from busi.data.contents import Content, GrayImages
+from busi.data.described import VERSION
+from busi.data.duplicates import find_duplicates
+from busi.data.kept_searches import KeptSearches
 from busi.data.splits import fingerprint, renumber
 
 log = logging.getLogger(__name__)
@@ -58,16 +60,22 @@ def join_across(
 
 
 def find_pairs(records: list[Record], hashes: Sequence[str], cache_dir: Path) -> list[tuple[int, int]]:
-    """Search for near-duplicates once; what was found is kept by content."""
+    """Search for near-duplicates once; what was found is kept by content.
+
+    What was learned of single images and pairs is kept, too, for searches among others: see
+    `busi.data.kept_searches`.
+    """
     key = fingerprint([[name] for name in hashes])
-    path = cache_dir / "duplicates" / f"{key}-v{duplicates.VERSION}.json"
+    path = cache_dir / "duplicates" / f"{key}-v{VERSION}.json"
     if (kept := read_kept(path)) is None:
         log.info("Searching %d images for near-duplicates, kept in %s", len(records), path)
-        pairs = duplicates.find_duplicates(
-            GrayImages(records), partial(track, description="near-duplicates", transient=True)
-        )
-        kept = [[hashes[i], hashes[j]] for i, j in pairs]
         with writing_cache(cache_dir):
+            pairs = find_duplicates(
+                GrayImages(records),
+                partial(track, description="near-duplicates", transient=True),
+                KeptSearches(cache_dir, hashes),
+            )
+            kept = [[hashes[i], hashes[j]] for i, j in pairs]
             write_json(path, kept)
     first = {name: i for i, name in reversed(list(enumerate(hashes)))}
     return [(first[a], first[b]) for a, b in kept]

@@ -172,16 +172,16 @@ def is_annotation(path: Path) -> bool:
 def unique_names(names: Sequence[Path]) -> list[str]:
     """Names without suffix where that is enough to tell them apart, else with it, else numbered.
 
-    The names become files: ``<name>.png``, or ``<name> [2].png`` of the second image of a file. So case does
-    not tell apart, and no name leads to a file or folder of another one. What cannot be printed becomes
-    ``_``, and long names are cut.
+    The names become files: ``<name>.png`` and ``<name>.dcm``, or ``<name> [2].png`` of the second image of a
+    file. So case does not tell apart, and no name leads to a file or folder of another one. What cannot be
+    printed becomes ``_``, and long names are cut.
     """
     whole = ["/".join(shorten(printable(part, "_")) for part in name.parts) for name in names]
     short = [strip_suffix(name) for name in whole]
     counts = Counter(map(_key, short))
     known = {*counts, *map(_key, whole)}
     folders = {_key(folder.as_posix()) for name in whole for folder in Path(name).parents}
-    images = [folder.removesuffix(".png") for folder in folders if folder.endswith(".png")]
+    images = [folder[:-4] for folder in folders if folder.endswith((".png", ".dcm"))]
     blocked = {*images, *(NUMBER.sub("", name) for name in images)}
 
     def is_free(key: str) -> bool:

@@ -1,4 +1,10 @@
 from .conversion import convert as convert
+from .dicom_made import Maker as Maker
+from .dicom_made import need_highdicom as need_highdicom
+from .dicom_seg import make_segmentation as make_segmentation
+from .dicom_sr import Finding as Finding
+from .dicom_sr import longest_diameter as longest_diameter
+from .dicom_sr import make_report as make_report
 from .known import FORMATS as FORMATS
 from .known import ORIENTATIONS as ORIENTATIONS
 from .known import SPLIT as SPLIT

@@ -27,3 +27,4 @@ from .prediction import Prediction as Prediction
 from .predictor import Predictor as Predictor
 from .renewal import copy_bundle as copy_bundle
 from .run_answers import answer_as_run as answer_as_run
+from .tables import DICOM_FOLDERS as DICOM_FOLDERS

@@ -1,7 +1,6 @@
 """Masks and diagnoses of files, written into a folder."""
 
 import contextlib
-import errno
 import json
 import logging
 import sys
@@ -21,10 +20,12 @@ from busi.inference.bundle import PRETRAINED
 from busi.inference.prediction import Prediction
 from busi.inference.predictor import Predictor
 from busi.inference.tables import (
+    BAD_NAME,
     GALLERY,
     INTERNAL,
     JOURNAL,
     Row,
+    dicom_paths,
     hash_images,
     image_paths,
     make_row,
@@ -35,9 +36,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-BAD_NAME = (errno.EEXIST, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR)
-"""Errors of a file system that does not take a name, or has it already for something else."""
-
 
 def predict_files(
     inputs: Sequence[str],
@@ -46,6 +44,7 @@ def predict_files(
     tta: str = "none",
     batch_size: int = 8,
     header: Sequence[str] = (),
+    dicom: Sequence[str] = (),
 ) -> list[Row]:
     """Predict files, folders and patterns, as they were typed; see `predict_sources`.
 
@@ -57,6 +56,7 @@ def predict_files(
         tta: See `Predictor`.
         batch_size: Images that the networks see at once.
         header: Keywords of DICOM elements to copy.
+        dicom: See `predict_sources`.
 
     Raises:
         InputError: If an argument is wrong or, once everything is written, if a file could not be used.
@@ -65,12 +65,16 @@ def predict_files(
     if batch_size < 1:
         raise InputError(f"--batch-size {batch_size}: give at least 1")
     sources = find_sources(inputs, leave_out=output)
+    if dicom:
+        from busi.inference.dicom_files import check_dicom, sum_up  # pydicom
+
+        check_dicom(sources)
     if not runs:
         log.info("The model that comes with busi, for research only: %s", PRETRAINED / "README.md")
     predictor = Predictor(runs or PRETRAINED, tta, batch_size)
     try:
         with writing_to(output):
-            rows = predict_sources(predictor, sources, output, header)
+            rows = predict_sources(predictor, sources, output, header, dicom)
     except KeyboardInterrupt:
         log.info("Stopped. The same command goes on")
         sys.exit(130)
@@ -80,18 +84,22 @@ def predict_files(
         log.info("Masks alone: a segmentation model tells no class")
     elif not predictor.calibrated:
         log.info("Not calibrated: take the probabilities as scores; there are no conformal sets")
-    if failed:
-        for row in failed[:5]:
-            log.info("%s", row["error"])
-        raise InputError(
-            f"{len(failed)} of {len(rows)} could not be used, see the column error of "
-            f"{output / 'predictions.csv'}"
-        )
+    for row in failed[:5]:
+        log.info("%s", row["error"])
+    problems = [f"{len(failed)} of {len(rows)} could not be used, see the column error"] if failed else []
+    if dicom and (missed := sum_up(rows)):
+        problems.append(missed)
+    if problems:
+        raise InputError(f"{'; '.join(problems)} of {output / 'predictions.csv'}")
     return rows
 
 
 def predict_sources(
-    predictor: Predictor, sources: Sequence[Source], output: Path, header: Sequence[str] = ()
+    predictor: Predictor,
+    sources: Sequence[Source],
+    output: Path,
+    header: Sequence[str] = (),
+    dicom: Sequence[str] = (),
 ) -> list[Row]:
     """Predict files into a folder, and go on where an earlier call was stopped.
 
@@ -103,6 +111,8 @@ def predict_sources(
         sources: The files.
         output: The folder.
         header: Keywords of DICOM elements to copy.
+        dicom: Folders of DICOM files to write too, see `busi.inference.dicom_files`: none, ``dicom_seg``, or
+            that and ``dicom_sr``.
 
     Returns:
         A row for each image, and for each file that could not be used.
@@ -120,6 +130,8 @@ def predict_sources(
     with hold(output):
         finished = read_finished(output, made_by, sources)
         rows = [row for source in sources for row in finished.get(source.id, [])]
+        for row in rows:
+            row.pop("dicom_error", None)
         rest = [source for source in sources if source.id not in finished]
         if rows:
             log.info("Going on: %d of %d files are done", len(sources) - len(rest), len(sources))
@@ -137,6 +149,12 @@ def predict_sources(
                 journal.write(f"{json.dumps(row)}\n")
                 journal.flush()
         flush_images(output, [row["id"] for row in rows if not row["error"]])
+        if dicom:
+            from busi.inference.dicom_files import name_maker, write_dicom_files
+
+            maker = name_maker(predictor.infos, predictor.tta, predictor.calibrated)
+            write_dicom_files(output, sources, rows, maker, dicom)
+            flush_dicom_files(output, sources)
         order = {source.id: i for i, source in enumerate(sources)}
         rows.sort(key=lambda row: (order[row["source"]], row["number"] or 0))
         shown = [{name: x for name, x in row.items() if name not in INTERNAL} for row in rows]
@@ -211,5 +229,13 @@ def write_images(output: Path, name: str, frame: Frame, prediction: Prediction) 
 def flush_images(output: Path, names: Sequence[str]) -> None:
     """Wait until the masks and overlays of some images are on the disk, and their names."""
     paths = [path for name in names for path in image_paths(output, name).values()]
+    for path in (*paths, *{path.parent for path in paths}):
+        flush(path)
+
+
+def flush_dicom_files(output: Path, sources: Sequence[Source]) -> None:
+    """Wait until the DICOM files of some files are on the disk, and their names."""
+    every = [path for source in sources for path in dicom_paths(output, source.id).values()]
+    paths = [path for path in every if path.exists()]
     for path in (*paths, *{path.parent for path in paths}):
         flush(path)

@@ -1,5 +1,6 @@
 """The tables that prediction writes, and which of their rows still hold when it goes on."""
 
+import errno
 import json
 import re
 from collections.abc import Sequence
@@ -16,9 +17,13 @@ JOURNAL = ".unfinished.jsonl"
 FOLDERS = ("masks", "overlays")
 GALLERY = "index.html"
 """The page that shows them."""
-WRITTEN = ("predictions.csv", GALLERY, *FOLDERS)
+DICOM_FOLDERS = ("dicom_seg", "dicom_sr")
+"""Those of DICOM segmentations and of reports."""
+WRITTEN = ("predictions.csv", GALLERY, *FOLDERS, *DICOM_FOLDERS)
 """What is written beside ``predictions.json``."""
-INTERNAL = ("source", "number", "written")
+BAD_NAME = (errno.EEXIST, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR)
+"""Errors of a file system that does not take a name, or has it already for something else."""
+INTERNAL = ("source", "number", "written", "dicom")
 """What a row holds for a later call; left out of the table."""
 BOX = ("box_left", "box_top", "box_width", "box_height")
 COLUMNS = (
@@ -94,7 +99,8 @@ def read_finished(output: Path, made_by: dict[str, Any], sources: Sequence[Sourc
     finished = {name: found for name, found in rows.items() if is_done(output, known[name], found)}
     for row in lines[1:]:
         if row["source"] not in finished:
-            for path in image_paths(output, row["id"]).values():
+            made = (image_paths(output, row["id"]), dicom_paths(output, row["source"]))
+            for path in (path for paths in made for path in paths.values()):
                 path.unlink(missing_ok=True)
     return finished
 
@@ -160,6 +166,11 @@ def is_done(output: Path, source: Source, rows: Sequence[Row]) -> bool:
 def image_paths(output: Path, name: str) -> dict[str, Path]:
     """Mask and overlay of an image, by the folders that they are in."""
     return {folder: output / folder / f"{name}.png" for folder in FOLDERS}
+
+
+def dicom_paths(output: Path, source: str) -> dict[str, Path]:
+    """Segmentation and report of a file, by the folders that they are in."""
+    return {folder: output / folder / f"{source}.dcm" for folder in DICOM_FOLDERS}
 
 
 def hash_images(output: Path, name: str) -> dict[str, str | None]:

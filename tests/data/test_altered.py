@@ -16,7 +16,8 @@ from PIL import Image
 
 from busi.core.files import conf_dir
 from busi.data.altered import INVERTED, MIRRORED, find_altered
-from busi.data.duplicates import describe_image, match_points
+from busi.data.described import describe_image
+from busi.data.duplicates import match_points
 from busi.data.files import read_gray
 from busi.data.geometry import letterbox
 from busi.data.groups import published_groups

@@ -74,10 +74,15 @@ def test_trimming_deletes_the_least_recently_used_and_spares_what_is_in_use(tmp_
     for age, path in zip((4, 2, 3, 0), paths, strict=True):
         stat = path.stat()
         os.utime(path, ns=(int((time.time() - age * IN_USE) * 1e9), stat.st_mtime_ns))
+    described = tmp_path / "described" / "a.npz"
+    described.parent.mkdir()
+    described.touch()
+    os.utime(described, (time.time() - 5 * IN_USE,) * 2)
     size = paths[0].stat().st_size / 1e9
     trim(tmp_path, 4.5 * size)
-    assert all(path.is_file() for path in paths)
+    assert all(path.is_file() for path in (*paths, described))
     trim(tmp_path, 2.5 * size)
+    assert not described.exists()
     assert [path.is_file() for path in paths] == [False, True, False, True]
     trim(tmp_path, 0.0)
     assert [path.is_file() for path in paths] == [False, False, False, True]

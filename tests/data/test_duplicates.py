@@ -1,9 +1,11 @@
 """Near-duplicates: exports of one frame are found, other images are not, and the frozen table stands."""
 
 import csv
+import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 
@@ -12,10 +14,13 @@ import numpy as np
 import pytest
 from jaxtyping import UInt8
 
+from busi.data.described import Description
 from busi.data.duplicates import find_duplicates
 from busi.data.files import read_gray
 from busi.data.groups import cluster, published_groups
 from busi.data.images import pixel_hash
+from busi.data.kept_searches import KeptSearches
+from busi.data.proposed import propose
 from tests.data.conftest import burn_in, scan
 
 GrayImage = UInt8[np.ndarray, "_ _"]
@@ -105,6 +110,18 @@ def test_few_images(num_images: int) -> None:
     assert find_duplicates([scan(seed) for seed in range(num_images)]) == []
 
 
+def test_a_handful_of_smooth_images_is_searched_whole() -> None:
+    """In a thread that has searched nothing larger, the trees of OpenCV fail at some such sets."""
+    nothing, none, small = np.zeros(0, np.float32), np.zeros((0, 128), np.uint8), np.zeros((8, 8), np.uint8)
+    with ThreadPoolExecutor(1) as fresh, ThreadPoolExecutor(1) as pool:
+        for seed in range(20):
+            thumbnails = np.random.default_rng(seed).standard_normal((8, 256)).astype(np.float32)
+            thumbnails /= np.linalg.norm(thumbnails, axis=1, keepdims=True)
+            thumbnails[7] = thumbnails[seed % 7]
+            descriptions = [Description(small, nothing.reshape(0, 2), nothing, none, x) for x in thumbnails]
+            assert fresh.submit(propose, descriptions, pool).result() == {(seed % 7, 7)}
+
+
 def test_smooth_images_are_compared_too() -> None:
     y, x = np.mgrid[:80, :100]
     wave = (128 + 90 * np.sin(x / 9.0) * np.cos(y / 7.0)).astype(np.uint8)
@@ -138,6 +155,36 @@ def test_images_may_be_lazy_and_progress_sees_each() -> None:
     assert find_duplicates(lazy, progress) == [(0, 3)]
     assert seen == [0, 1, 2, 3]
     assert len(lazy.asked) <= 8  # four, and some by the type checker
+
+
+def test_a_later_search_looks_at_the_new_images_alone_and_answers_alike(tmp_path: Path) -> None:
+    images = [scan(seed, 160, 200) for seed in range(7)]
+    images += [burn_in(images[1]), images[3][15:, 15:].copy(), images[5], images[6][:, 20:].copy()]
+    names, expected = [pixel_hash(image) for image in images], find_duplicates(images)
+    assert len(expected) == 4
+    asked: list[int] = []
+
+    class Kept(KeptSearches):
+        def keep_description(self, index: int, description: Description) -> None:
+            asked.append(index)
+            super().keep_description(index, description)
+
+    def search(number: int) -> list[tuple[int, int]]:
+        asked.clear()
+        return find_duplicates(images[:number], kept=Kept(tmp_path, names[:number]))
+
+    assert search(8) == [pair for pair in expected if max(pair) < 8]
+    assert set(asked) == set(range(8))
+    assert search(11) == expected
+    assert set(asked) == {8, 10}  # 9 has the pixels of 5
+    verdicts = json.loads(next(tmp_path.glob("duplicates/verdicts-*.json")).read_text())
+    assert sum(verdicts.values()) == 4
+    for path in tmp_path.glob(f"described/{names[0]}*"):
+        path.write_bytes(path.read_bytes()[:500])
+    for path in tmp_path.glob("duplicates/*"):
+        path.write_text("{")
+    assert search(11) == expected
+    assert set(asked) == {0}
 
 
 def test_cluster_is_the_transitive_closure() -> None:

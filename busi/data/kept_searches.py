@@ -1,0 +1,66 @@
+"""What a search for near-duplicates keeps of single images and pairs, for the next search among other images.
+
+Whatever is kept depends on pixels alone, so that a search answers as if nothing had been kept.
+"""
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from busi.core import read_kept, write_json, write_whole
+from busi.data.described import VERSION, Description
+
+FOLDER = "described"
+"""Of the cache; about 90 kB an image."""
+
+
+class KeptSearches:
+    """Descriptions of images and verdicts on pairs, in the cache.
+
+    Args:
+        cache_dir: The cache.
+        names: Pixel hashes of the images of this search.
+    """
+
+    def __init__(self, cache_dir: Path, names: Sequence[str]) -> None:
+        self.names, self.folder = names, cache_dir / FOLDER
+        self.path = cache_dir / "duplicates" / f"verdicts-v{VERSION}.json"
+
+    def read_description(self, index: int) -> Description | None:
+        """The description of an image; None if it was not kept, or is damaged."""
+        kept: Description | None = read_kept(self._path(index), _load)
+        return kept
+
+    def keep_description(self, index: int, description: Description) -> None:
+        """Keep the description of an image."""
+        save = partial(_save, description)
+        write_whole(self._path(index), save, durable=False)  # a damaged one is made again
+
+    def read_verdicts(self) -> dict[str, bool]:
+        """Whether two images show one frame, by their pixel hashes with a space between them."""
+        kept = read_kept(self.path)
+        return kept if isinstance(kept, dict) else {}
+
+    def keep_verdicts(self, found: Mapping[str, bool]) -> None:
+        """Keep verdicts beside those that are there; two searches at once may lose some of them."""
+        if found:
+            write_json(self.path, self.read_verdicts() | dict(found))
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f"{self.names[index]}-v{VERSION}.npz"
+
+
+def _save(description: Description, part: Path) -> None:
+    with part.open("wb") as file:
+        np.savez(file, **description._asdict())
+
+
+def _load(path: Path) -> Description:
+    try:
+        with np.load(path) as arrays:
+            return Description(*(arrays[name] for name in Description._fields))
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise ValueError("no description") from error

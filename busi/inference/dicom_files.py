@@ -1,0 +1,182 @@
+"""DICOM files of predictions, beside the masks that they are made of: segmentations and reports."""
+
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool
+from PIL import Image
+
+from busi.core import CLASSES, InputError, write_whole
+from busi.data import Source, frame_spacing, is_dicom, open_header, place_mask, read_header
+from busi.formats import Finding, Maker, longest_diameter, make_report, make_segmentation, need_highdicom
+from busi.inference.model_info import ModelInfo
+from busi.inference.tables import BAD_NAME, DICOM_FOLDERS, Row, dicom_paths, hash_of, image_paths
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+log = logging.getLogger(__name__)
+
+SEG, SR = DICOM_FOLDERS
+
+
+def name_maker(infos: Sequence[ModelInfo], tta: str, calibrated: bool) -> Maker:
+    """What DICOM files say of the models that predicted.
+
+    Args:
+        infos: Of the models.
+        tta: See `busi.inference.Predictor`.
+        calibrated: Whether the probabilities are.
+    """
+    from busi import __version__
+
+    names = [str(info.origin["name"]) for info in infos]
+    settings = [f"trained on {', '.join(sorted({str(info.origin['data']) for info in infos}))}"]
+    settings += [f"mean of {len(infos)} models"] if len(infos) > 1 else []
+    settings += [f"tta {tta}", "calibrated probabilities" if calibrated else "probabilities not calibrated"]
+    first = infos[0].fingerprints["checkpoint"][:16]
+    return Maker(" + ".join(names), first, __version__, tuple(settings))
+
+
+def check_dicom(sources: Sequence[Source]) -> None:
+    """Warn of files that are not DICOM, for which no DICOM file is written.
+
+    Raises:
+        InputError: If none is, or highdicom is not installed.
+    """
+    need_highdicom()
+    others = [source for source in sources if not is_dicom(source.path)]
+    if len(others) == len(sources):
+        raise InputError(
+            f"--dicom-seg and --dicom-sr are for DICOM files, and none of the {len(sources)} files is one: "
+            "leave them out"
+        )
+    if others:
+        log.warning("%d of %d files are not DICOM: they get no DICOM files", len(others), len(sources))
+
+
+def write_dicom_files(
+    output: Path, sources: Sequence[Source], rows: Sequence[Row], maker: Maker, folders: Sequence[str]
+) -> None:
+    """Write ``dicom_seg/<id>.dcm`` and ``dicom_sr/<id>.dcm`` for DICOM files, of the masks that lie there.
+
+    Those that an earlier call wrote of the same masks are kept, with their UIDs. Each row gets ``dicom``, the
+    fingerprints of the files of its source, and ``dicom_error``, why there are none.
+
+    Args:
+        output: The folder, with its masks.
+        sources: The files.
+        rows: Of their images, in order.
+        maker: Who predicted them.
+        folders: Which of `DICOM_FOLDERS`.
+
+    Raises:
+        InputError: If highdicom is not installed.
+    """
+    need_highdicom()
+    of_source: dict[str, list[Row]] = {}
+    nameless = 0
+    for row in rows:
+        row["dicom_error"] = ""
+        of_source.setdefault(row["source"], []).append(row)
+    for source in _track(sources):
+        found = [row for row in of_source[source.id] if not row["error"]]
+        if not found or not is_dicom(source.path):
+            continue
+        paths = {name: dicom_paths(output, source.id)[name] for name in folders}
+        written = found[0].get("dicom") or {}
+        try:
+            _write(output, source, found, maker, paths, written)
+        except InputError as error:
+            found[0]["dicom_error"] = f"no DICOM files for {source.path}: {error}"
+        hashes = {name: hash_of(path) for name, path in dicom_paths(output, source.id).items()}
+        for row in found:
+            row["dicom"] = {name: value for name, value in hashes.items() if value}
+            row["dicom_error"] = found[0]["dicom_error"]
+        nameless += not found[0]["dicom_error"] and not read_header(source.path, ["PatientID"]).get(
+            "PatientID"
+        )
+    if nameless:
+        log.warning("DICOM files without a PatientID: %d; those written for them have none either", nameless)
+
+
+def _track(sources: Sequence[Source]) -> Iterable[Source]:
+    if len(sources) < 2:
+        return sources
+    from rich.progress import track
+
+    return track(sources, "writing DICOM files", transient=True)
+
+
+def _write(
+    output: Path,
+    source: Source,
+    rows: Sequence[Row],
+    maker: Maker,
+    paths: dict[str, Path],
+    written: dict[str, str],
+) -> None:
+    """Write the files of one source, unless they are there already.
+
+    Raises:
+        InputError: If that is not possible.
+    """
+    kept = {name for name, path in paths.items() if name in written and hash_of(path) == written[name]}
+    if kept == paths.keys():
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they quote the header
+            header = open_header(source.path)
+            if SEG not in kept:
+                numbers = [row["number"] for row in rows]
+                made = make_segmentation(header, numbers, _masks(output, rows, header), maker)
+                write_whole(paths[SEG], partial(made.save_as, enforce_file_format=True), durable=False)
+            if SR in paths:
+                made = make_report(header, _read(paths[SEG]), _findings(output, rows, header), maker)
+                write_whole(paths[SR], partial(made.save_as, enforce_file_format=True), durable=False)
+    except InputError:
+        raise
+    except OSError as error:
+        if error.errno not in BAD_NAME:
+            raise
+        raise InputError(f"{error.strerror}. Rename the file, or give another --output") from error
+    except Exception as error:  # pydicom and highdicom raise whatever a damaged header makes them raise
+        # The message may quote the header, so that it is left out.
+        raise InputError(f"damaged header ({type(error).__name__})") from error
+
+
+def _read(path: Path) -> "Dataset":
+    import pydicom
+
+    return pydicom.dcmread(path, stop_before_pixels=True)
+
+
+def _masks(output: Path, rows: Sequence[Row], header: "Dataset") -> Iterator[Bool[np.ndarray, "h w"]]:
+    """The masks that were written, each on the whole image of the file."""
+    for row in rows:
+        with Image.open(image_paths(output, row["id"])["masks"]) as image:
+            yield place_mask(np.asarray(image) > 0, header)
+
+
+def _findings(output: Path, rows: Sequence[Row], header: "Dataset") -> list[Finding]:
+    findings = []
+    for row, mask in zip(rows, _masks(output, rows, header), strict=True):
+        spacing = frame_spacing(header, (row["number"] or 1) - 1)
+        probs = {name: row[f"prob_{name}"] for name in CLASSES if row[f"prob_{name}"] is not None}
+        size = longest_diameter(mask, spacing)
+        findings.append(Finding(row["number"], row["pred_area"], size, spacing, row["pred"], probs))
+    return findings
+
+
+def sum_up(rows: Sequence[dict[str, Any]]) -> str:
+    """What could not be written, in one line; empty if nothing was missed."""
+    missed = sorted({row["dicom_error"] for row in rows if row.get("dicom_error")})
+    for line in missed[:5]:
+        log.info("%s", line)
+    return f"no DICOM files for {len(missed)} of them, see the column dicom_error" if missed else ""
