@@ -1,17 +1,29 @@
 """``python -m busi.audit DATA --output DIR``: describe a data set before anything is trained on it."""
 
 from busi import data, reporting  # load nothing yet, so that --help is fast
-from busi.core import default_cache_dir, expand, make_parser, parse, path_argument, run_command
+from busi.core import (
+    add_labels,
+    default_cache_dir,
+    expand,
+    join_labels,
+    make_parser,
+    parse,
+    path_argument,
+    run_command,
+)
 
 
 def main() -> None:
     """Parse the arguments and write the audit."""
     parser = make_parser(
-        str(__doc__), "data/Dataset_BUSI_with_GT --output audit", "my_manifest.csv --output audit"
+        str(__doc__),
+        "data/Dataset_BUSI_with_GT --output audit",
+        "my_manifest.csv --output audit --labels cancer=malignant",
     )
     parser.add_argument(
         "data", help="a data set: its name (busi, busbra), a CSV manifest, or a folder in a known layout"
     )
+    add_labels(parser)
     parser.add_argument(
         "--output",
         type=path_argument,
@@ -23,10 +35,11 @@ def main() -> None:
         "--cache", type=path_argument, help="folder for decoded data (default: $BUSI_CACHE or ~/.cache/busi)"
     )
     arguments = parse(parser)
+    labels = join_labels(arguments.labels)
     if not expand(arguments.data).exists():
         data.find_data(arguments.data)  # soon, where it is no name either
     cache_dir = arguments.cache or default_cache_dir()
-    reporting.write_audit(arguments.data, arguments.output, expand(cache_dir))
+    reporting.write_audit(arguments.data, arguments.output, expand(cache_dir), labels)
 
 
 if __name__ == "__main__":

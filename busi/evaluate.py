@@ -2,9 +2,11 @@
 
 from busi import data, evaluation  # load nothing yet, so that --help is fast
 from busi.core import (
+    add_labels,
     check_there,
     default_cache_dir,
     expand,
+    join_labels,
     make_parser,
     parse_trusting,
     path_argument,
@@ -31,6 +33,7 @@ def main() -> None:
         required=True,
         help="a name (busi, busbra), a folder in the layout of one, or a CSV manifest",
     )
+    add_labels(parser)
     parser.add_argument(
         "--output",
         type=path_argument,
@@ -51,6 +54,7 @@ def main() -> None:
         "--cache", type=path_argument, help="folder for decoded data (default: $BUSI_CACHE or ~/.cache/busi)"
     )
     arguments = parse_trusting(parser)
+    labels = join_labels(arguments.labels)
     check_there([arguments.model], "a run folder, a .ckpt file, or an exported bundle")
     if not expand(arguments.data).exists():
         data.find_data(arguments.data)  # soon, where it is no name either
@@ -62,6 +66,7 @@ def main() -> None:
         on_bad=arguments.on_bad,
         calibrate_on=arguments.calibrate_on,
         seed=arguments.seed,
+        labels=labels,
     )
 
 

@@ -159,10 +159,10 @@ def read_arguments(arguments: list[str]) -> list[str]:
     Raises:
         SystemExit: If there is no run to resume, or an override is wrong.
     """
-    from busi.training import check_overrides, expand_resume, quote_paths
+    from busi.training import check_overrides, expand_resume, options_first, quote_paths
 
     try:
-        read = expand_resume(quote_paths(arguments))
+        read = expand_resume(quote_paths(options_first(arguments)))
         check_overrides(read)
         return read
     except InputError as error:

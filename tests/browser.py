@@ -50,3 +50,20 @@ def open_page(browser: Browser, path: Path, width: int) -> Iterator[Page]:
 def check_width(page: Page) -> None:
     """What is wider than the page has a place of its own to scroll."""
     assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("innerWidth")
+
+
+def check_page(browser: Browser, path: Path) -> None:
+    """A page of `busi.figures.write_page`: no text is cut at any width, and it prints."""
+    for width in WIDTHS:
+        with open_page(browser, path, width) as page:
+            texts = page.locator("h1, h2, p, figcaption, caption span, summary, dt, dd, nav a").all()
+            boxes = [(one.text_content(), one.bounding_box()) for one in texts if one.is_visible()]
+            assert boxes
+            assert not [text for text, box in boxes if box and not 0 <= box["x"] <= width - box["width"]]
+            for image in page.locator("figure img").all():
+                drawn = image.bounding_box()
+                assert drawn is not None
+                # On a phone a figure is as wide as its text needs, and scrolls.
+                needed = image.evaluate("one => parseFloat(one.style.getPropertyValue('--small'))")
+                assert width > 700 or drawn["width"] >= needed
+            assert page.pdf()[:4] == b"%PDF"

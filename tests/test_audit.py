@@ -97,6 +97,7 @@ def test_a_handful_of_images_is_enough(
         (["notes.csv", "--output", "out"], "error: notes.csv has unknown columns"),
         (["lost.csv", "--output", "out"], "error: no image of lost.csv can be used: 1 x label is none of"),
         (["ROOT", "--output", "file/out"], "error: cannot write to file/out"),
+        (["ROOT", "--output", "out", "--labels", "x=benign"], "error: --labels is for the words of a CSV"),
         (["ROOT"], "the following arguments are required: --output"),
     ],
 )
@@ -117,13 +118,13 @@ def test_wrong_arguments_are_one_line(
 def clinic(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A manifest of DICOM files without normals, whose patients, scanners and BI-RADS are known in part.
 
-    Image 0 and 1 are one frame under two patients and two labels.
+    It says cancer for malignant. Image 0 and 1 are one frame under two patients and two labels.
     """
     folder = tmp_path_factory.mktemp("clinic")
     rows = ["image,label,mask,patient,scanner,birads,spacing,source"]
     lesions = sorted(path for path in root.glob("[bm]*/*.png") if "_mask" not in path.name)
     for k, path in enumerate([lesions[0], *lesions[:11]]):
-        label = "malignant" if k == 1 else path.parent.name
+        label = "Cancer" if k == 1 or path.parent.name == "malignant" else "benign"
         write(folder / f"{k}.dcm", read_gray(path), PixelSpacing=[0.1, 0.2])
         mask = "" if k == 5 else path.with_name(f"{path.stem}_mask.png")
         source = "north" if k < 8 else "south"
@@ -135,7 +136,7 @@ def clinic(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_everything_that_is_known_of_a_manifest_is_described(
     audit: Audit, clinic: Path, tmp_path: Path
 ) -> None:
-    done = audit(str(clinic), "--output", "out")
+    done = audit(str(clinic), "--output", "out", "--labels", "cancer=malignant")
     assert done.returncode == 0, done.stderr
     findings = json.loads((tmp_path / "out" / "audit.json").read_text())
     page = (tmp_path / "out" / "index.html").read_text()

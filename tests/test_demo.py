@@ -55,7 +55,17 @@ MASK[5:9, 10:17] = True
 
 def make_prediction(conformal_set: tuple[str, ...] | None, spacing: Spacing | None = None) -> Prediction:
     maps = MASK.astype(np.float32) * 0.6
-    return Prediction("malignant", PROBS, True, conformal_set, maps, Postprocess(), spacing, 1.0)
+    return Prediction(
+        "malignant",
+        PROBS,
+        True,
+        conformal_set,
+        maps,
+        Postprocess(),
+        spacing,
+        1.0,
+        np.zeros(MASK.shape, np.uint8),
+    )
 
 
 def test_the_answer_is_put_into_words() -> None:

@@ -61,7 +61,7 @@ TRAINING = [
     if line.startswith("python -m busi.train")
 ]
 PREDICT = "docs/how-to/predict-and-export.md"
-PLACEHOLDERS = {"busi/models/x.py", "busi/modules/x.py"}
+PLACEHOLDERS = {"busi/models/x.py", "busi/modules/x.py", "my_package.py"}
 OLD = re.compile(
     r"""
     \bpictures?\b | phantom | calliper | mask_rule | \barms?\b | min_share | model\.mirror | \bmirrored\b
@@ -175,7 +175,7 @@ def test_classes_that_are_named_exist() -> None:
         for name in re.findall(r"_target_: (\S+)", block.text)
     }
     assert len(named) > 3
-    for name in named - {"my_package.read_mine"}:
+    for name in (name for name in named if not name.startswith("my_package.")):
         module, _, attribute = name.rpartition(".")
         assert hasattr(importlib.import_module(module), attribute), name
 

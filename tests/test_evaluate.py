@@ -193,14 +193,16 @@ def test_a_manifest_without_masks_and_without_normals_is_classified(
     with (tmp_path / "manifest.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["image", "label"])
-        writer.writerows([path, path.parent.name] for path in images if path.parent.name != "normal")
-    done = evaluate(str(runs["cls"].folder), "--data", "manifest.csv", "--output", "out")
+        words = {"benign": "Fibroadenoma", "malignant": "cancer"}
+        writer.writerows([path, words[path.parent.name]] for path in images if path.parent.name in words)
+    mapped = ["--labels", "cancer=malignant", "--labels", "fibroadenoma=benign"]
+    done = evaluate(str(runs["cls"].folder), "--data", "manifest.csv", "--output", "out", *mapped)
     assert done.returncode == 0, done.stderr
     content = json.loads((tmp_path / "out" / "report.json").read_text())
     metrics = content["diagnosis"]["guides"]["predicted"]["metrics"]
     assert metrics["recall_normal"]["value"] is None
     assert 0 <= metrics["auroc_malignant"]["value"] <= 1
-    done = evaluate(str(runs["seg"].folder), "--data", "manifest.csv", "--output", "masks")
+    done = evaluate(str(runs["seg"].folder), "--data", "manifest.csv", "--output", "masks", *mapped)
     assert done.returncode == 1
     assert "error: none of 20 images is left (2 dropped: conflict, 18 dropped: no mask)" in done.stderr
 

@@ -141,7 +141,8 @@ def test_missing_folds_are_named_in_the_title(runs: Path, report: Report, tmp_pa
     done = report(*arguments, "--partial")
     assert done.returncode == 0, done.stderr
     title = re.findall(r"<h1>(.*)</h1>", (tmp_path / "index.html").read_text())
-    assert title == ["Report on synthetic - partial, not all of 3 folds (segmentation fold 1)"]
+    names = "U-Net and classifier with early guide (test_efficientnet) on synthetic data"
+    assert title == [f"Report: {names} - partial, not all of 3 folds (segmentation fold 1)"]
 
 
 def test_images_that_are_gone_cost_only_the_examples(runs: Path, report: Report, tmp_path: Path) -> None:

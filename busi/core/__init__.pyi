@@ -8,8 +8,10 @@ from .building import construct as construct
 from .building import remember as remember
 from .building import to_plain as to_plain
 from .command import Parser as Parser
+from .command import add_labels as add_labels
 from .command import called_as as called_as
 from .command import check_there as check_there
+from .command import join_labels as join_labels
 from .command import make_parser as make_parser
 from .command import parse as parse
 from .command import parse_trusting as parse_trusting

@@ -7,14 +7,17 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from busi.core.files import EMPTY, expand
 from busi.core.targets import trust
 from busi.core.text import printable
-from busi.core.types import InputError
+from busi.core.types import CLASSES, InputError
+
+WORDS = re.compile(r"\s*(.+?)\s*=\s*([^=,]*?)\s*(?:,|$)")
+"""A word of a manifest and its class, of which the word may have commas and equals signs."""
 
 
 def print_anything() -> None:
@@ -129,6 +132,47 @@ def whole_argument(low: int, high: int | None = None) -> Callable[[str], int]:
         return number
 
     return read
+
+
+def add_labels(parser: argparse.ArgumentParser) -> None:
+    """Add ``--labels``, which says what the words of a manifest mean; see `join_labels`."""
+    parser.add_argument(
+        "--labels",
+        type=labels_argument,
+        action="extend",
+        default=[],
+        metavar="WORD=CLASS",
+        help="other words for the classes in a CSV manifest: cancer=malignant,fibroadenoma=benign",
+    )
+
+
+def labels_argument(text: str) -> list[tuple[str, str]]:
+    """The type of ``--labels``: words of a manifest, and the class that each means."""
+    pairs: list[tuple[str, str]] = []
+    place = 0
+    while place < len(text) or not pairs:
+        found = WORDS.match(text, place)
+        if not found or found[2].casefold() not in CLASSES:
+            raise argparse.ArgumentTypeError(
+                f"{text or 'nothing'}: give each word and its class, which is one of {', '.join(CLASSES)}, "
+                "e.g. cancer=malignant,fibroadenoma=benign"
+            )
+        pairs.append((found[1], found[2].casefold()))
+        place = found.end()
+    return pairs
+
+
+def join_labels(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Word -> class, of all that ``--labels`` was given.
+
+    Raises:
+        InputError: If a word means two classes.
+    """
+    labels: dict[str, str] = {}
+    for word, name in pairs:
+        if labels.setdefault(word, name) != name:
+            raise InputError(f"--labels: {word} cannot mean {labels[word]} and {name}: give one of them")
+    return labels
 
 
 def run_command(main: Callable[[], None]) -> None:

@@ -64,7 +64,7 @@ TABLE: Mapping[str, tuple[Family, ...]] = {
         Family("busi.models", names=("fixed_postprocess", "tune_postprocess")),
     ),
     "data": (
-        Family("busi.data", names=("BUSIDataModule", "Augmentation", "DepthGain", "Speckle", "Calipers")),
+        Family("busi.data", names=("BUSIDataModule", "Augmentation"), base="albumentations.BasicTransform"),
         Family("busi.data", returns="busi.data.Reading"),
         Family("albumentations", base="albumentations.BasicTransform"),
         Family("albumentations", base="albumentations.BaseCompose"),

@@ -19,6 +19,9 @@ from busi.data.records import Reading, WrongLayout
 NO_LAYOUT = ("csv", "pooled", "synthetic")
 """Options of ``data`` by which no folder is recognized."""
 
+MANIFEST = "busi.data.read_csv"
+"""The reader of manifests."""
+
 
 class DataSet(NamedTuple):
     """Where a data set is, and how it is read.
@@ -32,6 +35,25 @@ class DataSet(NamedTuple):
     name: str
     root: Path
     read: dict[str, Any]
+
+    @property
+    def is_manifest(self) -> bool:
+        """Whether it is a manifest, whose words for the classes can be mapped."""
+        return self.read["_target_"] == MANIFEST
+
+    def map_labels(self, labels: Mapping[str, str]) -> "DataSet":
+        """The same with other words for the classes.
+
+        Raises:
+            InputError: If there are some, and it is no manifest.
+        """
+        if not labels:
+            return self
+        if not self.is_manifest:
+            raise InputError(
+                f"--labels is for the words of a CSV manifest, and {self.root} is none: leave it out"
+            )
+        return self._replace(read={**self.read, "labels": {**self.read.get("labels", {}), **labels}})
 
     def open(self) -> Reading:
         """Read it; raises what its reader does."""
@@ -63,7 +85,7 @@ def find_data(text: str) -> DataSet:
         return DataSet(text, expand(str(config["root"])), config["read"])
     path = expand(text)
     if path.is_file():
-        return DataSet(name_source(path.stem), path, {"_target_": "busi.data.read_csv", "_partial_": True})
+        return DataSet(name_source(path.stem), path, {"_target_": MANIFEST, "_partial_": True})
     if not path.is_dir():
         raise InputError(
             f"no data at {path}, nor data of that name: give a folder, a CSV manifest, or one of "
@@ -130,8 +152,8 @@ def name_sources(data: DictConfig) -> DictConfig:
 
     Args:
         data: The part ``data`` of a config. ``sources`` is a list of names or paths, or maps a name of the
-            user's own to a name or path, or to ``root`` and ``read``. ``train_only`` and ``hold_out`` are
-            names or paths, or sources of a data set that has several.
+            user's own to a name or path, or to ``root`` with ``read`` or ``labels``. ``train_only`` and
+            ``hold_out`` are names or paths, or sources of a data set that has several.
 
     Returns:
         The same with ``sources`` as name -> ``root`` and ``read``, and names in the others; unchanged where
@@ -170,9 +192,14 @@ def _describe(name: str, one: object) -> DataSet:
     if isinstance(one, str):
         return find_data(one)._replace(name=name)
     plain = to_plain(one) if isinstance(one, DictConfig) else {}
-    if not (plain.get("root") and plain.get("read")):
-        raise InputError(f"data.sources: give the name or path of {name}, or its root and read")
-    return DataSet(name, expand(str(plain["root"])), plain["read"])
+    if not plain.get("root") or plain.keys() - {"root", "read", "labels"}:
+        raise InputError(
+            f"data.sources: give the name or path of {name}, or its root with read, or with labels "
+            f"({name}: {{root: manifest.csv, labels: {{cancer: malignant}}}})"
+        )
+    root = str(plain["root"])
+    found = DataSet(name, expand(root), plain["read"]) if plain.get("read") else find_data(root)
+    return found._replace(name=name).map_labels(plain.get("labels") or {})
 
 
 def _name(text: str, known: dict[str, DataSet], data: DictConfig) -> str:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -205,7 +206,11 @@ def drop_reasons(
         if record.id not in excluded:
             labels.setdefault(group, set()).add(record.label)
     mixed = {group for group, found in labels.items() if len(found) > 1}
-    clash = [record.id for record, group in zip(records, near_duplicates, strict=True) if group in mixed]
+    clash = [
+        f"{record.id} is {CLASSES[record.label]}"
+        for record, group in sorted(zip(records, near_duplicates.tolist(), strict=True), key=itemgetter(1))
+        if group in mixed
+    ]
     if clash and conflicts == "error":
         raise InputError(
             f"{len(clash)} images in {len(mixed)} clusters show the same frame under different labels: "

@@ -25,7 +25,8 @@ MEANT = {
 OPTIONAL = ("mask", "patient", "id", *PARSERS)
 """Columns that a manifest may have."""
 LABEL_PROBLEM = (
-    f"label is none of {', '.join(CLASSES)} (in training, data.read.labels={{cancer: malignant}} maps words)"
+    f"label is none of {', '.join(CLASSES)} (other words are mapped by --labels cancer=malignant, "
+    "in training by data.read.labels={cancer: malignant})"
 )
 
 
@@ -119,8 +120,9 @@ def read_labels(labels: Mapping[str, str]) -> dict[str, int]:
         number = known.get(fold_case(str(name).strip()))
         if number is None or words.setdefault(fold_case(str(word).strip()), number) != number:
             raise InputError(
-                f"data.read.labels={{{word}: {name}}}: give a word of the manifest and what it means, which "
-                f"is one of {', '.join(CLASSES)}, e.g. {{cancer: malignant}}"
+                f"labels: {word} cannot mean {name}: give a word of the manifest and its class, which is one "
+                f"of {', '.join(CLASSES)} and no other where the word is one (data.read.labels={{cancer: "
+                "malignant} in training, --labels cancer=malignant elsewhere)"
             )
     return words
 

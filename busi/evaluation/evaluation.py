@@ -2,8 +2,10 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from busi.evaluation.comparison import (
 )
 from busi.evaluation.evaluated import make_variants
 from busi.evaluation.learning_curve import can_draw, describe_curve, draw_curve
-from busi.evaluation.local_part import NEEDED, set_aside
+from busi.evaluation.local_part import NEEDED, parse_share, set_aside
 from busi.evaluation.opening import OpenedModel, open_model
 from busi.evaluation.own_sources import explain_sources, keep_recognized
 from busi.evaluation.predicting import predict_rows
@@ -43,6 +45,7 @@ def evaluate(
     on_bad: str = "error",
     calibrate_on: str | None = None,
     seed: int = 0,
+    labels: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
     """Predict all images of a data set that a model has not seen, and report what it reaches.
 
@@ -59,6 +62,7 @@ def evaluate(
         on_bad: ``error``, or ``skip`` to go on without unusable files.
         calibrate_on: See `busi.evaluation.local_part.set_aside`.
         seed: Of the draws.
+        labels: Other words for the classes in a manifest, of the data or of those that calibrate.
 
     Returns:
         The page.
@@ -76,10 +80,12 @@ def evaluate(
         raise InputError(f"{output} holds a run or a bundle: give another --output")
     opened = open_model(model or PRETRAINED, cache_dir)
     found = find_data(data)
+    if found.is_manifest or calibrate_on is None or parse_share(calibrate_on) is not None:
+        found = found.map_labels(labels)
     cohort, unknown = open_cohort(opened, found, on_bad, cache_dir)
     own = keep_recognized(opened, cohort).own_sources
     if calibrate_on is not None:
-        cohort, own = set_aside(cohort, calibrate_on, seed, cache_dir), {}
+        cohort, own = set_aside(cohort, calibrate_on, seed, cache_dir, labels), {}
         check_free(output / "bundle")
         check_fits(opened, cohort, calibrate_on)
     log.info("%s", describe_cohort(cohort))
@@ -235,11 +241,14 @@ def describe_evaluation(model: OpenedModel, cohort: Cohort, unknown: str) -> str
     seen = cohort.reasons.count("seen")
     kind = "bundle" if model.run is None else "run"
     own = "temperature, thresholds and conformal sets" if model.has_classes else "post-processing"
-    text = (
-        f"The {kind} {model.source} as it was trained, with its own {own}. {seen} images were left out: the "
-        f"{kind} was trained or validated on them, or on near-duplicates or altered versions of them (e.g. "
-        f"flipped, inverted, turned). {unknown}".rstrip()
+    left_out = (
+        f"{seen} images were left out: the {kind} was trained or validated on them, or on near-duplicates or "
+        "altered versions of them (e.g. flipped, inverted, turned)."
+        if seen
+        else f"No image was left out as seen: none is known to be one that the {kind} was trained or "
+        "validated on, or a near-duplicate or an altered version of one."
     )
+    text = f"The {kind} {model.source} as it was trained, with its own {own}. {left_out} {unknown}".rstrip()
     missing = [i for i in cohort.indices("test") if not cohort.records[i].annotated]
     if missing and model.has_masks:
         text += f" {len(missing)} lesions without a mask count in the diagnosis, and not among the masks."

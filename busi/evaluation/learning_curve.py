@@ -189,7 +189,11 @@ def draw_figure(curve: Curve) -> Figure:
         axis.set(xscale="log", xticks=curve.sizes, xlabel="labeled images")
         axis.set_xticklabels(map(str, curve.sizes))
         axis.minorticks_off()
-        axis.legend(fontsize=7)
+    found = [axis.get_legend_handles_labels() for axis in figure.axes]
+    lines = {
+        label: handle for handles, labels in found for handle, label in zip(handles, labels, strict=True)
+    }
+    figure.legend(lines.values(), lines, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return figure
 
 

@@ -2,9 +2,10 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -20,7 +21,9 @@ SET_ASIDE = "belongs to images that calibrate"
 """Why an image is neither judged nor calibrates: a near-duplicate, or of a patient, of one that does."""
 
 
-def set_aside(cohort: Cohort, part: str, seed: int, cache_dir: Path) -> Cohort:
+def set_aside(
+    cohort: Cohort, part: str, seed: int, cache_dir: Path, labels: Mapping[str, str] = MappingProxyType({})
+) -> Cohort:
     """Take the images that calibrate out of the test images of a cohort; they become its split ``val``.
 
     Args:
@@ -28,6 +31,7 @@ def set_aside(cohort: Cohort, part: str, seed: int, cache_dir: Path) -> Cohort:
         part: A share of the patients, e.g. ``0.2``, or a CSV manifest of images, which are matched by pixels.
         seed: Of the draw of a share.
         cache_dir: Where decoded data is kept.
+        labels: Other words for the classes in the manifest.
 
     Returns:
         The cohort. What is in a group with an image that calibrates (a near-duplicate, or of the same
@@ -40,7 +44,7 @@ def set_aside(cohort: Cohort, part: str, seed: int, cache_dir: Path) -> Cohort:
     share = parse_share(part)
     test = cohort.indices("test")
     if share is None:
-        chosen = find_listed(cohort, expand(part), cache_dir)
+        chosen = find_listed(cohort, expand(part), cache_dir, labels)
     else:
         records = [cohort.records[i] for i in test]
         chosen = np.zeros(len(cohort.records), np.bool_)
@@ -97,7 +101,9 @@ def draw_share(
     return np.asarray(drawn[place])
 
 
-def find_listed(cohort: Cohort, manifest: Path, cache_dir: Path) -> Bool[np.ndarray, " n"]:
+def find_listed(
+    cohort: Cohort, manifest: Path, cache_dir: Path, words: Mapping[str, str]
+) -> Bool[np.ndarray, " n"]:
     """The test images of a cohort whose pixels are those of an image of a manifest.
 
     Raises:
@@ -106,7 +112,7 @@ def find_listed(cohort: Cohort, manifest: Path, cache_dir: Path) -> Bool[np.ndar
     """
     if not manifest.is_file():
         raise InputError(f"--calibrate-on {manifest}: give a share, e.g. 0.2, or a CSV file with image,label")
-    records, contents, problems = read_contents(read_csv(manifest), cache_dir)
+    records, contents, problems = read_contents(read_csv(manifest, words), cache_dir)
     if problems:
         raise InputError(
             f"{manifest}: {len(problems)} rows cannot be used, e.g. {problems[0].file} ({problems[0].kind})"
@@ -126,13 +132,14 @@ def find_listed(cohort: Cohort, manifest: Path, cache_dir: Path) -> Bool[np.ndar
             f"{strangers[0]}. Leave them out, or add them to --data"
         )
     other = [
-        record.id
+        f"{record.id} is {CLASSES[record.label]} in the data, and {CLASSES[labels[name]]} here"
         for record, name in zip(cohort.records, hashes, strict=True)
         if labels.get(name, record.label) != record.label
     ]
     if other:
         raise InputError(
-            f"{manifest}: {len(other)} images have another label than in the data, e.g. {other[0]}"
+            f"{manifest}: {len(other)} images have another label than in the data, e.g. {other[0]}. "
+            "Correct one of them"
         )
     chosen = np.isin(hashes, list(labels)) & (np.array(cohort.splits) == "test")
     if not chosen.any():

@@ -132,7 +132,7 @@ def draw_confusions(matrices: Mapping[str, Int[np.ndarray, "3 3"]]) -> Figure:
     """
     wide = min(len(matrices), 3)
     high = -(-len(matrices) // wide)
-    figure = Figure(figsize=(4.8 * wide, 4.4 * high), layout="constrained")
+    figure = Figure(figsize=(4.4 * wide, 4.2 * high), layout="constrained")
     for number, (title, counts) in enumerate(matrices.items(), start=1):
         _draw_matrix(figure.add_subplot(high, wide, number), counts, title)
     return figure

@@ -23,6 +23,13 @@ SPECIAL = {
     **{"\N{NO-BREAK SPACE}": "~", "²": r"\textsuperscript{2}", "±": r"$\pm$", "≥": r"$\geq$", "≤": r"$\leq$"},
 }
 """Signs that LaTeX does not print as they are, with any font and encoding."""
+LATIN = 0x17F
+"""Beyond it, pdfLaTeX has no letters."""
+LONG = 60
+"""Characters of a cell from which its column has lines of a fixed width."""
+WRAPPED = r">{\raggedright\arraybackslash}p{0.6\linewidth}"
+FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"
+"""Shrinks what is wider than the text."""
 
 
 def write_figure(folder: Path, name: str, figure: Figure) -> bytes:
@@ -96,28 +103,37 @@ def plain(cell: Cell) -> Cell:
 def to_latex(table: Table, label: str) -> str:
     """A table for a paper, for the package booktabs; numbers are set to the right.
 
+    Long text is broken into lines, and a table that is wider than the text shrinks to its width.
+
     Args:
         table: Shown as the page shows it.
         label: To refer to it, after ``tab:``.
     """
     first = table.rows[0] if table.rows else [""] * len(table.header)
-    columns = "".join("r" if isinstance(cell, (int, float)) else "l" for cell in first)
+    columns = ""
+    for k, cell in enumerate(first):
+        long = max(len(show(row[k])) for row in (table.header, *table.rows)) > LONG
+        columns += "r" if isinstance(cell, (int, float)) else WRAPPED if long else "l"
     lines = [
-        r"% needs \usepackage{booktabs}, and \usepackage[T1]{fontenc} with pdfLaTeX",
+        r"% needs \usepackage{array,booktabs,graphicx}, and \usepackage[T1]{fontenc} with pdfLaTeX",
         r"\begin{table}",
         r"\centering",
         *([rf"\caption{{{escape_latex(table.caption)}}}"] if table.caption else []),
         rf"\label{{tab:{label}}}",
+        FIT + "%",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         _latex_row(table.header),
         r"\midrule",
         *(_latex_row([show(cell) for cell in row]) for row in table.rows),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
         r"\end{table}",
     ]
-    return "\n".join(lines) + "\n"
+    text = "\n".join(lines) + "\n"
+    if any(ord(sign) > LATIN and unicodedata.category(sign)[0] == "L" for sign in text):
+        text = f"% has letters that pdfLaTeX lacks: use XeLaTeX or LuaLaTeX\n{text}"
+    return text
 
 
 def escape_latex(text: str) -> str:

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 COLOR = (255, 127, 14)
 
@@ -47,6 +47,33 @@ def draw_outline(gray: UInt8[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) 
     image = Image.fromarray(drawn)
     image.putpalette(palette.tobytes())
     return image
+
+
+def add_words(drawn: Image.Image, words: str) -> Image.Image:
+    """Write words below an image, in as many lines as they need; they hide nothing of it.
+
+    Args:
+        drawn: The image, RGB.
+        words: Written in white on black. An image that is narrower than a word gets a margin.
+    """
+    size = min(max(round(drawn.width / 30), 11), 40)
+    font = ImageFont.load_default(size)
+    margin = size // 2
+    width = max(drawn.width, *(2 * margin + int(font.getlength(word)) + 1 for word in words.split()))
+    lines: list[str] = []
+    for word in words.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width - 2 * margin:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    height = round(1.4 * size)
+    canvas = Image.new("RGB", (width, drawn.height + height * len(lines) + margin))
+    canvas.paste(drawn)
+    draw = ImageDraw.Draw(canvas)
+    for number, line in enumerate(lines):
+        draw.text((margin, drawn.height + margin // 2 + number * height), line, "white", font)
+    return canvas
 
 
 def outline(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:

@@ -29,10 +29,15 @@ def write_page(
 
     Returns:
         The page.
+
+    Raises:
+        ValueError: If two figures have one name.
     """
     figures = [block for section in sections for block in section.blocks if isinstance(block, PageFigure)]
     images: dict[str, str] = {}
     for block in figures:
+        if block.name in images:
+            raise ValueError(f"two figures of a page are called {block.name}: one would be shown twice")
         content = write_figure(folder / "figures", block.name, block.figure)
         images[block.name] = base64.b64encode(content).decode()
     write_tables(folder / "tables", sections)

@@ -1,13 +1,16 @@
 """What is predicted of one image: the mask, what is measured of it, and the diagnosis."""
 
+import io
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
+from PIL import Image
 
 from busi.data import Spacing
+from busi.figures import add_words, draw_overlay
 from busi.models import Postprocess, bounding_box, find_parts
 
 
@@ -22,7 +25,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is predicted of one image.
+    """What is predicted of one image. A notebook shows it as its overlay and its words.
 
     Attributes:
         pred: The predicted class, which is the most probable one; None from a segmentation model alone.
@@ -34,6 +37,7 @@ class Prediction:
         postprocess: Turns them into a mask.
         spacing: Of the pixels, in mm, where it is known.
         milliseconds: Spent on this image after it was decoded; its share where it was one of a batch.
+        image: The image as the model was given it: gray, at its own size.
     """
 
     pred: str | None
@@ -44,6 +48,7 @@ class Prediction:
     postprocess: Postprocess
     spacing: Spacing | None
     milliseconds: float
+    image: UInt8[np.ndarray, "h w"] = field(repr=False)
 
     @property
     def refer(self) -> bool | None:
@@ -86,3 +91,32 @@ class Prediction:
     def num_components(self) -> int:
         """Connected parts of the mask; pixels that touch at a corner are connected."""
         return find_parts(self.mask[bounding_box(self.mask)])[1] if self.pred_area else 0
+
+    @property
+    def words(self) -> str:
+        """In a line: the class, its probability, whether a person should look, and the size of the mask."""
+        parts = [] if self.pred is None else [f"{self.pred} {self.probs[self.pred]:.0%}"]
+        if self.refer:
+            parts.append("a person should look")
+        area = "" if self.pred_area_mm2 is None else f" ({self.pred_area_mm2:.1f} mm²)"
+        parts.append(f"mask of {self.pred_area} pixels{area}" if self.pred_area else "no mask")
+        return ", ".join(parts)
+
+    def overlay(self, *, opacity: float = 0.0, words: bool = False) -> Image.Image:
+        """The image with the outline of the mask in orange, as `busi.predict` writes it.
+
+        Args:
+            opacity: Of a tint of the mask's inside, from 0 (none) to 1 (what lies below is hidden).
+            words: Write `words` below the image, which then has more rows.
+
+        Returns:
+            A Pillow image, RGB, of the size of the original one. ``numpy.asarray`` of it is (h, w, 3) uint8.
+        """
+        drawn = Image.fromarray(draw_overlay(self.image, self.mask, opacity))
+        return add_words(drawn, self.words) if words else drawn
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        buffer = io.BytesIO()
+        self.overlay(words=True).save(buffer, format="PNG")
+        return buffer.getvalue()

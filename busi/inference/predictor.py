@@ -139,6 +139,7 @@ class Predictor:
             postprocess=mean_postprocess([info.postprocess for info in self.infos]),
             spacing=frame.spacing,
             milliseconds=1000 * (time.perf_counter() - began),
+            image=frame.gray,
         )
 
 

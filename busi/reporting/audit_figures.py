@@ -33,7 +33,9 @@ def draw_clusters(audit: Audit, rows: Sequence[Sequence[int]]) -> Figure:
             gray = read_gray(record.image)
             mask = read_mask(record, *gray.shape)
             axis.imshow(gray, cmap="gray", vmin=0, vmax=255)
-            axis.set_title(shorten(record.id).replace("$", r"\$"), fontsize=8)
+            # At the width of a page, 10 pixels.
+            title = shorten(record.id, 24 if columns > 4 else 32).replace("$", r"\$")
+            axis.set_title(title, fontsize=max(8.0, 0.77 * figure.get_figwidth()))
             draw_contour(axis, mask.astype(bool), ANNOTATION)
     return figure
 

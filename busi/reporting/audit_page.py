@@ -2,7 +2,9 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -18,20 +20,23 @@ from busi.runs import describe_environment
 log = logging.getLogger(__name__)
 
 
-def write_audit(data: str, output: Path, cache_dir: Path) -> Path:
+def write_audit(
+    data: str, output: Path, cache_dir: Path, labels: Mapping[str, str] = MappingProxyType({})
+) -> Path:
     """Audit a data set; write ``index.html``, ``audit.json``, ``groups.csv`` and ``figures/``.
 
     Args:
         data: A name, manifest or folder, see `busi.data.find_data`.
         output: Where they go.
         cache_dir: Where decoded data is kept.
+        labels: Other words for the classes in a manifest.
 
     Raises:
         InputError: If there is no such data, it cannot be read, no image can be used, or `output` cannot be
             written.
     """
     began = time.monotonic()
-    audit = examine(find_data(data), cache_dir)
+    audit = examine(find_data(data).map_labels(labels), cache_dir)
     findings = collect_findings(audit)
     findings["seconds"] = round(time.monotonic() - began, 1)
     findings["environment"] = describe_environment("busi.audit")
@@ -170,7 +175,7 @@ def _leak(findings: Findings) -> Section:
         ]
         caption = (
             "A random forest that sees only image size, gray histogram and burned-in annotations, "
-            "in five-fold cross-validation"
+            f"in five-fold cross-validation on {sum(findings['images'].values())} images"
         )
         blocks.append(Table(["", "accuracy", "balanced accuracy"], rows, caption))
         blocks.append(
@@ -182,10 +187,13 @@ def _leak(findings: Findings) -> Section:
 
 
 def _lesions(audit: Audit, findings: Findings) -> Section:
-    rows: list[list[Cell]] = [[name, *values] for name, values in findings["lesion_share"].items()]
+    rows: list[list[Cell]] = [
+        [name, sum(bool(one.masks) and CLASSES[one.label] == name for one in audit.records), *values]
+        for name, values in findings["lesion_share"].items()
+    ]
     if not rows:
         return Section("Lesion size", ["No lesion is annotated."])
-    header = ["class", "lower quartile", "median", "upper quartile"]
+    header = ["class", "annotated images", "lower quartile", "median", "upper quartile"]
     return Section(
         "Lesion size",
         [
@@ -196,14 +204,16 @@ def _lesions(audit: Audit, findings: Findings) -> Section:
 
 
 def _burned_in(audit: Audit, findings: Findings) -> Section:
-    rows: list[list[Cell]] = [[name, value] for name, value in findings["burned_in"].items()]
+    rows: list[list[Cell]] = [
+        [name, findings["images"][name], value] for name, value in findings["burned_in"].items()
+    ]
     text = (
         "An estimate: thin, sharp, bright strokes away from the border count as burned-in annotations. "
         "If their share differs between classes, a network can learn the class from them. Evaluate images "
         "with and without burned-in annotations separately."
     )
     found = [i for i, summary in enumerate(audit.summaries) if summary.burned_in]
-    blocks: list[Block] = [text, Table(["class", "share of images"], rows)]
+    blocks: list[Block] = [text, Table(["class", "images", "share of them"], rows)]
     if found:
         places = np.linspace(0, len(found) - 1, min(8, len(found))).round().astype(int)
         figure = draw_clusters(audit, [[found[p] for p in places[k : k + 4]] for k in (0, 4)])

@@ -26,12 +26,15 @@ def describe_curves(variants: Sequence[Variant]) -> list[Section]:
         if not logs:
             continue
         saved = {name: run.provenance["epoch"] for name, run in runs.items()}
+        left_out = variant.held_out
+        title = f"{variant.name}, {left_out} left out" if left_out else variant.name
         caption = (
-            f"{variant.name}: training images dotted, validation images solid, at network size; a vertical "
-            "line marks the epoch that was saved"
+            f"{title}: training images dotted, validation images solid, at network size; a vertical line "
+            "marks the epoch that was saved"
         )
         if lost:
             caption += f". Without a log that can be read: {'; '.join(lost)}"
         figure = draw_curves(logs, found[0].run.config.monitor, saved)
-        blocks.append(PageFigure(f"curves_{variant.name}", figure, caption))
+        name = f"curves_{variant.name}" + (f"_without_{left_out}" if left_out else "")
+        blocks.append(PageFigure(name, figure, caption))
     return [Section("Training curves", blocks)] if blocks else []

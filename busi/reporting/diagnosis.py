@@ -114,7 +114,10 @@ def compare_guides(
         listed = ", ".join(map(str, shared))
         on = "" if len(shared) == len(one.folds) == len(other.folds) else f", fold {listed}"
         columns[f"{one.name} - {other.name}{on}"] = Difference(
-            subtract(ours, theirs), (len(scored[0]), len(scored[1])), luck
+            subtract(ours, theirs),
+            (len(scored[0]), len(scored[1])),
+            luck,
+            (one.num_members, other.num_members),
         )
     if not columns:
         return [], {}

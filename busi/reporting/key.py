@@ -11,6 +11,7 @@ MASKS = {
     "lesion_miss_rate": "lesions missed",
     "normal_fp_rate": "normals with a false mask",
 }
+FEW_IMAGES = "Some of these numbers are of too few images to say anything."
 DIAGNOSIS = {
     "macro_f1": "macro-F1",
     "recall_malignant": "recall, malignant",
@@ -41,10 +42,50 @@ def find_key_results(
         numbers += [(f"{title}{name}", value) for title, value in list_numbers(found, DIAGNOSIS)]
         said += say_classes(found, guide, num_images[guide])
     if any(value.endswith(TOO_FEW) for _, value in numbers):
-        said.append("Some of these numbers are of too few images to say anything.")
+        said.append(FEW_IMAGES)
+    if "recalibration" in content:
+        said.append(
+            "This is the model as it came; what the calibration on local images changes stands below."
+        )
     if numbers and several:
         said.append("Numbers are means over the sources.")
     return KeyResults(f"{warning} {' '.join(dict.fromkeys(said))}".lstrip(), numbers)
+
+
+def find_key_of_left_out(content: Mapping[str, Any], warning: str) -> KeyResults:
+    """The key results of hospitals that were left out, beside the same hospitals in training.
+
+    Args:
+        content: Of `busi.reporting.left_out.describe_left_out`.
+        warning: Why the numbers mean nothing, if they do.
+    """
+    said, numbers = [], []
+    for variant, sources in content.items():
+        name, title = ("dice", "lesion Dice") if variant == "segmentation" else ("auroc_malignant", "AUROC")
+        guide = "" if variant == "segmentation" or len(content) == 1 else f", guide {variant}"
+        parts = []
+        for source, kinds in sources.items():
+            out, inside = (kinds.get(kind, {}) for kind in ("left_out", "in_training"))
+            found = out.get("metrics", {})
+            if (value := value_of(found, name)) is None:
+                continue
+            numbers += [
+                (f"{title}, {source} left out{guide}", shown)
+                for _, shown in list_numbers(found, {name: title})
+            ]
+            beside = value_of(inside.get("metrics", {}), name)
+            then = "" if beside is None else f" ({beside:.2f} when it was in training)"
+            parts.append(f"{value:.2f} on {source}, {out['num_images']} images{then}")
+        reach = (
+            "Where a hospital was left out, the masks of lesions reach a Dice of"
+            if variant == "segmentation"
+            else f"Where a hospital was left out, the diagnosis with guide {variant} reaches an AUROC of"
+        )
+        if parts:
+            said.append(f"{reach} {'; '.join(parts)}.")
+    if any(value.endswith(TOO_FEW) for _, value in numbers):
+        said.append(FEW_IMAGES)
+    return KeyResults(f"{warning} {' '.join(said)}".strip(), numbers)
 
 
 def say_masks(found: Mapping[str, Any], number: int) -> list[str]:

@@ -53,7 +53,8 @@ def describe_left_out(variants: Sequence[Variant]) -> tuple[Section, JsonObject]
                 continue
             kind = "left out" if one.held_out else "in training"
             trained, values = trained_on(one), [cell(metric, estimates) for metric in metrics]
-            rows.append([f"{source}, {kind}", " and ".join(trained), len(one.seeds), number, *values])
+            trainings = one.trainings if one.num_members else len(one.seeds)
+            rows.append([f"{source}, {kind}", " and ".join(trained), trainings, number, *values])
             found[source][kind.replace(" ", "_")] = {
                 "trained_on": trained,
                 "trainings": len(one.seeds),

@@ -13,13 +13,13 @@ from busi.figures import Section, write_page
 from busi.reporting.cells import JsonObject
 from busi.reporting.curves import describe_curves
 from busi.reporting.diagnosis import describe_diagnosis
-from busi.reporting.key import find_key_results
+from busi.reporting.key import find_key_of_left_out, find_key_results
 from busi.reporting.left_out import describe_left_out, trained_on
 from busi.reporting.origin import describe_origin
 from busi.reporting.pooling import Fit, by_source, join
 from busi.reporting.segmentation import describe_masks
 from busi.reporting.settings import describe_settings, share_settings
-from busi.reporting.sources import name_folds
+from busi.reporting.titles import name_data, name_models, name_tested, title_of
 from busi.reporting.words import DUPLICATES, PATIENTS, count_groups, name_groups, warn_of_few
 from busi.runs import Variant, read_variants
 
@@ -69,9 +69,10 @@ def report_settings(variants: Sequence[Variant], output: Path) -> Path:
     """
     began = time.monotonic()
     sections, content = describe_settings(variants)
-    config = variants[0].seeds[0][0].config
-    held = f", {variants[0].held_out} held out" if variants[0].held_out else ""
-    title = f"Comparison of settings on {config.data.name}{held}"
+    held = variants[0].held_out
+    data = f"{name_data([held])}, which was held out" if held else name_tested(variants[0])
+    number = len({variant.setting for variant in variants})
+    title = f"Comparison of {number} settings on {data}"
     origin, more = describe_origin(variants, about_split(variants))
     hint = "A report on the runs of one setting alone has its other tables and figures."
     with writing_to(output):
@@ -95,15 +96,20 @@ def report_left_out(variants: Sequence[Variant], output: Path) -> Path:
     log.info("Measuring each hospital that was left out")
     section, content = describe_left_out(variants)
     apart = {variant.held_out: variant for variant in variants}
-    title = f"Report on hospitals left out: {', '.join(name for name in apart if name is not None)}"
+    sources = [name for name in apart if name is not None]
+    title = f"Report: {name_models(variants)} on hospitals left out, {name_data(sources)}"
     origin, more = describe_origin(variants, " ".join(about_split([one]) for one in apart.values()))
-    groups = name_groups(variants[0].seeds[0][0])
+    groups = name_groups(variants[0].seeds[0][0]).partition(":")[0]
     intervals = INTERVALS.format(groups=groups, within=" within sources and folds")
-    warnings = " ".join(filter(None, (warn(variants), intervals, warn_of_few(variants))))
     with writing_to(output):
         write_json(output / "report.json", {"title": title, "left_out": content, **more})
+        about = f"{intervals} {warn_of_few(variants)}".rstrip()
         page = write_page(
-            output, title, f"{warnings} Research only: not a medical device.", [section, origin]
+            output,
+            title,
+            f"{about} Research only: not a medical device.",
+            [section, *describe_curves(variants), origin],
+            find_key_of_left_out(content, warn(variants)),
         )
     log.info("Finished in %.0f s: %s", time.monotonic() - began, page)
     return page
@@ -160,24 +166,6 @@ def write_report(
         page = write_page(output, title, lead(variants), [*sections, section], key)
     log.info("Finished in %.0f s: %s", time.monotonic() - began, page)
     return page
-
-
-def title_of(variants: Sequence[Variant]) -> str:
-    """The title, which says which folds are missing."""
-    config = variants[0].seeds[0][0].config
-    if variants[0].held_out:
-        return (
-            f"Report on {variants[0].held_out}, held out: trained on {' and '.join(trained_on(variants[0]))}"
-        )
-    number = config.data.num_folds
-    some = [
-        f"{variant.name} {name_folds(variant.folds)}" for variant in variants if len(variant.folds) < number
-    ]
-    whole = f", {number} folds" if number > 1 else ""
-    folds = f" - partial, not all of {number} folds ({'; '.join(some)})" if some else whole
-    sources = list(count_images(variants))
-    listed = f" ({', '.join(sources)})" if len(sources) > 1 else ""
-    return f"Report on {config.data.name}{listed}{folds}"
 
 
 def about_split(variants: Sequence[Variant]) -> str:

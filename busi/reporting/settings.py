@@ -96,7 +96,12 @@ def compare(kind: str, variants: Sequence[Variant]) -> tuple[Section, JsonObject
     luck = measure_luck(trainings)
     whole = [average_sources(list(one.values())) for one in found]
     differences = {
-        label: Difference(subtract(one, found[0]), (len(variant.seeds), len(variants[0].seeds)), luck)
+        label: Difference(
+            subtract(one, found[0]),
+            (len(variant.seeds), len(variants[0].seeds)),
+            luck,
+            (variant.num_members, variants[0].num_members),
+        )
         for label, one, variant in zip(labels[1:], found[1:], variants[1:], strict=True)
     }
     verdicts = judge(differences, list(names))

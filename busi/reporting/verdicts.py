@@ -24,13 +24,15 @@ class Difference:
 
     Attributes:
         found: The difference of each metric, and its resamples.
-        trainings: Number of trainings of each of the two.
+        trainings: Number of trainings of each of the two; an ensemble is one.
+        members: Number of trainings inside of each ensemble of the two; 0 where there is none.
         luck: What another training changes, see `measure_luck`.
     """
 
     found: Estimates
     trainings: tuple[int, int]
     luck: Mapping[str, tuple[float, int]]
+    members: tuple[int, int] = (0, 0)
 
     def p_value(self, name: str) -> float:
         """Two-sided p-value of no difference; NaN where there are too few cases.
@@ -125,7 +127,9 @@ def say(verdicts: Mapping[str, Verdict], titles: Mapping[str, str]) -> str:
 def explain(differences: Mapping[str, Difference], names: Sequence[str]) -> str:
     """How verdicts are made, and what they cannot claim."""
     number = sum(np.isfinite(one.p_value(name)) for one in differences.values() for name in names)
-    fewest = min((min(one.trainings) for one in differences.values()), default=0)
+    sides = {side for one in differences.values() for side in zip(one.trainings, one.members, strict=True)}
+    few = [number for number, members in sides if not members and number < ENOUGH_SEEDS]
+    ensembles = sorted(members for number, members in sides if members and number < ENOUGH_SEEDS)
     known = any(freedom for one in differences.values() for _, freedom in one.luck.values())
     text = (
         "Differences are paired: the same images and the same resamples for both. "
@@ -134,9 +138,19 @@ def explain(differences: Mapping[str, Difference], names: Sequence[str]) -> str:
     )
     if known:
         text += "The p-values contain what another training changes, as the seeds show it; intervals do not. "
-    if fewest < ENOUGH_SEEDS:
+    if few:
         text += (
-            f"A claim needs at least {ENOUGH_SEEDS} seeds of each side. One has {fewest}: no claim can be "
-            "made, since what is larger than the noise of the test images may be the luck of a training."
+            f"A claim needs at least {ENOUGH_SEEDS} seeds of each side. One has {min(few)}: no claim can be "
+            "made, since what is larger than the noise of the test images may be the luck of a training. "
         )
+    if ensembles:
+        text += (
+            f"An ensemble of {' or '.join(map(str, dict.fromkeys(ensembles)))} trainings is one model: a "
+            "difference is of this ensemble on these images. What the next ensemble of the same recipe would "
+            f"change is not known, and a claim about the recipe needs at least {ENOUGH_SEEDS} ensembles. "
+        )
+        if known:
+            text += (
+                "The p-values take an ensemble for a training, which changes more: they are cautious here. "
+            )
     return text.strip()

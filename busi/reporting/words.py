@@ -59,19 +59,20 @@ def count_groups(variant: Variant) -> int:
 
 def warn_of_few(variants: Sequence[Variant]) -> str:
     """Which classes have too few cases, as a sentence; empty if none has."""
-    few: dict[str, None] = {}
-    for variant in variants:
-        columns = join(variant.seeds[0])
-        sources = by_source(columns)
-        for source, here in sources.items():
+    few: dict[str, int] = {}
+    tested = [join(variant.seeds[0]) for variant in variants]
+    several = len({source for columns in tested for source in by_source(columns)}) > 1
+    for columns in tested:
+        for source, here in by_source(columns).items():
             for k, name in enumerate(CLASSES):
                 of_class = np.unique(columns["group"][here & (columns["label"] == k)])
                 if 0 < len(of_class) < FEW:
-                    of = f" of {source}" if len(sources) > 1 else ""
-                    few[f"{name}{of} ({len(of_class)})"] = None
+                    title = f"{name} of {source}" if several else name
+                    few[title] = min(few.get(title, FEW), len(of_class))
     if not few:
         return ""
+    listed = ", ".join(f"{title} ({number})" for title, number in few.items())
     return (
-        f"Nothing can be said about classes with fewer than {FEW} independent cases: {', '.join(few)}. Where "
+        f"Nothing can be said about classes with fewer than {FEW} independent cases: {listed}. Where "
         'a number needs more cases than there are, "(too few)" stands in place of its interval.'
     )

@@ -41,11 +41,20 @@ class Variant:
         return name_guide(self.name)
 
     @property
+    def num_members(self) -> int:
+        """Number of trainings in each ensemble; 0 where the runs are none."""
+        return len(self.seeds[0][0].run.members)
+
+    @property
     def trainings(self) -> str:
         """In words, the number of seeds or ensembles that a metric is the mean of."""
-        if members := self.seeds[0][0].run.members:
+        if self.num_members:
             count = "an ensemble" if len(self.seeds) == 1 else f"{len(self.seeds)} ensembles"
-            return f"{count} of {len(members)} trainings"
+            return f"{count} of {self.num_members} trainings"
+        first = self.seeds[0][0]
+        if first.run.provenance.get("evaluated"):  # of a bundle, only an ensemble knows its seeds
+            number = len(first.seeds)
+            return f"an ensemble of {number} trainings" if number > 1 else "one model"
         if self.held_out:
             return "one training" if len(self.seeds) == 1 else f"{len(self.seeds)} trainings"
         return "one seed" if len(self.seeds) == 1 else f"{len(self.seeds)} seeds"

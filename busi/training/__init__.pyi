@@ -17,6 +17,7 @@ from .keys import check_keys as check_keys
 from .loggers import CSVLog as CSVLog
 from .loggers import wandb_logger as wandb_logger
 from .overrides import check_overrides as check_overrides
+from .overrides import options_first as options_first
 from .progress import Progress as Progress
 from .resuming import NOT_COMPARED as NOT_COMPARED
 from .resuming import check_asked as check_asked

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import hydra
@@ -16,6 +17,19 @@ from omegaconf.errors import OmegaConfBaseException
 from busi.core import InputError, conf_dir
 from busi.training.arguments import quote_path
 from busi.training.keys import check_keys, suggest
+
+
+def options_first(arguments: Sequence[str]) -> list[str]:
+    """Put what begins with a hyphen before the overrides, which argparse takes in one piece alone."""
+    known = get_args_parser()._option_string_actions
+    options: list[str] = []
+    overrides: list[str] = []
+    rest = iter(arguments)
+    for text in rest:
+        (options if text.startswith("-") else overrides).append(text)
+        if text in known and known[text].nargs != 0:
+            options += islice(rest, 1)
+    return [*options, *overrides]
 
 
 def check_overrides(arguments: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from busi.core.command import path_argument
+from busi.core.command import join_labels, labels_argument, path_argument
 from busi.core.files import conf_dir, expand
 from busi.core.silence import FOLDERS
 from busi.core.types import InputError
@@ -99,6 +99,30 @@ def test_an_empty_path_of_a_training_is_not_the_current_folder(name: str) -> Non
 
 def test_a_path_is_taken_as_it_is() -> None:
     assert path_argument(" a b") == Path(" a b")
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("cancer=malignant", [("cancer", "malignant")]),
+        ("Cancer = Malignant, fibroadenoma=benign,", [("Cancer", "malignant"), ("fibroadenoma", "benign")]),
+        ("a, b=benign,grade=3=malignant", [("a, b", "benign"), ("grade=3", "malignant")]),
+    ],
+)
+def test_words_of_a_manifest_are_given_their_classes(text: str, pairs: list[tuple[str, str]]) -> None:
+    assert labels_argument(text) == pairs
+
+
+@pytest.mark.parametrize("text", ["", ",", "cancer", "=benign", "cancer=bad", "a=benign,b", "a=benign,b=2"])
+def test_words_without_a_class_say_what_to_give(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="give each word and its class"):
+        labels_argument(text)
+
+
+def test_a_word_means_one_class() -> None:
+    assert join_labels([("a", "benign"), ("b", "benign"), ("a", "benign")]) == dict.fromkeys("ab", "benign")
+    with pytest.raises(InputError, match="a cannot mean benign and malignant"):
+        join_labels([("a", "benign"), ("a", "malignant")])
 
 
 def test_an_empty_variable_is_none() -> None:

@@ -2,9 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from busi.core.types import BENIGN, InputError
-from busi.data.catalog import read_with
+from busi.data.catalog import DataSet, find_data, name_sources, read_with
 from busi.data.groups import join_patients
 from busi.data.manifest import read_csv
 
@@ -139,7 +140,9 @@ def test_unknown_label_is_a_problem_of_its_row(root: Path) -> None:
     text = "image,label\nbenign/benign (1).png,benign\nbenign/benign (2).png,begnin\n"
     records, (problem,) = read_csv(write_manifest(root, text))
     assert len(records) == 1
-    assert problem.kind.startswith("label is none of normal, benign, malignant (in training, data.read.")
+    assert problem.kind.startswith(
+        "label is none of normal, benign, malignant (other words are mapped by --labels "
+    )
     assert problem.file == "begnin (row 3)"
 
 
@@ -154,7 +157,20 @@ def test_other_words_mean_the_classes(root: Path) -> None:
     manifest = str(root / "manifest.csv")
     read = {"_target_": "busi.data.read_csv", "labels": labels}
     assert read_with(read, Path(manifest))[0] == records
-    for wrong, named in (({"cancer": "bad"}, "cancer: bad"), ({"Benign": "malignant"}, "Benign: malignant")):
+    # As `busi.evaluate` and `busi.audit` are told, and in a pool.
+    said = {str(word): name for word, name in labels.items()}
+    one = find_data(manifest).map_labels(said)
+    assert one.open()[0] == records
+    pool = OmegaConf.create({"mine": {"root": manifest, "labels": said}})
+    data = {"sources": pool, "train_only": [], "hold_out": None, "download": False}
+    sources = name_sources(OmegaConf.create(data)).sources
+    assert read_with(sources.mine.read, Path(manifest))[0] == records
+    with pytest.raises(InputError, match="--labels is for the words of a CSV manifest"):
+        DataSet("busi", root, {"_target_": "busi.data.read_busi"}).map_labels(said)
+    for wrong, named in (
+        ({"cancer": "bad"}, "cancer cannot mean bad"),
+        ({"Benign": "malignant"}, "Benign cannot mean malignant"),
+    ):
         with pytest.raises(InputError, match=named):
             read_csv(root / "manifest.csv", wrong)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from busi.core.types import CLASSES
-from tests.conftest import SMALL
 from tests.data.conftest import draw, lesion, save
 from tests.data.published import write_bus_uc
 
@@ -43,20 +42,25 @@ def folder(tmp_path: Path) -> Path:
     (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     (config,) = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
     (tmp_path / "my_package.py").write_text(code)
-    (tmp_path / "my_conf" / "data").mkdir(parents=True)
-    (tmp_path / "my_conf" / "data" / "mine.yaml").write_text(config)
+    (tmp_path / "my" / "data").mkdir(parents=True)
+    (tmp_path / "my" / "data" / "mine.yaml").write_text(config)
     (tmp_path / "app.py").write_text(APP)
-    masks = tmp_path / "export" / "masks"
+    return write_export(tmp_path)
+
+
+def write_export(folder: Path) -> Path:
+    """An export of 36 images below a folder, which is returned."""
+    masks = folder / "export" / "masks"
     masks.mkdir(parents=True)
     rows = ["file,class,person"]
     for label, name in enumerate(CLASSES):
         for number in range(12):
-            save(tmp_path / "export" / f"{name}{number}.png", draw(900 + 100 * label + number))
+            save(folder / "export" / f"{name}{number}.png", draw(900 + 100 * label + number))
             if label:
                 save(masks / f"{name}{number}.png", lesion())
             rows.append(f"{name}{number}.png,{name},{name}{number // 2}")
-    (tmp_path / "export" / "table.csv").write_text("\n".join(rows) + "\n")
-    return tmp_path
+    (folder / "export" / "table.csv").write_text("\n".join(rows) + "\n")
+    return folder
 
 
 def run(folder: Path, *arguments: str, **environment: str) -> list[str]:
@@ -74,7 +78,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> list[str]:
 
 def test_one_function_and_one_file_are_a_data_set_alone_and_in_a_pool(folder: Path) -> None:
     (folder / "export" / "malignant11.png").unlink()
-    mine = ("app.py", "--config-dir", "my_conf", "trust=[my_package]", "hydra.run.dir=out")
+    mine = ("app.py", "--config-dir", "my", "trust=[my_package]", "hydra.run.dir=out")
     roots = {"MINE_ROOT": str(folder / "export"), "BUS_UC_ROOT": str(write_bus_uc(folder / "uc"))}
     printed = run(folder, *mine, "data=pooled", "data.sources=[bus_uc,mine]", **roots)
     alone, together, readers = map(json.loads, printed)
@@ -83,14 +87,3 @@ def test_one_function_and_one_file_are_a_data_set_alone_and_in_a_pool(folder: Pa
     assert together[6:] == alone
     assert {row[1] for row in together[:6]} == {"bus_uc"}
     assert readers == {"bus_uc": "busi.data.read_bus_uc", "mine": "my_package.read_mine"}
-
-
-@pytest.mark.slow
-def test_a_data_set_of_ones_own_trains(folder: Path) -> None:
-    small = [text for text in SMALL if not text.startswith("data")]
-    train = ("-m", "busi.train", "--config-dir", "my_conf", "trust=[my_package]", "data.num_folds=3", *small)
-    places = (f"cache_dir={folder}/cache", "hydra.run.dir=out", "test=true")
-    run(folder, *train, *places, "stage=seg", "data=mine", MINE_ROOT=str(folder / "export"))
-    rows = (folder / "out" / "split.csv").read_text().splitlines()
-    assert len(rows) == 37
-    assert all(",mine," in row for row in rows[1:])

@@ -439,7 +439,7 @@ def test_sources_are_named_by_the_user_or_by_a_manifest(
     [
         (["data=csv", "data.train_only=[{theirs}]"], "data=csv has no root: say where the data is"),
         (["data.sources={{a: {ours}, ..: {theirs}}}"], "'..' is no name of letters, digits"),
-        (["data.sources={{a: {{root: {ours}}}}}"], "give the name or path of a, or its root and read"),
+        (["data.sources={{a: {{roots: {ours}}}}}"], "give the name or path of a, or its root with read, or"),
         (["data.root={ours}", "data.hold_out={theirs}/../again/busi"], "are both called busi"),
         (["data.root={ours}", "data.hold_out=gone"], "nor data of that name"),
         (["data.download=true", "data.train_only=[busbra]"], "download it in a run of its own first"),

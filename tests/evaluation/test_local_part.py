@@ -56,7 +56,9 @@ def test_a_manifest_names_images_by_their_pixels_and_their_groups_are_not_judged
     cohort: Cohort, tmp_path: Path
 ) -> None:
     listed = [record for i, record in enumerate(cohort.records) if i % 2 == 0][:33]
-    made = set_aside(cohort, str(write_manifest(tmp_path / "part.csv", listed)), 0, tmp_path)
+    part = write_manifest(tmp_path / "part.csv", listed)
+    part.write_text(part.read_text().replace(",malignant", ",Cancer"))
+    made = set_aside(cohort, str(part), 0, tmp_path, {"cancer": "malignant"})
     assert {made.records[i].id for i in made.indices("val")} == {record.id for record in listed}
     beside = [i for i, why in enumerate(made.reasons) if why == SET_ASIDE]
     assert set(made.groups[beside]) <= set(made.groups[made.indices("val")])
@@ -94,7 +96,7 @@ def test_a_wrong_manifest_says_what_is_wrong(cohort: Cohort, tmp_path: Path) -> 
     three = cohort.records[:3]
     for one, listed, label, words in (
         (cohort, [*three, *others[:2]], "", "2 of its 5 images are not in the data"),
-        (cohort, three, "malignant", "3 images have another label than in the data"),
+        (cohort, three, "malignant", "normal (1) is normal in the data, and malignant here"),
         (cohort, three, "", "and 9 of each class are needed"),
         (cohort, cohort.records, "", "no image is left to judge"),
         (seen, three, "", "the model has seen them"),

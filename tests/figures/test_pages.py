@@ -97,6 +97,12 @@ def test_escaped_text_reads_back(text: str) -> None:
     assert pattern.sub(lambda found: printed[found[0]], escaped) == re.sub(r"[\x00-\x1f]", " ", text)
 
 
+def test_two_figures_of_one_name_are_no_page(tmp_path: Path) -> None:
+    twice = [PageFigure("line", draw(), "A line"), PageFigure("line", draw("b"), "Another")]
+    with pytest.raises(ValueError, match="two figures of a page are called line"):
+        write_page(tmp_path, "A title", "A lead.", [Section("x", twice)])
+
+
 def test_figures_are_the_same_bytes_each_time() -> None:
     for kind in ("png", "pdf", "svg"):
         assert render(draw(), kind) == render(draw(), kind)

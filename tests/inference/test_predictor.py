@@ -1,5 +1,6 @@
 """One image, predicted in every way that there is; and what is measured of a mask."""
 
+import io
 import os
 import pickle
 import shutil
@@ -63,7 +64,11 @@ def test_run_checkpoint_bundle_and_command_say_the_same(
     assert row["pred_area"] == first.pred_area
     mask = np.asarray(Image.open(tmp_path / "out" / "masks" / "a.png"))
     assert np.array_equal(mask, first.mask * np.uint8(255))
-    assert Image.open(tmp_path / "out" / "overlays" / "a.png").size == (width, height)
+    written = np.asarray(Image.open(tmp_path / "out" / "overlays" / "a.png").convert("RGB"))
+    drawn = np.asarray(first.overlay())
+    assert (drawn.dtype, drawn.shape) == (np.uint8, (height, width, 3))
+    # The file has 256 colors: where all gray levels are seen, the rarest one gives way by a level.
+    assert np.abs(drawn.astype(int) - written).max() <= 1
 
 
 def test_sets_and_probabilities_are_those_of_the_validation_fold(trained: Path) -> None:
@@ -131,7 +136,7 @@ def test_batches_change_nothing(trained: Path) -> None:
 def predicted(mask: Bool[np.ndarray, "h w"], **fields: object) -> Prediction:
     given = {"pred": "benign", "probs": {}, "calibrated": True, "conformal_set": None}
     given |= {"postprocess": Postprocess(), "spacing": None, "milliseconds": 0.0}
-    given |= {"mask_probs": mask.astype(np.float32)}
+    given |= {"mask_probs": mask.astype(np.float32), "image": np.full(mask.shape, 90, np.uint8)}
     return Prediction(**(given | fields))  # type: ignore[arg-type]
 
 
@@ -151,6 +156,25 @@ def test_a_person_decides_unless_one_class_is_left() -> None:
     mask = np.zeros((2, 2), bool)
     sets: tuple[tuple[str, ...] | None, ...] = ((), ("benign",), ("benign", "malignant"), None)
     assert [predicted(mask, conformal_set=s).refer for s in sets] == [True, False, True, None]
+
+
+def test_words_stand_below_the_image_and_hide_nothing() -> None:
+    for height, width, spacing in ((300, 400, Spacing(0.1, 0.1)), (200, 60, None), (3, 2, None)):
+        mask = np.zeros((height, width), bool)
+        mask[1:100, 1:50] = True
+        found = predicted(mask, probs=dict.fromkeys(CLASSES, 1 / 3), conformal_set=(), spacing=spacing)
+        size = f" ({mask.sum() / 100:.1f} mm²)" if spacing else ""
+        assert found.words == f"benign 33%, a person should look, mask of {mask.sum()} pixels{size}"
+        plain, drawn = (np.asarray(found.overlay(opacity=0.5, words=words)) for words in (False, True))
+        np.testing.assert_array_equal(drawn[:height, :width], plain)
+        below = drawn[height:]
+        assert (below == 255).any()
+        # Nothing is cut: there is a margin on each side.
+        assert not any(edge.any() for edge in (below[-1], below[0], below[:, 0], below[:, -1]))
+        with Image.open(io.BytesIO(found._repr_png_())) as shown:
+            np.testing.assert_array_equal(np.asarray(shown), np.asarray(found.overlay(words=True)))
+    empty = predicted(np.zeros((9, 9), bool), pred=None, conformal_set=None)
+    assert empty.words == "no mask"
 
 
 @pytest.mark.parametrize(

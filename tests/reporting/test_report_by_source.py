@@ -21,8 +21,9 @@ from busi.metrics.segmentation import segmentation_metrics
 from busi.reporting.calibration import explain_calibration
 from busi.reporting.estimates import estimate, estimate_masks, measure, measure_classes, subtract
 from busi.reporting.pooling import LEVEL, Scored, by_source, fit_validation, join, score
-from busi.reporting.report import about_split, lead, report_runs, title_of
+from busi.reporting.report import about_split, lead, report_runs
 from busi.reporting.shortcut import describe_shortcut
+from busi.reporting.titles import title_of
 from busi.runs.fingerprints import settings_fingerprint
 from busi.runs.predictions import Predictions, read_shortcut
 from busi.runs.run import Run, open_run
@@ -247,7 +248,7 @@ def test_test_labels_change_no_calibration(folds: list[Predictions]) -> None:
 
 def test_the_page_of_a_pool_names_its_sources(pool: Path) -> None:
     variants = read_variants([pool], partial=False)
-    assert title_of(variants) == "Report on pooled (busi, busbra), 3 folds"
+    assert title_of(variants).endswith(" on BUSI and BUS-BRA, 3 folds")
     assert "285 test images (135 of busi, 150 of busbra) in " in lead(variants)
     assert "within sources and folds" in lead(variants)
     assert variants[0].trainings == "one seed"
@@ -260,7 +261,10 @@ def test_runs_with_a_source_held_out_are_trainings_on_the_same_images(make: Make
     assert [(one.fold, one.seed) for (one,) in variant.seeds] == [(0, 0), (1, 0), (0, 1)]
     assert variant.trainings == "3 trainings"
     assert variant.folds == (0, 1)
-    assert title_of(variants) == "Report on busbra, held out: trained on busi"
+    assert title_of(variants) == (
+        "Report: classifier with early guide (test_efficientnet), trained on BUSI, tested on BUS-BRA, "
+        "which was held out"
+    )
     words = "Trained on busi, tested on busbra, which took part in no training, choice or calibration."
     assert about_split(variants).startswith(words)
     assert lead(variants).startswith("150 test images in 75 groups of near-duplicates. ")
@@ -287,11 +291,15 @@ def test_hospitals_left_out_in_turn_are_rows_of_one_table(make: Make, tmp_path: 
         make(tmp_path / "none", stage, fold)
     report_runs([tmp_path], tmp_path / "report")
     content = json.loads((tmp_path / "report" / "report.json").read_text())
-    assert content["title"] == "Report on hospitals left out: busbra, busi"
+    assert content["title"].endswith(" (test_efficientnet) on hospitals left out, BUS-BRA and BUSI")
     (found,) = content["left_out"].values()
     name = "dice" if stage == "seg" else "auroc_malignant"
     entry = "segmentation" if stage == "seg" else "diagnosis"
     page = (tmp_path / "report" / "index.html").read_text()
+    reach = "the masks of lesions reach a Dice of" if stage == "seg" else "reaches an AUROC of"
+    key = page[page.index('class="key"') : page.index("</section>")]
+    assert f"Where a hospital was left out, {'' if stage == 'seg' else 'the diagnosis with guide '}" in key
+    assert reach in key
     for source, other in (("busi", "busbra"), ("busbra", "busi")):
         out, inside = found[source]["left_out"], found[source]["in_training"]
         assert out["trained_on"] == [other]
@@ -309,6 +317,9 @@ def test_hospitals_left_out_in_turn_are_rows_of_one_table(make: Make, tmp_path: 
             assert part["metrics"][name] == values[name]
             shown = "{value:.3f} [{low:.3f}, {high:.3f}]".format(**values[name])
             assert shown.replace(" ", "\N{NO-BREAK SPACE}") in page
+        short = "{value:.2f} [{low:.2f}, {high:.2f}]".format(**out["metrics"][name])
+        assert short in key
+        assert f"({inside['metrics'][name]['value']:.2f} when it was in training)" in key
 
 
 def test_hospitals_left_out_by_other_recipes_are_no_table(make: Make, tmp_path: Path) -> None:
@@ -331,7 +342,7 @@ def test_sources_that_only_train_are_named(make: Make, tmp_path: Path) -> None:
     make(tmp_path, "seg", train_only=("busbra",))
     variants = read_variants([tmp_path], partial=True)
     assert about_split(variants).endswith("No image of busbra validated or tested: they only trained.")
-    assert title_of(variants).startswith("Report on pooled - partial")
+    assert title_of(variants).startswith("Report: U-Net (test_efficientnet) on BUSI - partial")
     assert list(by_source(join(variants[0].seeds[0]))) == ["busi"]
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from busi.metrics.cases import Cases
 from busi.metrics.estimates import Estimates
 from busi.metrics.intervals import holm
 from busi.reporting.report import report_runs
-from busi.reporting.verdicts import Difference, judge, measure_luck, say
+from busi.reporting.verdicts import Difference, explain, judge, measure_luck, say
 from busi.runs.variants import read_variants
 from tests.made_runs import NUM_FOLDS, make_run
 
@@ -116,6 +117,23 @@ def test_p_values_are_those_of_a_t_test_and_know_the_luck_of_trainings() -> None
     with_luck = difference(0.05, 0.02, seeds=0.03)
     assert with_luck.p_value("dice") > 2 * alone.p_value("dice")
     assert np.isnan(difference(0.05, 0.02, groups=9).p_value("dice"))
+
+
+def test_an_ensemble_is_one_model_and_not_one_seed() -> None:
+    ensemble = difference(0.05, 0.02)
+    both = replace(ensemble, trainings=(1, 1), members=(5, 5), luck={"dice": (0.0, 0)})
+    text = explain({"a": both}, ["dice"])
+    assert "An ensemble of 5 trainings is one model: a difference is of this ensemble" in text
+    assert "a claim about the recipe needs at least 3 ensembles" in text
+    assert "seeds" not in text
+    beside = explain({"a": replace(ensemble, trainings=(1, 3), members=(5, 0))}, ["dice"])
+    assert "The p-values take an ensemble for a training" in beside
+    assert "no claim can be made" not in beside
+    several = replace(ensemble, members=(5, 5))
+    assert "needs at least" not in explain({"a": several}, ["dice"])
+    one = explain({"a": replace(ensemble, trainings=(1, 3))}, ["dice"])
+    assert "A claim needs at least 3 seeds of each side. One has 1" in one
+    assert "ensemble" not in one
 
 
 def test_the_more_settings_the_larger_a_difference_must_be() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
 from busi.core.accepted import check_arguments, find_misfit
@@ -19,7 +20,7 @@ from busi.training.arguments import expand_resume, quote_paths
 from busi.training.checks import check_loss
 from busi.training.fitting import resolve
 from busi.training.keys import check_keys, options_of
-from busi.training.overrides import check_overrides
+from busi.training.overrides import check_overrides, options_first
 
 Compose = Callable[..., DictConfig]
 
@@ -76,6 +77,21 @@ def test_an_override_that_is_none_is_refused(arguments: str, words: str) -> None
 )
 def test_what_can_be_set_is_taken(arguments: str) -> None:
     check_overrides(quote_paths(expand_resume(arguments.replace("'", "").split())))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "stage=seg --config-dir my seed=1 -m data.fold=0,1",
+        "stage=seg seed=1 data.fold=0,1 --multirun --config-dir my",
+        "--config-dir=my stage=seg -m seed=1 data.fold=0,1",
+    ],
+)
+def test_options_and_overrides_stand_in_any_order(arguments: str) -> None:
+    asked, unknown = get_args_parser().parse_known_args(options_first(arguments.split()))
+    assert not unknown
+    assert (asked.config_dir, asked.multirun) == ("my", True)
+    assert asked.overrides == ["stage=seg", "seed=1", "data.fold=0,1"]
 
 
 def test_a_folder_of_own_options_is_searched(tmp_path: Path) -> None:
