@@ -160,6 +160,12 @@ def test_what_cannot_be_served_says_so(trained: Path, tmp_path: Path) -> None:
         return done.stderr.splitlines()[-1]
 
     assert "does not exist" in serve("--run", "nothing")
+    assert "does not exist" in serve("--review", "nothing")
+    assert "holds no predictions.json" in serve("--review", ".")
+    both = ("--review", ".", "--run", ".")
+    for arguments, words in ((("--save", "x"), "needs --review"), (both, "leave out --run")):
+        done = call("busi.demo", *arguments, cwd=tmp_path)
+        assert (done.returncode, len(done.stderr.splitlines()), words in done.stderr) == (2, 1, True)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -49,6 +49,7 @@ from .geometry import unletterbox as unletterbox
 from .groups import find_groups as find_groups
 from .groups import join_patients as join_patients
 from .images import MAX_PIXELS as MAX_PIXELS
+from .images import pixel_hash as pixel_hash
 from .images import read_one as read_one
 from .levels import refuse_flat as refuse_flat
 from .levels import to_gray as to_gray

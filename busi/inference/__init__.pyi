@@ -1,10 +1,12 @@
 from .answers import Answer as Answer
 from .answers import Answers as Answers
 from .answers import answer_as_bundle as answer_as_bundle
-from .bundle import PRETRAINED as PRETRAINED
 from .bundle import Model as Model
+from .bundle import PRETRAINED as PRETRAINED
 from .bundle import is_bundle as is_bundle
 from .bundle import load_bundle as load_bundle
+from .demo_guard import App as App
+from .demo_server import serve_app as serve_app
 from .demo_server import serve_demo as serve_demo
 from .export import write_bundle as write_bundle
 from .folder import predict_files as predict_files
@@ -28,3 +30,4 @@ from .predictor import Predictor as Predictor
 from .renewal import copy_bundle as copy_bundle
 from .run_answers import answer_as_run as answer_as_run
 from .tables import DICOM_FOLDERS as DICOM_FOLDERS
+from .tables import JOURNAL as JOURNAL

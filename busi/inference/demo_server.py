@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,25 @@ def serve_demo(source: str | Path, port: int) -> None:
     Raises:
         InputError: If the model or a package is missing, or the port cannot be had.
     """
+
+    def make_page(folder: Path) -> Callable[[int], App]:
+        from busi.inference.demo_page import DemoPage
+
+        return DemoPage(*open_model(expand(source)), folder).as_app
+
+    serve_app(make_page, port)
+
+
+def serve_app(make: Callable[[Path], Callable[[int], App]], port: int) -> None:
+    """Serve an application to this computer alone until Ctrl-C, SIGTERM or SIGHUP.
+
+    Args:
+        make: Of a temporary folder, makes what makes the application of a port.
+        port: Of 127.0.0.1; 0 takes a free one.
+
+    Raises:
+        InputError: If a package is missing, or the port cannot be had.
+    """
     for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
             signal.signal(number, signal.default_int_handler)
@@ -46,15 +66,13 @@ def serve_demo(source: str | Path, port: int) -> None:
         stay_local()
         os.environ.update(SWITCHES, GRADIO_TEMP_DIR=str(folder))
         try:
-            from busi.inference.demo_page import DemoPage
-
-            page = DemoPage(*open_model(expand(source)), folder)
+            as_app = make(folder)
         except ModuleNotFoundError as error:
             raise InputError(f"the demo needs the package {error.name}: pip install 'busi[demo]'") from error
         with listen(port) as listener:
             port = listener.getsockname()[1]
             log.info("Open http://%s:%d in a browser; Ctrl-C ends it", HOST, port)
-            run_server(Guard(page.as_app(port), port), listener)
+            run_server(Guard(as_app(port), port), listener)
 
 
 def listen(port: int) -> socket.socket:

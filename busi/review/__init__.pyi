@@ -1,0 +1,1 @@
+from .app import serve_review as serve_review

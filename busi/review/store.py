@@ -1,0 +1,240 @@
+"""A review folder: the drafts, corrections and PNG files in it, and the manifest of all of them.
+
+Nothing there is written twice but drafts and the manifest. A correction is a file of its own, so that no
+person and no process can overwrite that of another.
+"""
+
+import logging
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from pydantic import BaseModel, ConfigDict
+
+from busi.core import (
+    InputError,
+    check_writable,
+    file_hash,
+    hold,
+    make_folder,
+    write_json,
+    write_table,
+    writing_to,
+)
+from busi.data import pixel_hash, read_gray
+from busi.figures import write_png
+from busi.review.manifest import make_rows
+from busi.review.work import Correction, Work, name_drafts, name_files, name_folder, read_as, same_name
+
+log = logging.getLogger(__name__)
+
+LOCK = threading.RLock()
+"""Of all review folders: the locks of files keep processes apart, not threads."""
+MARK, MANIFEST = "review.json", "corrections.csv"
+FOLDERS = ("images", "masks", "predicted")
+"""Of PNG files: images, corrected masks, and predicted masks."""
+
+
+class OtherWindow(InputError):
+    """A draft was written in another window of the same person since this one read it."""
+
+
+class Mark(BaseModel):
+    """What says that a folder is a review's.
+
+    Attributes:
+        kind: Of folder.
+        manifest: Fingerprint of the manifest as it was written; empty before.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    kind: str = "busi review"
+    manifest: str = ""
+
+
+class Saved(NamedTuple):
+    """What became of a correction.
+
+    Attributes:
+        name: Of it.
+        note: What else the person should know; may be empty.
+    """
+
+    name: str
+    note: str
+
+
+class ReviewFolder:
+    """A folder of corrections, which may be used by several people and processes at once.
+
+    Args:
+        folder: Made if it is not there.
+
+    Raises:
+        InputError: If it cannot be written, holds files of another program, or is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._known: dict[str, Correction] = {}
+        check_writable(folder)
+        with self._writing():
+            mine = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+            if mine and not (folder / MARK).exists():
+                raise InputError(
+                    f"{folder} holds {sorted(mine)[0]} and no {MARK}: give another --save, or, if a review "
+                    f"left it there, write {{}} into {MARK}"
+                )
+            if not mine:
+                write_json(folder / MARK, Mark().model_dump())
+            self._read_mark()
+            if self.corrections():
+                self._write_manifest()
+
+    def corrections(self) -> dict[str, Correction]:
+        """All corrections by name, the oldest first.
+
+        Raises:
+            InputError: If one is damaged, or its image or mask is gone.
+        """
+        with LOCK:
+            paths = {path.stem: path for path in sorted((self.folder / "corrections").glob("[!.]*.json"))}
+            fix = "move it out of the folder, and the other corrections count without it"
+            for name, path in paths.items():
+                if name not in self._known:
+                    self._known[name] = read_as(Correction, path, fix)
+                one = self._known[name]
+                for file in (one.image, one.mask):
+                    if file and not (self.folder / file).is_file():
+                        raise InputError(
+                            f"{self.folder / file} is gone, and {path} needs it: put it back, or {fix}"
+                        )
+            self._known = {name: self._known[name] for name in paths}
+            return dict(self._known)
+
+    def corrections_of(self, name: str, digest: str | None = None) -> dict[str, Correction]:
+        """Those of one image, the oldest first.
+
+        Args:
+            name: Id of the image.
+            digest: Of its pixels, where an image of this id may have been another one before.
+        """
+        own = None if digest is None else f"images/{name_files(name, digest)}.png"
+        return {
+            key: one for key, one in self.corrections().items() if one.id == name and own in (None, one.image)
+        }
+
+    def draft(self, reviewer: str, name: str, digest: str) -> Work | None:
+        """A person's draft of an image, if there is one.
+
+        Raises:
+            InputError: If it is damaged.
+        """
+        path = self._draft_path(reviewer, name, digest)
+        return read_as(Work, path, "delete this draft to begin again") if path.exists() else None
+
+    def drafts_of(self, reviewer: str) -> set[str]:
+        """Names of the folders that hold drafts of a person; see `name_drafts`."""
+        return {path.parent.name for path in (self.folder / "drafts" / name_folder(reviewer)).glob("*/[!.]*")}
+
+    def keep_draft(self, name: str, digest: str, work: Work) -> int:
+        """Write a draft; its version.
+
+        Raises:
+            OtherWindow: If another window of the same person has written one that this one does not follow.
+            InputError: If it cannot be written.
+        """
+        path = self._draft_path(work.reviewer, name, digest)
+        with self._writing():
+            old = self.draft(work.reviewer, name, digest)
+            if old is not None and old.window != work.window and old.version != work.version:
+                raise OtherWindow(
+                    f"{work.reviewer} has painted on this image in another window since: reload the page to "
+                    "see that, or save here, and both are kept"
+                )
+            version = (old.version if old else work.version) + 1
+            write_json(path, work.model_copy(update={"version": version}).model_dump())
+        return version
+
+    def keep(self, kind: str, name: str, pixels: UInt8[np.ndarray, "h w"]) -> str:
+        """Keep an image or a mask as PNG, once; where it lies below the folder."""
+        digest = pixel_hash(pixels)
+        relative = f"{kind}/{name_files(name, digest)}.png"
+        path = self.folder / relative
+        try:
+            whole = path.exists() and pixel_hash(read_gray(path)) == digest
+        except InputError:
+            whole = False
+        if not whole:
+            write_png(path, pixels)
+        return relative
+
+    def confirm(self, correction: Correction, digest: str, work: Work) -> Saved:
+        """Write a correction, and the manifest with it. Once this returns, it is on the disk.
+
+        Args:
+            correction: Without its time.
+            digest: Of the image's pixels.
+            work: That it was made of; its draft is removed.
+
+        Raises:
+            InputError: If something cannot be written.
+        """
+        with self._writing():
+            before = self.corrections_of(correction.id, digest)
+            time = self._next_time()
+            name = f"{time:%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(3)}"
+            done = correction.model_copy(update={"time": time.isoformat(timespec="microseconds")})
+            make_folder(self.folder / "corrections")
+            write_json(self.folder / "corrections" / f"{name}.json", done.model_dump())
+            notes = [self._write_manifest()]
+            others = {one.reviewer for one in before.values() if not same_name(one.reviewer, done.reviewer)}
+            if others:
+                notes.append(
+                    f"{', '.join(sorted(others))} corrected this image before: both are kept, and the "
+                    "manifest takes the newest, which is this one"
+                )
+            draft = self.draft(work.reviewer, correction.id, digest)
+            if draft is not None and (draft.window == work.window or draft.version == work.version):
+                self._draft_path(work.reviewer, correction.id, digest).unlink(missing_ok=True)
+        return Saved(name, ". ".join(filter(None, notes)))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with LOCK, hold(self.folder, wait=True), writing_to(self.folder):
+            yield
+
+    def _draft_path(self, reviewer: str, name: str, digest: str) -> Path:
+        return self.folder / "drafts" / name_folder(reviewer) / name_drafts(name) / f"{digest[:12]}.json"
+
+    def _next_time(self) -> datetime:
+        """Now, but later than all corrections: the newest counts, and clocks go back."""
+        now = datetime.now(UTC)
+        times = [datetime.fromisoformat(one.time) for one in self._known.values()]
+        return max(now, max(times) + timedelta(microseconds=1)) if times else now
+
+    def _read_mark(self) -> Mark:
+        mark = read_as(Mark, self.folder / MARK, "write {} into it to go on, or give another --save")
+        if mark.kind != Mark().kind:
+            raise InputError(f"{self.folder / MARK} is of another program: give another --save")
+        return mark
+
+    def _write_manifest(self) -> str:
+        """Write the manifest; what was done about one that somebody has edited, or nothing."""
+        path, note = self.folder / MANIFEST, ""
+        if path.exists() and file_hash(path) != self._read_mark().manifest:
+            now = datetime.now(UTC)
+            edited = path.with_name(f"corrections.edited-{now:%Y%m%dT%H%M%S.%fZ}.csv")
+            path.rename(edited)
+            note = f"{MANIFEST} had been edited: it is kept as {edited.name}"
+            log.warning("%s, in %s", note, self.folder)
+        write_table(path, make_rows(self.corrections()))
+        write_json(self.folder / MARK, Mark(manifest=file_hash(path)).model_dump())
+        return note
