@@ -10,16 +10,8 @@ from pathlib import Path
 from busi.core import called_as
 
 COMMANDS = (
-    "train",
-    "predict",
-    "demo",
-    "evaluate",
-    "report",
-    "audit",
-    "convert",
-    "ensemble",
-    "export",
-    "bench",
+    *("train", "predict", "demo", "evaluate", "report", "audit", "convert", "ensemble", "export"),
+    *("split", "score", "bench"),
 )
 """The modules beside this one, in the order of a user's first day."""
 

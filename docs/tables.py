@@ -12,7 +12,10 @@ from pathlib import Path
 from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("predict", "demo", "audit", "convert", "report", "evaluate", "ensemble", "export", "bench")
+COMMANDS = (
+    *("predict", "demo", "audit", "convert", "report", "evaluate", "ensemble", "export"),
+    *("split", "score", "bench"),
+)
 """Those with ordinary arguments, in the order of a user's first day."""
 VALUES = ("train.yaml", "stage/seg.yaml", "stage/cls.yaml", "data/busi.yaml")
 """The files whose values have names that users need."""

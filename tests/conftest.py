@@ -18,6 +18,9 @@ import torchmetrics  # noqa: F401
 from omegaconf import DictConfig
 
 from busi.core.files import conf_dir, file_hash
+from busi.data.catalog import find_data
+from busi.data.shared_split import SharedSplit, share_split
+from busi.data.synthetic import make_synthetic
 from tests.processes import call
 
 # Threads that wait for each other make networks of this size many times slower on a busy machine.
@@ -89,6 +92,13 @@ def configs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[.
             return hydra.compose("train", overrides=[*paths, *overrides])
 
     return composed
+
+
+@pytest.fixture(scope="session")
+def shared_split(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> SharedSplit:
+    """Three folds of a small hospital."""
+    folder = make_synthetic(tmp_path_factory.mktemp("shared") / "hospital", (14, 15, 14), 64, 3)
+    return share_split(find_data(str(folder)), cache_dir=cache, num_folds=3)
 
 
 @pytest.fixture(scope="session")

@@ -61,6 +61,6 @@ def test_it_runs_from_top_to_bottom(cache: Path, tmp_path: Path, monkeypatch: py
         text = text.replace(escaped, json.dumps(small)[1:-1])
     monkeypatch.setenv("BUSI_CACHE", str(cache))
     monkeypatch.setenv("PYTHONPATH", f"{PATH.parents[1]}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    notebook = nbformat.reads(text, as_version=4)
+    notebook = nbformat.reads(text, as_version=4)  # type: ignore[no-untyped-call]
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert not list(tmp_path.iterdir())  # it leaves nothing behind

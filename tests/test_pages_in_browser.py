@@ -33,9 +33,7 @@ def small_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         inch = min(PAGE / figure.get_figwidth(), PHONE)
         texts = [one for one in figure.findobj(Text) if one.get_text().strip() and one.get_visible()]
         small.extend(
-            f"{name}: {one.get_text()}"  # type: ignore[attr-defined]
-            for one in texts
-            if one.get_fontsize() / 72 * inch < 9.99  # type: ignore[attr-defined]
+            f"{name}: {one.get_text()}" for one in texts if float(one.get_fontsize()) / 72 * inch < 9.99
         )
         return content
 

@@ -70,6 +70,8 @@ from .records import file_name as file_name
 from .records import list_problems as list_problems
 from .records import natural as natural
 from .records import read_busi as read_busi
+from .shared_split import SharedSplit as SharedSplit
+from .shared_split import share_split as share_split
 from .sources import Item as Item
 from .sources import Source as Source
 from .sources import find_sources as find_sources

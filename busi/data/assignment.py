@@ -148,6 +148,6 @@ def _published_fold(record: Record, num_folds: int) -> int:
         has = f"it has published {known} folds: data.num_folds={known.split(', ')[0]}" if known else "none"
         raise InputError(
             f"data.folds=published: {record.id} is in no published split of {num_folds} folds ({has}). "
-            "Leave data.folds out for folds of our own"
+            "Leave data.folds out for folds of our own; a manifest gives folds in its column fold"
         )
     return record.published_folds[num_folds]

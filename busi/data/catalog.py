@@ -39,7 +39,7 @@ class DataSet(NamedTuple):
     @property
     def is_manifest(self) -> bool:
         """Whether it is a manifest, whose words for the classes can be mapped."""
-        return self.read["_target_"] == MANIFEST
+        return bool(self.read["_target_"] == MANIFEST)
 
     def map_labels(self, labels: Mapping[str, str]) -> "DataSet":
         """The same with other words for the classes.

@@ -138,6 +138,8 @@ def build_cohort(
     records, contents, problems = read_contents(reading, cache_dir)
     _check_files(records, problems, on_bad)
     check_sources(records, train_only, hold_out)
+    if not published and (known := sorted({number for one in records for number in one.published_folds})):
+        log.info("Making folds anew: data.folds=published takes those of the data (%s)", known)
     excluded = read_exclusions(exclude, {record.id for record in records}) if exclude else set()
     own, near_duplicates = group_sources(records, contents, cache_dir)
     kept = [not reason for reason in drop_reasons(records, own, conflicts, excluded)]

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ MEANT = {
     "scanner": ("device", "machine", "manufacturer", "vendor", "system", "model"),
     "birads": ("rads", "assessment"),
     "spacing": ("pixelsize", "mmperpixel", "mm", "resolution"),
+    "fold": ("split", "partition", "subset"),
 }
 """Other words for the columns, by which an unknown one is guessed."""
 OPTIONAL = ("mask", "patient", "id", *PARSERS)
@@ -37,7 +39,8 @@ def read_csv(root: Path, labels: Mapping[str, str] | None = None) -> Reading:
     several files separated by ``;``; without one, a normal image has the empty mask and any other counts as
     not annotated. Images of one ``patient`` (of one ``source``) are never split between folds; the column may
     be called ``group``, and case does not tell patients apart. ``id`` defaults to the image path without its
-    suffix, ``source`` to the name of the manifest. What ``source``, ``scanner``, ``birads`` and ``spacing``
+    suffix, ``source`` to the name of the manifest. ``fold`` is that of a given split, counted from 0:
+    ``data.folds=published`` takes it. What ``source``, ``scanner``, ``birads``, ``spacing`` and ``fold``
     may be is in `busi.data.manifest_values`. Other columns are errors, unless their name begins with an
     underscore.
 
@@ -47,7 +50,8 @@ def read_csv(root: Path, labels: Mapping[str, str] | None = None) -> Reading:
 
     Raises:
         InputError: If a word of `labels` means no class; the manifest is missing or no clear table (see
-            `busi.core.read_given_table`); none of its images exists; a row has no image; or ids repeat.
+            `busi.core.read_given_table`); none of its images exists; a row has no image; ids repeat; or a
+            fold below the highest one has no image.
     """
     manifest = expand(root)
     if not manifest.is_file():
@@ -58,6 +62,7 @@ def read_csv(root: Path, labels: Mapping[str, str] | None = None) -> Reading:
     rows = read_given_table(manifest, ("image", "label"), OPTIONAL, MEANT, {"group": "patient"})
     records, problems, names = [], [], []
     spellings, own_name = Spellings(), name_source(manifest.stem)
+    folds: dict[str, int] = {}
     for number, row in rows.items():
         if not row["image"]:
             raise InputError(f"{manifest}, row {number} has no image: fill it in, or delete the row")
@@ -73,6 +78,8 @@ def read_csv(root: Path, labels: Mapping[str, str] | None = None) -> Reading:
             problems.append(Problem(name, LABEL_PROBLEM, f"{row['label'] or '(empty)'} (row {number})"))
         values, wrong = parse_values(row, name, number)
         problems += wrong
+        if (fold := values.pop("fold", None)) is not None:
+            folds[name] = fold
         if missing := [path for path in (image, *masks) if not os.path.isfile(path)]:  # noqa: PTH113  never raises
             problems += [Problem(name, "no such file", f"{path} (row {number})") for path in missing]
         elif label is not None and not wrong:
@@ -87,7 +94,26 @@ def read_csv(root: Path, labels: Mapping[str, str] | None = None) -> Reading:
             f"no row of {manifest} can be used: no such file: {', '.join(missing[:3])}. Paths are absolute, "
             "or relative to the folder of the manifest"
         )
+    number = count_folds(manifest, folds)
+    records = [
+        replace(one, published_folds={number: folds[one.id]}) if one.id in folds else one for one in records
+    ]
     return sorted(records, key=lambda record: natural(Path(record.id))), problems
+
+
+def count_folds(manifest: Path, folds: Mapping[str, int]) -> int:
+    """Number of folds of a manifest: one more than the highest; 0 where none is given.
+
+    Raises:
+        InputError: If one of them has no image.
+    """
+    number = max(folds.values(), default=-1) + 1
+    if empty := sorted(set(range(number)) - set(folds.values())):
+        raise InputError(
+            f"{manifest}: no image is in fold {', '.join(map(str, empty[:10]))}, and the highest fold is "
+            f"{number - 1}: count folds from 0, and leave none out"
+        )
+    return number
 
 
 def parse_values(row: Mapping[str, str], name: str, number: int) -> tuple[dict[str, Any], list[Problem]]:

@@ -1,4 +1,4 @@
-"""What the columns of a manifest beside image, label and mask may hold: source, scanner, BI-RADS, spacing."""
+"""What the columns of a manifest beside image, label and mask may hold: source, scanner, BI-RADS, fold."""
 
 import re
 import unicodedata
@@ -49,6 +49,13 @@ def parse_spacing(text: str) -> tuple[float, float]:
     return numbers[0], numbers[-1]
 
 
+def parse_fold(text: str) -> int:
+    """A fold, counted from 0; also as spreadsheets write whole numbers (``2.0``)."""
+    if not re.fullmatch(r"\d{1,3}(\.0)?", text, re.ASCII):
+        raise ValueError
+    return int(float(text))
+
+
 def fold_case(text: str) -> str:
     """Equal for texts that differ in case, or in how their accents are stored."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
@@ -77,5 +84,6 @@ PARSERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
         "millimeters a pixel, one number or two as 0.1;0.08 (down; across), from "
         f"{SPACINGS[0]:g} to {SPACINGS[1]:g}",
     ),
+    "fold": (parse_fold, "a whole number from 0 on"),
 }
 """Column -> what makes its value of a cell, raising `ValueError`, and what the cell has to be."""

@@ -22,4 +22,5 @@ from .palette import LOOKS as LOOKS
 from .palette import PREDICTION as PREDICTION
 from .palette import SERIES as SERIES
 from .palette import Look as Look
+from .png import encode_png as encode_png
 from .png import write_png as write_png

@@ -19,5 +19,10 @@ def write_png(path: Path, gray: UInt8[np.ndarray, "h w"], durable: bool = True) 
         gray: Its pixels.
         durable: See `busi.core.write_whole`.
     """
-    content = cv2.imencode(".png", gray)[1].tobytes()
+    content = encode_png(gray)
     return write_whole(path, lambda part: part.write_bytes(content), durable)
+
+
+def encode_png(gray: UInt8[np.ndarray, "h w"]) -> bytes:
+    """The content of the file that `write_png` writes."""
+    return cv2.imencode(".png", gray)[1].tobytes()

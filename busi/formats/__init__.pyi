@@ -10,3 +10,4 @@ from .known import ORIENTATIONS as ORIENTATIONS
 from .known import SPLIT as SPLIT
 from .known import WRITTEN as WRITTEN
 from .labels import read_mapping as read_mapping
+from .splitting import write_split as write_split

@@ -1,8 +1,8 @@
 from .answers import Answer as Answer
 from .answers import Answers as Answers
 from .answers import answer_as_bundle as answer_as_bundle
-from .bundle import Model as Model
 from .bundle import PRETRAINED as PRETRAINED
+from .bundle import Model as Model
 from .bundle import is_bundle as is_bundle
 from .bundle import load_bundle as load_bundle
 from .demo_guard import App as App

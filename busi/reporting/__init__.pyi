@@ -5,7 +5,12 @@ from .estimates import estimate as estimate
 from .estimates import estimate_masks as estimate_masks
 from .pooling import Columns as Columns
 from .pooling import Fitted as Fitted
+from .pooling import fit_nothing as fit_nothing
 from .pooling import fit_validation as fit_validation
 from .pooling import score as score
+from .report import about_split as about_split
 from .report import report_runs as report_runs
+from .report import write_comparison as write_comparison
 from .report import write_report as write_report
+from .settings import share_settings as share_settings
+from .titles import title_of as title_of

@@ -27,6 +27,11 @@ def explain_calibration(variant: Variant, scored: Sequence[Scored], given: bool 
     """
     fitted = [(fold, source, known) for one in scored for (fold, source), known in one.fitted.items()]
     what = "Temperature, thresholds and conformal sets"
+    if not all(one.calibrated for one in scored):
+        return (
+            "There are no predictions of validation images. So probabilities count as they are, no threshold "
+            "is set for malignant, and there are no conformal sets."
+        )
     origins = " and ".join(dict.fromkeys(name for *_, known in fitted for name in known.fitted_on))
     if given:
         return f"{what} come from {origins}."

@@ -83,15 +83,18 @@ def measure_classes(scored: Scored, weights: Weights) -> Values:
     for fold in np.unique(scored.folds):
         here = scored.folds == fold
         values = dict(auroc_metrics(labels[here], scored.probs[here], weights[:, here], classes))
+        known = here & scored.calibrated
         for name, positive in scored.predicted_positive.items():
-            values[f"sensitivity_at_{name}"] = mean_of(positive, here & malignant, weights)
-            values[f"specificity_at_{name}"] = mean_of(~positive, here & ~malignant, weights)
+            values[f"sensitivity_at_{name}"] = mean_of(positive, known & malignant, weights)
+            values[f"specificity_at_{name}"] = mean_of(~positive, known & ~malignant, weights)
         certain = scored.probs[here].max(axis=1)
         curve = selective_accuracy(scored.correct[here], certain, shares, weights[:, here])
         values |= {f"selective_accuracy_{x}": curve[:, k] for k, x in enumerate(DEFERRED)}
         by_fold.append(Estimates(values))
+    known = everyone & scored.calibrated
     covered = {
-        f"coverage_{name}": mean_of(scored.sets[:, k], labels == k, weights) for k, name in enumerate(CLASSES)
+        f"coverage_{name}": mean_of(scored.sets[:, k], known & (labels == k), weights)
+        for k, name in enumerate(CLASSES)
     }
     benefit = net_benefit(malignant, scored.probs[:, MALIGNANT], thresholds, weights)
     of_all = net_benefit(malignant, everyone.astype(np.float64), thresholds, weights)
@@ -99,7 +102,7 @@ def measure_classes(scored: Scored, weights: Weights) -> Values:
         **class_metrics(labels, scored.probs.argmax(axis=1), weights),
         **average(by_fold).columns,
         **covered,
-        "set_size": mean_of(scored.sets.sum(axis=1), everyone, weights),
+        "set_size": mean_of(scored.sets.sum(axis=1), known, weights),
         **{f"net_benefit_{x}": benefit[:, k] for k, x in enumerate(THRESHOLDS)},
         **{f"net_benefit_of_all_{x}": of_all[:, k] for k, x in enumerate(THRESHOLDS)},
     }

@@ -48,6 +48,8 @@ BY_SOURCE = {
     },
 }
 """Tables by source: caption -> metrics and their titles."""
+FITTED = list(BY_SOURCE)[-3:]
+"""Those of what is set on validation images."""
 CLASS_REPORT = ("precision", "recall", "F1", "images")
 """Columns of the report by class."""
 
@@ -65,9 +67,11 @@ def describe_guide(
     whole, columns = average_sources(list(found.values())), scored[0].columns
     parts = {source: [one.only(here) for one in scored] for source, here in by_source(columns).items()}
     mistakes = {source: count_mistakes(part) for source, part in parts.items()}
+    calibrated = all(one.calibrated for one in scored)
     tables = [
         table
         for caption, names in BY_SOURCE.items()
+        if calibrated or caption not in FITTED
         for table in source_table(names, columns, {"": found}, caption)
     ]
     blocks = [
@@ -75,9 +79,9 @@ def describe_guide(
         *show_mistakes(variant, scored[0]),
         *probability_blocks(variant, scored, whole),
         *curve_tables(whole, len(columns["label"])),
-        *conformal_blocks(parts, whole),
+        *(conformal_blocks(parts, whole) if calibrated else []),
         *tables,
-        calibration_table(variant, scored),
+        *([calibration_table(variant, scored)] if calibrated else []),
     ]
     content: JsonObject = {
         "folds": list(variant.folds),
@@ -130,6 +134,14 @@ def probability_blocks(variant: Variant, scored: Sequence[Scored], found: Estima
     images = f"{len(scored[0].labels)} images"
     malignant = f"{images}, {int((scored[0].labels == MALIGNANT).sum())} of them malignant"
     fitted = "validation images of the model" if is_evaluation(variant) else "validation fold"
+    points = Table(
+        ["threshold set for", "sensitivity on test", "specificity on test"],
+        [
+            [title, cell(f"sensitivity_at_{name}", found), cell(f"specificity_at_{name}", found)]
+            for name, title in POINTS.items()
+        ],
+        f"Operating points for malignant: set on the {fitted}, measured on {malignant}",
+    )
     return [
         PageFigure(
             f"ranking_{variant.name}",
@@ -146,14 +158,7 @@ def probability_blocks(variant: Variant, scored: Sequence[Scored], found: Estima
             draw_reliability(scored),
             f"Reliability on {malignant}, with 95 % intervals (Wilson)",
         ),
-        Table(
-            ["threshold set for", "sensitivity on test", "specificity on test"],
-            [
-                [title, cell(f"sensitivity_at_{name}", found), cell(f"specificity_at_{name}", found)]
-                for name, title in POINTS.items()
-            ],
-            f"Operating points for malignant: set on the {fitted}, measured on {malignant}",
-        ),
+        *([points] if all(one.calibrated for one in scored) else []),
         PageFigure(
             f"decision_curve_{variant.name}",
             draw_decision_curve(scored),

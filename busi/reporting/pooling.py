@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from scipy.special import softmax
 
-from busi.core import MALIGNANT
+from busi.core import CLASSES, MALIGNANT
 from busi.metrics import (
     OPERATING_POINTS,
     Calibration,
@@ -36,7 +36,8 @@ class Fitted:
     Attributes:
         calibration: Temperature and conformal quantiles.
         thresholds: Of each operating point, see `busi.metrics.thresholds.malignant_thresholds`.
-        fitted_on: Sources of the images that it was fitted on.
+        fitted_on: Sources of the images that it was fitted on; none where nothing could be fitted, so that
+            probabilities count as they are.
     """
 
     calibration: Calibration
@@ -79,6 +80,11 @@ class Scored:
         return self.columns["fold"]
 
     @property
+    def calibrated(self) -> bool:
+        """Whether anything was fitted: without it there are neither operating points nor conformal sets."""
+        return all(known.fitted_on for known in self.fitted.values())
+
+    @property
     def correct(self) -> Bool[np.ndarray, " n"]:
         """Whether the most probable class is the true one."""
         return np.asarray(self.probs.argmax(axis=1) == self.labels)
@@ -118,6 +124,13 @@ def score(found: Sequence[Predictions], fit: Fit | None = None) -> Scored:
                 # Without a threshold (a class is missing in validation) no image is predicted malignant.
                 predicted_positive[name][here] = probs[here, MALIGNANT] >= (np.inf if x is None else x)
     return Scored(columns, softmax(logits, axis=1), probs, predicted_positive, sets, fitted)
+
+
+def fit_nothing(one: Predictions, source: str) -> Fitted:
+    """The calibration of a model without predictions of validation images."""
+    del one, source
+    calibration = Calibration(1.0, (1.0,) * len(CLASSES), LEVEL)
+    return Fitted(calibration, dict.fromkeys(OPERATING_POINTS), ())
 
 
 def fit_validation(one: Predictions, source: str) -> Fitted:

@@ -58,26 +58,47 @@ def report_runs(folders: Sequence[Path], output: Path, partial: bool = False) ->
 
 
 def report_settings(variants: Sequence[Variant], output: Path) -> Path:
-    """Compare runs of different settings with the first of them.
+    """Compare runs of different settings with the first of them; see `write_comparison`."""
+    held = variants[0].held_out
+    data = f"{name_data([held])}, which was held out" if held else name_tested(variants[0])
+    number = len({variant.setting for variant in variants})
+    title = f"Comparison of {number} settings on {data}"
+    hint = "A report on the runs of one setting alone has its other tables and figures."
+    return write_comparison(variants, output, title, about_split(variants), hint)
+
+
+def write_comparison(
+    variants: Sequence[Variant],
+    output: Path,
+    title: str,
+    about: str,
+    hint: str,
+    *,
+    fit: Fit | None = None,
+    first: Sequence[Section] = (),
+    extra: Mapping[str, object] = MappingProxyType({}),
+) -> Path:
+    """Write a page that compares settings, each on the same images, and its content as JSON.
 
     Args:
         variants: See `share_settings`.
         output: The folder of the report.
+        title: Of the page.
+        about: How test images were kept apart from training images.
+        hint: Where other tables and figures are.
+        fit: Gives the calibration; None where the validation images of the runs do.
+        first: Sections that come before the others.
+        extra: What else ``report.json`` says.
 
     Raises:
         InputError: If the settings cannot be compared, or the folder cannot be written.
     """
     began = time.monotonic()
-    sections, content = describe_settings(variants)
-    held = variants[0].held_out
-    data = f"{name_data([held])}, which was held out" if held else name_tested(variants[0])
-    number = len({variant.setting for variant in variants})
-    title = f"Comparison of {number} settings on {data}"
-    origin, more = describe_origin(variants, about_split(variants))
-    hint = "A report on the runs of one setting alone has its other tables and figures."
+    sections, content = describe_settings(variants, fit)
+    origin, more = describe_origin(variants, about)
     with writing_to(output):
-        write_json(output / "report.json", {"title": title, "comparison": content, **more})
-        page = write_page(output, title, f"{lead(variants)} {hint}", [*sections, origin])
+        write_json(output / "report.json", {**extra, "title": title, "comparison": content, **more})
+        page = write_page(output, title, f"{lead(variants)} {hint}", [*first, *sections, origin])
     log.info("Finished in %.0f s: %s", time.monotonic() - began, page)
     return page
 

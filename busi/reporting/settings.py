@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from busi.figures import Block, Cell, Section, Table
 from busi.metrics import Estimates, Values, Weights, average_sources, defined, mean_of
 from busi.reporting.cells import JsonObject, cell, to_json
 from busi.reporting.estimates import estimate, estimate_masks, measure_classes, subtract
-from busi.reporting.pooling import Columns, Scored, join, score
+from busi.reporting.pooling import Columns, Fit, Scored, join, score
 from busi.reporting.sources import explain_mean
 from busi.reporting.verdicts import Difference, Trainings, Verdict, explain, judge, measure_luck, say
 from busi.reporting.words import name_test_images
@@ -35,11 +36,14 @@ DIAGNOSIS = {
 BySource = Mapping[str, Estimates]
 
 
-def describe_settings(variants: Sequence[Variant]) -> tuple[list[Section], JsonObject]:
+def describe_settings(
+    variants: Sequence[Variant], fit: Fit | None = None
+) -> tuple[list[Section], JsonObject]:
     """A section for masks and one for the diagnosis, as far as there are such runs, and their content.
 
     Args:
         variants: Of the settings, the one that the others are compared with first; see `share_settings`.
+        fit: Gives the calibration; None where the validation images of the runs do.
 
     Raises:
         InputError: If the settings of a section did not test the same images.
@@ -47,7 +51,7 @@ def describe_settings(variants: Sequence[Variant]) -> tuple[list[Section], JsonO
     sections, content = [], JsonObject()
     for kind, some in by_kind(variants).items():
         log.info("Comparing %d settings of the %s", len(some), kind)
-        section, content[kind] = compare(kind, some)
+        section, content[kind] = compare(kind, some, fit)
         sections.append(section)
     return sections, content
 
@@ -86,11 +90,11 @@ def share_folds(variants: Sequence[Variant]) -> list[Variant]:
     return [one.only(shared) for one in variants]
 
 
-def compare(kind: str, variants: Sequence[Variant]) -> tuple[Section, JsonObject]:
+def compare(kind: str, variants: Sequence[Variant], fit: Fit | None = None) -> tuple[Section, JsonObject]:
     """The section about settings of one kind, and its content as JSON."""
     names = MASKS if kind == "segmentation" else DIAGNOSIS
     labels = [name_setting(one, variants) for one in variants]
-    measure = measure_masks if kind == "segmentation" else measure_diagnosis
+    measure = measure_masks if kind == "segmentation" else partial(measure_diagnosis, fit=fit)
     found, trainings, columns = zip(*map(measure, variants), strict=True)
     check_images(labels, columns)
     luck = measure_luck(trainings)
@@ -162,9 +166,9 @@ def measure_masks(variant: Variant) -> tuple[BySource, Trainings, Columns]:
     return estimate_masks(seeds), _trainings(each), seeds[0]
 
 
-def measure_diagnosis(variant: Variant) -> tuple[BySource, Trainings, Columns]:
+def measure_diagnosis(variant: Variant, fit: Fit | None = None) -> tuple[BySource, Trainings, Columns]:
     """The same of the diagnosis."""
-    seeds = [score(seed) for seed in variant.seeds]
+    seeds = [score(seed, fit) for seed in variant.seeds]
     each = [
         average_sources(list(estimate([one], measure_compared, num_resamples=0).values())) for one in seeds
     ]

@@ -76,11 +76,10 @@ class Predictions:
 
 
 def learned_classes(run: Run) -> Bool[np.ndarray, " 3"]:
-    """Which classes have training images in a run; all of them where its ``split.csv`` is gone."""
+    """Which classes have training images in a run; all of them where its ``split.csv`` does not say it."""
     path = run.folder / "split.csv"
-    if not path.is_file():
-        return np.ones(len(CLASSES), np.bool_)
-    there = {row.get("label") for row in read_table(path) if row.get("split") == "train"}
+    rows = read_table(path) if path.is_file() else []
+    there = {row.get("label") for row in rows if row.get("split") == "train"} or CLASSES
     return np.array([name in there for name in CLASSES])
 
 

@@ -48,6 +48,8 @@ class Variant:
     @property
     def trainings(self) -> str:
         """In words, the number of seeds or ensembles that a metric is the mean of."""
+        if self.seeds[0][0].run.provenance.get("submitted"):
+            return "as submitted"
         if self.num_members:
             count = "an ensemble" if len(self.seeds) == 1 else f"{len(self.seeds)} ensembles"
             return f"{count} of {self.num_members} trainings"

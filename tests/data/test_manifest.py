@@ -162,7 +162,7 @@ def test_other_words_mean_the_classes(root: Path) -> None:
     one = find_data(manifest).map_labels(said)
     assert one.open()[0] == records
     pool = OmegaConf.create({"mine": {"root": manifest, "labels": said}})
-    data = {"sources": pool, "train_only": [], "hold_out": None, "download": False}
+    data: dict[str, object] = {"sources": pool, "train_only": [], "hold_out": None, "download": False}
     sources = name_sources(OmegaConf.create(data)).sources
     assert read_with(sources.mine.read, Path(manifest))[0] == records
     with pytest.raises(InputError, match="--labels is for the words of a CSV manifest"):

@@ -66,7 +66,8 @@ def test_run_checkpoint_bundle_and_command_say_the_same(
     assert np.array_equal(mask, first.mask * np.uint8(255))
     written = np.asarray(Image.open(tmp_path / "out" / "overlays" / "a.png").convert("RGB"))
     drawn = np.asarray(first.overlay())
-    assert (drawn.dtype, drawn.shape) == (np.uint8, (height, width, 3))
+    assert drawn.dtype == np.uint8
+    assert drawn.shape == (height, width, 3)
     # The file has 256 colors: where all gray levels are seen, the rarest one gives way by a level.
     assert np.abs(drawn.astype(int) - written).max() <= 1
 

@@ -1,0 +1,152 @@
+"""Masks and maps of probabilities that other tools wrote: PNG, NPY and NIfTI files as one array."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Shaped, UInt8
+from PIL import Image
+
+from busi.core import InputError
+from busi.data import quantize
+from busi.evaluation.submission import Said
+
+MAX_PIXELS = 50_000_000
+"""Of one mask; more is refused before it is read."""
+BROKEN = (
+    *(OSError, ValueError, EOFError, SyntaxError, TypeError, LookupError, ArithmeticError),
+    *(AttributeError, MemoryError),
+)
+"""What is raised for damaged files."""
+NOT_TOLD = "values beside 0 and one other: say in submission.json whether they are labels or probabilities"
+
+
+class Predicted(NamedTuple):
+    """What was predicted for an image.
+
+    Attributes:
+        mask: The lesion.
+        shown: Its map in 8 bits: probabilities, or 0 and 255.
+    """
+
+    mask: Bool[np.ndarray, "h w"]
+    shown: UInt8[np.ndarray, "h w"]
+
+
+def read_predicted(path: Path, said: Said) -> Predicted:
+    """Read a mask or a map of probabilities.
+
+    Args:
+        path: A PNG, NPY or NIfTI file.
+        said: What is known of the values.
+
+    Raises:
+        InputError: If it is damaged, not of two dimensions, or its values mean no lesion; what is wrong, in
+            words that complete "3 masks: ...".
+    """
+    try:
+        values = read_values(path, said.axes)
+    except InputError:
+        raise
+    except BROKEN as error:
+        raise InputError("damaged file, or none of its kind") from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("nibabel", "zlib", "zipfile", "PIL"):
+            raise
+        raise InputError("damaged file, or none of its kind") from error
+    return interpret(values, said)
+
+
+def read_values(path: Path, axes: str) -> Shaped[np.ndarray, "h w"]:
+    """The values of a file, rows first."""
+    name = path.name.lower()
+    if name.endswith(".png"):
+        return read_png(path)
+    if name.endswith(".npy"):
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.array(flat(stored))
+    try:
+        import nibabel
+    except ImportError as error:
+        raise InputError(
+            "NIfTI file, which needs nibabel: pip install 'nibabel>=5.3' (the extra formats)"
+        ) from error
+    opened: Any = nibabel.load(path)
+    check_shape(opened.shape)
+    found = flat(np.asanyarray(opened.dataobj))
+    return np.array(found.T if axes == "xy" else found)
+
+
+def read_png(path: Path) -> Shaped[np.ndarray, "h w"]:
+    """The gray levels of a PNG file, or the numbers of its palette."""
+    with Image.open(path, formats=("PNG",)) as image:
+        check_shape((image.height, image.width))
+        if image.mode == "P" and any((image.getpalette() or [0])[:3]):
+            raise InputError("mask with a palette whose first color is not black: write it in gray")
+        values = np.array(image)
+    if values.ndim == 3:
+        alpha = values[..., -1] if values.shape[-1] in (2, 4) else None
+        color = values[..., : 1 if values.shape[-1] == 2 else 3]
+        if (color != color[..., :1]).any() or (alpha is not None and (alpha != alpha.max()).any()):
+            raise InputError("mask in color, or partly transparent: write it in gray")
+        values = color[..., 0]
+    return values
+
+
+def flat(values: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "h w"]:
+    """An array without its axes of length 1.
+
+    Raises:
+        InputError: If more or fewer than two axes are left.
+    """
+    check_shape(values.shape)
+    kept = [size for size in values.shape if size != 1]
+    if values.ndim == 2:
+        return values
+    if len(kept) != 2:
+        raise InputError(f"array of {' x '.join(map(str, values.shape))} values: give height x width")
+    return values.reshape(kept)
+
+
+def check_shape(shape: tuple[int, ...]) -> None:
+    """Raise `InputError` if an array is empty, or larger than any image."""
+    if not 0 < np.prod(shape, dtype=np.float64) <= MAX_PIXELS:
+        raise InputError(f"array of {' x '.join(map(str, shape))} values: give 1 to 50 million")
+
+
+def interpret(values: Shaped[np.ndarray, "h w"], said: Said) -> Predicted:
+    """The lesion that values mean.
+
+    Labels are 0 and anything else. Probabilities are floats from 0 to 1, or all that 8 or 16 bits hold.
+
+    Raises:
+        InputError: If they mean none.
+    """
+    if values.dtype.kind not in "biuf":
+        raise InputError(f"values of the type {values.dtype}: give numbers")
+    if values.dtype.kind == "f":
+        if not np.isfinite(values).all():
+            raise InputError("values that are not finite")
+        whole = bool((values == np.rint(values)).all())
+        if said.values == "probabilities" or (said.values is None and not whole):
+            if values.min() < 0 or values.max() > 1:
+                raise InputError("probabilities outside of 0 to 1: apply the sigmoid, or the softmax")
+            return of_probabilities(values.astype(np.float32), said.threshold)
+        if not whole:
+            raise InputError("labels that are no whole numbers")
+    elif said.values == "probabilities" and values.dtype.kind != "b":
+        if values.dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
+            raise InputError("probabilities in whole numbers of neither 8 nor 16 bits: give floats")
+        scale = np.float32(np.iinfo(values.dtype).max)
+        return of_probabilities(values.astype(np.float32) / scale, said.threshold)
+    lesion = values != 0
+    if said.values is None and lesion.any() and (values[lesion] != values[lesion][0]).any():
+        raise InputError(NOT_TOLD)
+    if values.dtype.kind in "if" and values.min() < 0:
+        raise InputError("labels below 0")
+    return Predicted(lesion, lesion.astype(np.uint8) * np.uint8(255))
+
+
+def of_probabilities(probs: Shaped[np.ndarray, "h w"], threshold: float) -> Predicted:
+    """The lesion of a map of probabilities."""
+    return Predicted(np.asarray(probs >= threshold), quantize(probs))

@@ -1,0 +1,118 @@
+"""A submission as the runs that a report reads: written as the tables and maps of a run."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+from scipy.special import softmax
+
+from busi.core import CLASSES, write_json, write_table, write_whole
+from busi.data import SharedSplit
+from busi.evaluation.class_tables import ClassRow
+from busi.evaluation.evaluated import EvaluatedRun
+from busi.evaluation.measured import Measured
+from busi.evaluation.predicting import map_path
+from busi.models import Postprocess
+from busi.runs import Predictions, Row, Variant, describe_environment, describe_image, now, read_columns
+
+GUIDE = "unknown"
+"""The guide of a classifier of which nobody says how it was guided."""
+
+
+class Truth:
+    """What the data says of its images, as columns of ``predictions.csv``; each is read once."""
+
+    def __init__(self, split: SharedSplit) -> None:
+        self.split = split
+        self._rows: dict[int, Row] = {}
+
+    def __call__(self, i: int) -> Row:
+        """The columns of an image."""
+        if i not in self._rows:
+            self._rows[i] = describe_image(self.split.cohort, i)
+        return self._rows[i]
+
+
+def write_variants(one: Measured, truth: Truth, folder: Path) -> list[Variant]:
+    """Write the tables and maps of a submission, and give what a report reads.
+
+    Args:
+        one: Checked and measured.
+        truth: The data.
+        folder: Where ``predictions.csv``, ``split.csv``, ``postprocess.json`` and ``maps/`` go.
+    """
+    cohort, of = truth.split.cohort, one.folds.of
+    tested = {row.image: row for row in one.classes if row.split == "test" and row.image in of}
+    rows = [truth(i) | {"fold": of[i], "split": "test"} | fill(one, i, tested.get(i)) for i in sorted(of)]
+    for row in one.classes:
+        if row.split == "val":
+            rows.append(truth(row.image) | {"fold": row.fold, "split": "val"} | fill(one, None, row))
+    write_table(folder / "predictions.csv", rows)
+    write_table(folder / "split.csv", [place(row, i in of) for i, row in enumerate(cohort.rows())])
+    postprocess = Postprocess(one.submission.said.threshold)
+    write_json(folder / "postprocess.json", asdict(postprocess))
+    for i, content in one.maps.items():
+        path = map_path(folder, cohort.records[i].id)
+        write_whole(path, lambda part, content=content: part.write_bytes(content), durable=False)
+    variants = []
+    for stage, there in (("seg", one.masks), ("cls", tested)):
+        if there:
+            columns = read_columns(folder / "predictions.csv", stage)
+            kept = np.isfinite(columns["dice" if stage == "seg" else "logit_benign"])
+            columns = {name: column[kept] for name, column in columns.items()}
+            runs = []
+            for fold in sorted(set(columns["fold"].tolist())):
+                here = columns["fold"] == fold
+                run = make_run(one, truth.split, folder, stage, fold, postprocess)
+                runs.append(Predictions(run, {name: column[here] for name, column in columns.items()}))
+            name = "segmentation" if stage == "seg" else GUIDE
+            variants.append(Variant(name, (tuple(runs),), one.name))
+    return variants
+
+
+def fill(one: Measured, i: int | None, row: ClassRow | None) -> Row:
+    """The columns of both stages; those of one that is not there are undefined."""
+    nothing: Row = dict.fromkeys(("dice", "iou", "hd95", "area", "pred_area"), float("nan"))
+    said = one.masks.get(i, nothing) if i is not None else nothing
+    if row is None:
+        columns = [f"{kind}_{name}" for kind in ("logit", "prob") for name in CLASSES]
+        return {**said, "pred": "", **dict.fromkeys(columns, float("nan"))}
+    probs = softmax(row.logits)
+    return {
+        **said,
+        "pred": CLASSES[int(row.logits.argmax())],
+        **{f"logit_{name}": float(x) for name, x in zip(CLASSES, row.logits, strict=True)},
+        **{f"prob_{name}": float(x) for name, x in zip(CLASSES, probs, strict=True)},
+    }
+
+
+def place(row: Row, scored: bool) -> Row:
+    """A row of ``split.csv``, which says which images the submission predicted."""
+    reason = row["reason"] or ("" if scored else "not predicted")
+    return {**row, "split": "test" if scored else "dropped", "reason": reason}
+
+
+def make_run(
+    one: Measured, split: SharedSplit, folder: Path, stage: str, fold: int, postprocess: Postprocess
+) -> EvaluatedRun:
+    """A fold of a submission, with what is known of it."""
+    provenance: dict[str, Any] = {
+        **describe_environment("busi.score"),
+        **{"stage": stage, "fold": fold, "debug": False, "leave_out": None, "trained_on": []},
+        **{"upstream": {}, "epoch": None, "guide": GUIDE if stage == "cls" else None, "device": "unknown"},
+        **{"settings": "", "recipe": "", "seeds": [], "files": {}, "tested": True},
+        **{"data": split.cohort.data_fingerprint, "split": split.cohort.split_fingerprint},
+        **{"finished": now(), "seconds": 0, "submitted": str(one.submission.path)},
+    }
+    data = split.data
+    config = {
+        **{"stage": stage, "seed": 0, "debug": False, "guide": {"name": GUIDE}, "encoder_weights": None},
+        "data": {
+            **{"name": data.name, "root": str(data.root), "read": data.read, "fold": fold},
+            **{"num_folds": one.folds.number, "train_only": [], "hold_out": None},
+            "sources": {data.name: {"root": str(data.root), "read": data.read}},
+        },
+    }
+    return EvaluatedRun(folder, provenance, OmegaConf.create(config), postprocess)

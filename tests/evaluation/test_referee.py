@@ -1,0 +1,453 @@
+"""Predictions of any tool: scored at their size and by group, and each way to get them wrong is one line."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.special import softmax
+
+from busi.core.tables import write_table
+from busi.core.types import CLASSES, InputError
+from busi.data.masks import read_mask
+from busi.data.shared_split import SharedSplit
+from busi.evaluation.case_names import CaseNames
+from busi.evaluation.mask_files import read_predicted
+from busi.evaluation.measured import Measured, measure_submission
+from busi.evaluation.scores import check_names, check_output, fit_submitted
+from busi.evaluation.submission import Said, open_submission
+from busi.evaluation.submitted import Truth, write_variants
+from busi.metrics.segmentation import dice
+from busi.reporting.estimates import estimate
+from busi.reporting.pooling import score
+
+Rows = list[dict[str, Any]]
+Theirs = Callable[..., Path]
+
+
+@pytest.fixture
+def split(shared_split: SharedSplit) -> SharedSplit:
+    return shared_split
+
+
+@pytest.fixture(scope="module")
+def masks(shared_split: SharedSplit) -> dict[str, np.ndarray]:
+    """A mask an image that is nearly right."""
+    found = {}
+    for record, content in zip(shared_split.cohort.records, shared_split.cohort.contents, strict=True):
+        found[record.id] = np.roll(read_mask(record, content.height, content.width), 2, axis=1)
+    return found
+
+
+def folds_of(split: SharedSplit) -> dict[str, int]:
+    places = zip(split.cohort.records, split.cohort.folds.tolist(), strict=True)
+    return {record.id: fold for record, fold in places if fold >= 0}
+
+
+def table_of(split: SharedSplit) -> Rows:
+    rng = np.random.default_rng(0)
+    labels = {record.id: record.label for record in split.cohort.records}
+    rows: Rows = []
+    for name, fold in folds_of(split).items():
+        probs = rng.dirichlet(np.ones(3) + 3 * (np.arange(3) == labels[name]))
+        rows.append(
+            {"id": name, "fold": fold, **dict(zip((f"prob_{x}" for x in CLASSES), probs, strict=True))}
+        )
+    return rows
+
+
+@pytest.fixture
+def theirs(split: SharedSplit, masks: dict[str, np.ndarray], tmp_path: Path) -> Theirs:
+    """Write a submission as nnU-Net does, with a table of classes."""
+
+    def write(with_masks: bool = True, rows: Rows | None = None, **said: Any) -> Path:
+        folder = tmp_path / "theirs"
+        for name, fold in folds_of(split).items() if with_masks else ():
+            path = folder / f"fold_{fold}" / "validation" / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(masks[name]).save(path)
+        folder.mkdir(exist_ok=True)
+        write_table(folder / "classes.csv", table_of(split) if rows is None else rows)
+        if said:
+            (folder / "submission.json").write_text(json.dumps(said))
+        return folder
+
+    return write
+
+
+def measured(path: Path, split: SharedSplit, partial: bool = False) -> Measured:
+    return measure_submission(open_submission(path), split, CaseNames(split.cohort.records), partial)
+
+
+def test_a_submission_is_measured_on_every_image_once(
+    theirs: Theirs, split: SharedSplit, masks: dict[str, np.ndarray]
+) -> None:
+    found = measured(theirs(trained_on=["ImageNet"], name="Theirs"), split)
+    ids = [one.id for one in split.cohort.records]
+    assert {ids[i]: fold for i, fold in found.folds.of.items()} == folds_of(split)
+    assert found.folds.stated
+    assert found.name == "Theirs"
+    for i, row in found.masks.items():
+        record, content = split.cohort.records[i], split.cohort.contents[i]
+        truth = read_mask(record, content.height, content.width).astype(bool)
+        assert row["dice"] == dice(masks[record.id] > 0, truth)
+    assert len(found.classes) == len(found.masks) == len(found.folds.of)
+    assert not found.calibrates
+
+
+# What it is called, the values, and what is said of them -> where a pixel is lesion.
+PROBS = np.array([[0.0, 0.2, 0.5], [0.51, 0.9, 1.0]])
+LESION = PROBS >= 0.5
+KINDS = [
+    ("a.png", LESION.astype(np.uint8), {}),
+    ("a.png", LESION.astype(np.uint8) * 255, {}),
+    ("a.png", LESION, {}),
+    ("a.png", LESION.astype(np.uint16) * 7, {}),
+    ("a.png", np.array([[0, 0, 1], [2, 1, 1]], np.uint8), {"values": "labels"}),
+    ("a.png", np.rint(PROBS * 255).astype(np.uint8), {"values": "probabilities"}),
+    ("a.png", np.rint(PROBS * 65535).astype(np.uint16), {"values": "probabilities"}),
+    ("a.npy", PROBS, {}),
+    ("a.npy", PROBS.astype(np.float16)[None], {}),
+    ("a.npy", LESION[..., None], {}),
+    ("a.npy", LESION.astype(np.int64), {}),
+    ("a.npy", LESION.astype(np.float32) * 3, {}),
+    ("a.nii.gz", PROBS.T.astype(np.float32), {}),
+    ("a.nii", LESION.T.astype(np.uint8)[..., None], {}),
+    ("a.nii.gz", LESION.astype(np.uint8), {"axes": "yx"}),
+]
+
+
+def save(path: Path, values: np.ndarray) -> Path:
+    if path.suffix == ".png":
+        Image.fromarray(values).save(path)
+    elif path.suffix == ".npy":
+        np.save(path, values)
+    else:
+        nibabel = pytest.importorskip("nibabel")
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+    return path
+
+
+@pytest.mark.parametrize(("name", "values", "said"), KINDS)
+def test_masks_and_probabilities_of_every_kind_say_the_same(
+    tmp_path: Path, name: str, values: np.ndarray, said: dict[str, Any]
+) -> None:
+    found = read_predicted(save(tmp_path / name, values), Said(**said))
+    assert np.array_equal(found.mask, LESION)
+    assert found.shown.dtype == np.uint8
+    if not np.isin(values, (0, values.max())).all() and said.get("values") != "labels":
+        assert np.abs(found.shown - PROBS * 255).max() <= 0.51
+        higher = read_predicted(tmp_path / name, Said(**said, threshold=0.8))
+        assert np.array_equal(higher.mask, PROBS >= 0.8)
+
+
+def colored(path: Path) -> Path:
+    Image.fromarray(np.dstack([LESION, LESION * 2, LESION]).astype(np.uint8)).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said", "wrong"),
+    [
+        ("a.png", np.array([[0, 1, 2]], np.uint8), {}, "say in submission.json whether"),
+        ("a.npy", np.array([[0.0, 1.5]]), {}, "probabilities outside of 0 to 1"),
+        ("a.npy", np.array([[-0.1, 0.5]]), {}, "probabilities outside of 0 to 1"),
+        ("a.npy", np.array([[0.0, np.nan]]), {}, "not finite"),
+        ("a.npy", np.array([[0.5, 1.0]]), {"values": "labels"}, "no whole numbers"),
+        ("a.npy", np.array([[0, -1]]), {}, "labels below 0"),
+        ("a.npy", np.array([["a"]]), {}, "give numbers"),
+        ("a.npy", np.zeros((2, 3, 4)), {}, "2 x 3 x 4 values: give height x width"),
+        ("a.npy", np.zeros((0, 4)), {}, "0 x 4 values"),
+        ("a.npy", np.array([[3, 5]]), {"values": "probabilities"}, "neither 8 nor 16 bits"),
+        ("a.npy", np.array([[{}]], object), {}, "damaged file"),
+        ("a.npy", b"PK\x03\x04", {}, "damaged file"),
+        ("a.png", b"\x89PNG\r\n\x1a\n", {}, "damaged file"),
+        ("a.nii", b"nothing", {}, "damaged file"),
+        ("a.nii.gz", b"\x1f\x8bnothing", {}, "damaged file"),
+        ("a.npy", b"", {}, "damaged file"),
+    ],
+)
+def test_what_is_no_mask_is_refused_in_words(
+    tmp_path: Path, name: str, values: np.ndarray | bytes, said: dict[str, Any], wrong: str
+) -> None:
+    path = tmp_path / name
+    if isinstance(values, bytes):
+        path.write_bytes(values)
+    elif values.dtype == object:
+        np.save(path, values, allow_pickle=True)
+    else:
+        save(path, values)
+    with pytest.raises(InputError, match=wrong):
+        read_predicted(path, Said(**said))
+
+
+def test_color_is_no_mask_and_gray_in_color_is(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="mask in color"):
+        read_predicted(colored(tmp_path / "a.png"), Said())
+    gray = np.dstack([LESION.astype(np.uint8) * 255] * 3)
+    Image.fromarray(gray).save(tmp_path / "b.png")
+    assert np.array_equal(read_predicted(tmp_path / "b.png", Said()).mask, LESION)
+    indexed = Image.fromarray(LESION.astype(np.uint8)).convert("P")
+    indexed.putpalette([0, 0, 0, 255, 0, 0])
+    indexed.save(tmp_path / "c.png")
+    assert np.array_equal(read_predicted(tmp_path / "c.png", Said()).mask, LESION)
+    indexed.putpalette([255, 255, 255, 0, 0, 0])
+    indexed.save(tmp_path / "d.png")
+    with pytest.raises(InputError, match="first color is not black"):
+        read_predicted(tmp_path / "d.png", Said())
+
+
+def first(folder: Path, fold: int = 0) -> Path:
+    return sorted((folder / f"fold_{fold}" / "validation").iterdir())[0]
+
+
+def damage(folder: Path, how: str) -> None:
+    path = first(folder)
+    if how == "missing":
+        path.unlink()
+    elif how == "size":
+        image = Image.open(path)
+        image.resize((image.width + 1, image.height)).save(path)
+    elif how == "twice":
+        shutil.copy(path, first(folder, 1).parent / path.name)
+    elif how == "two kinds":
+        np.save(path.with_suffix(".npy"), np.array(Image.open(path)))
+    elif how == "unknown":
+        path.rename(path.with_name("stranger.png"))
+    elif how == "damaged":
+        path.write_bytes(b"\x89PNG")
+    elif how == "empty fold":
+        for one in path.parent.iterdir():
+            one.unlink()
+
+
+@pytest.mark.parametrize(
+    ("how", "wrong"),
+    [
+        ("missing", r"theirs lacks the mask of 1 image \(.*\), of \d+ images: predict them too$"),
+        ("size", "1 x mask of another size than its image: .*, the image"),
+        ("twice", "1 x image with several masks: "),
+        ("two kinds", "1 x image with several masks: .*npy.*png"),
+        (
+            "unknown",
+            r"1 x mask of no image of the data: .*stranger.png. Images are called by their ids",
+        ),
+        ("damaged", "1 x damaged file, or none of its kind"),
+        ("empty fold", "fold_0/validation has no masks"),
+    ],
+)
+def test_a_wrong_folder_of_masks_is_one_line(
+    theirs: Theirs, split: SharedSplit, how: str, wrong: str
+) -> None:
+    folder = theirs()
+    damage(folder, how)
+    with pytest.raises(InputError, match=wrong):
+        measured(folder, split)
+
+
+def find_pair(split: SharedSplit) -> tuple[str, str]:
+    """Two images of one group that are in a fold."""
+    groups, folds = split.cohort.groups.tolist(), folds_of(split)
+    ids = [record.id for record in split.cohort.records]
+    return next(
+        (ids[i], ids[j])
+        for i in range(len(ids))
+        for j in range(i)
+        if groups[i] == groups[j] and ids[i] in folds
+    )
+
+
+def change(rows: Rows, how: str, split: SharedSplit) -> Rows:
+    one = rows[0]
+    if how == "missing":
+        return rows[1:]
+    if how == "twice":
+        return [*rows, one]
+    if how == "sum":
+        one["prob_benign"] += 0.01
+    elif how == "nan":
+        one["prob_benign"] = ""
+    elif how == "unknown":
+        one["id"] = "stranger"
+    elif how == "fold":
+        one["fold"] = "first"
+    elif how == "some folds":
+        one["fold"] = ""
+    elif how == "other fold":
+        one["fold"] = (one["fold"] + 1) % 3
+    elif how == "split":
+        return [{**row, "split": "train"} for row in rows]
+    elif how == "both":
+        return [{**row, "split": part} for row in rows for part in ("val", "test")]
+    elif how == "some val":
+        return [{**row, "split": "test"} for row in rows] + [
+            {**row, "split": "val", "fold": 0} for row in rows if row["fold"] == 1
+        ]
+    elif how == "no normal":
+        return [{name: x for name, x in row.items() if name != "prob_normal"} for row in rows]
+    elif how == "torn":
+        fold = {row["id"]: row for row in rows}
+        one = fold[find_pair(split)[0]]
+        one["fold"] = (one["fold"] + 1) % 3
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("how", "wrong"),
+    [
+        ("missing", r"theirs lacks the row of 1 image \(.*predict them too"),
+        ("twice", r"classes.csv has 1 image \(.*\) twice: keep one row of each"),
+        ("sum", r"has 1 image \(row 2 .*with wrong numbers: give numbers from 0 to 1 that sum to 1"),
+        ("nan", r"has 1 image \(row 2 .*nothing"),
+        ("unknown", r"names 1 image \(row 2 \(stranger\)\) that the data does not have"),
+        ("fold", "fold is 'first': give a whole number"),
+        ("some folds", r"says the fold of some predictions, and not that of 1 image"),
+        ("split", "split is 'train': give test, val"),
+        ("both", "both as val and as test of one fold"),
+        ("some val", "fold 1 has no rows of the split val, and others have"),
+        ("no normal", "no prob_normal, and the data has normal images"),
+        ("torn", r"fold \d trained on near-duplicates, or other images of the patient, of \d+ images"),
+    ],
+)
+def test_a_wrong_table_is_one_line(theirs: Theirs, split: SharedSplit, how: str, wrong: str) -> None:
+    folder = theirs(with_masks=False, rows=change(table_of(split), how, split))
+    with pytest.raises(InputError, match=wrong):
+        measured(folder, split)
+
+
+def test_probabilities_come_back_and_a_zero_stays_finite(theirs: Theirs, split: SharedSplit) -> None:
+    rows = table_of(split)
+    rows[0] |= {"prob_normal": 0, "prob_benign": 1, "prob_malignant": 0}
+    found = measured(theirs(with_masks=False, rows=rows), split)
+    logits = np.stack([row.logits for row in found.classes])
+    assert np.isfinite(logits).all()
+    given = np.array([[row[f"prob_{name}"] for name in CLASSES] for row in rows])
+    assert np.allclose(softmax(logits, axis=1), given, rtol=1e-12)
+
+
+def test_without_validation_images_nothing_is_set_and_nothing_claimed(
+    theirs: Theirs, split: SharedSplit, tmp_path: Path
+) -> None:
+    found = measured(theirs(with_masks=False), split)
+    (variant,) = write_variants(found, Truth(split), tmp_path / "out")
+    scored = score(variant.seeds[0], fit_submitted)
+    assert np.array_equal(scored.raw, scored.probs)
+    values = estimate([scored], num_resamples=0)["hospital"]
+    for name in ("sensitivity_at_specificity_90", "coverage_benign", "set_size"):
+        assert np.isnan(values[name].value)
+    assert 0 < values["brier"].value < 1
+
+
+def test_masks_and_table_of_other_folds_contradict_each_other(theirs: Theirs, split: SharedSplit) -> None:
+    folder = theirs(rows=change(table_of(split), "other fold", split))
+    with pytest.raises(InputError, match="by its mask, and in fold .* by its row: correct one"):
+        measured(folder, split)
+
+
+def test_a_fold_that_trained_on_what_it_predicts_is_refused(theirs: Theirs, split: SharedSplit) -> None:
+    rows = table_of(split)
+    folds = folds_of(split)
+    parts = [
+        {
+            "train": [name for name, at in folds.items() if at != fold],
+            "val": [name for name, at in folds.items() if at == fold],
+        }
+        for fold in range(3)
+    ]
+    folder = theirs(with_masks=False, rows=rows, splits="splits_final.json")
+    (folder / "splits_final.json").write_text(json.dumps(parts))
+    found = measured(folder, split)
+    assert found.folds.words.startswith("No fold trained on an image that it predicts")
+    stranger = parts[1]["val"][0]
+    parts[1]["train"] = [*parts[1]["train"], stranger, "elsewhere"]
+    (folder / "splits_final.json").write_text(json.dumps(parts))
+    with pytest.raises(InputError, match=r"theirs: fold 1 trained on 1 image \(.*\), which it predicts"):
+        measured(folder, split)
+    # Of a group, another image is enough.
+    mine, other = find_pair(split)
+    fold = folds[mine]
+    for part in parts:
+        part["train"] = [name for name in part["train"] if name not in (mine, other, stranger)]
+    parts[fold]["train"].append(other)
+    parts[fold]["val"].remove(other)
+    parts[(fold + 1) % 3]["val"].append(other)
+    (folder / "splits_final.json").write_text(json.dumps(parts))
+    write_table(folder / "classes.csv", [{**row, "fold": ""} for row in rows])
+    with pytest.raises(InputError, match=f"fold {fold} trained on near-duplicates, or other images of"):
+        measured(folder, split)
+
+
+def test_without_folds_those_of_the_data_are_taken(theirs: Theirs, split: SharedSplit) -> None:
+    rows = [{name: x for name, x in row.items() if name != "fold"} for row in table_of(split)]
+    found = measured(theirs(with_masks=False, rows=rows), split)
+    assert not found.folds.stated
+    assert sorted(found.folds.of.values()) == sorted(folds_of(split).values())
+    assert "nothing here can find that out" in found.folds.words
+
+
+def test_whole_folds_may_be_missing_if_that_is_said(theirs: Theirs, split: SharedSplit) -> None:
+    rows = [row for row in table_of(split) if row["fold"] != 2]
+    folder = theirs(with_masks=False, rows=rows)
+    with pytest.raises(InputError, match="predict them too, or say --partial to score the other folds"):
+        measured(folder, split)
+    assert set(measured(folder, split, partial=True).folds.of.values()) == {0, 1}
+    folder = theirs(with_masks=False, rows=rows[1:])
+    with pytest.raises(InputError, match=r"lacks the row of 1 image .*predict them too$"):
+        measured(folder, split, partial=True)
+
+
+def test_what_is_not_scored_is_said(theirs: Theirs, split: SharedSplit, masks: dict[str, np.ndarray]) -> None:
+    folder = theirs()
+    dropped = [one.id for one, x in zip(split.cohort.records, split.cohort.reasons, strict=True) if x]
+    Image.fromarray(masks[dropped[0]]).save(folder / "fold_0" / "validation" / f"{dropped[0]}.png")
+    (folder / "notes.txt").write_text("mine")
+    unannotated = first(folder, 1).stem
+    records = [replace(one, annotated=one.id != unannotated) for one in split.cohort.records]
+    found = measured(folder, replace(split, cohort=replace(split.cohort, records=records)))
+    assert found.not_scored == [
+        f"1 left out of the data (conflict): {dropped[0]}",
+        f"1 masks of lesions that nobody annotated: {unannotated}",
+    ] or found.not_scored == [
+        f"1 masks of lesions that nobody annotated: {unannotated}",
+        f"1 left out of the data (conflict): {dropped[0]}",
+    ]
+    assert found.submission.passed_over == ("notes.txt",)
+    assert len(found.masks) == len(found.folds.of) - 1
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ('{"nam": "x"}', r"nam: Extra inputs are not permitted \(it may have name, masks"),
+        ('{"threshold": 0}', "threshold: Input should be greater than 0"),
+        ('{"threshold": "high"}', "threshold: "),
+        ('{"masks": "../other"}', "name files relative to it, beside or below it"),
+        ('{"masks": "/etc"}', "name files relative to it, beside or below it"),
+        ('{"classes": "none.csv"}', "there is no "),
+        ('{"values": "mask"}', "values: Input should be 'labels' or 'probabilities'"),
+        ("[]", "the whole: "),
+        ("{", "is no JSON file that can be read"),
+    ],
+)
+def test_a_wrong_description_is_one_line(tmp_path: Path, text: str, wrong: str) -> None:
+    (tmp_path / "submission.json").write_text(text)
+    with pytest.raises(InputError, match=wrong):
+        open_submission(tmp_path)
+
+
+def test_folders_with_nothing_and_outputs_in_the_way_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has nothing to score"):
+        open_submission(tmp_path)
+    with pytest.raises(InputError, match="lies in the submission"):
+        check_output(tmp_path / "out", [tmp_path])
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "note").write_text("mine")
+    with pytest.raises(InputError, match="holds something else"):
+        check_output(tmp_path / "mine", [tmp_path / "theirs"])
+    with pytest.raises(InputError, match="two submissions are called a"):
+        check_names(["a", "A"])
