@@ -1,4 +1,4 @@
-"""``python -m busi.score SUBMISSION... --data DATA --output DIR``: report on the predictions of any tool."""
+"""``python -m busi.score SUBMISSION... --data DATA --output DIR``: score what any tool predicted."""
 
 from busi import data, evaluation  # load nothing yet, so that --help is fast
 from busi.core import (

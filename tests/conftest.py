@@ -50,6 +50,7 @@ SMALL = (
 LONG = (
     *("faults", "network", "launchers", "distributed", "docs", "ensemble", "crossfit", "resume", "demo"),
     *("fitting", "recipes", "report", "evaluate", "conf", "optuna_sweeper", "bench", "checks", "safe"),
+    "review_page",
 )
 """Files of tests that take longest. They begin first: one that begins last leaves other processes idle."""
 

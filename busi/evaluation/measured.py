@@ -168,4 +168,7 @@ def list_not_scored(
             why.setdefault(f"left out of the data ({reasons[i]})", []).append(records[i].id)
         elif i in files and i not in annotated:
             why.setdefault("masks of lesions that nobody annotated", []).append(records[i].id)
-    return [f"{len(ids)} {reason}: {', '.join(ids[:20])}" for reason, ids in why.items()]
+    return [
+        f"{reason}, {len(ids)}: {', '.join(ids[:20])}{f' and {len(ids) - 20} more' * (len(ids) > 20)}"
+        for reason, ids in why.items()
+    ]

@@ -34,12 +34,17 @@ def read_own(path: Path, truth: Truth, partial: bool) -> list[Variant]:
     variants = read_variants([path], partial)
     if held_out := [one.held_out for one in variants if one.held_out]:
         raise InputError(f"{path} holds out {held_out[0]}: python -m busi.report reports such runs")
+    if settings := [one.setting for one in variants if one.setting]:
+        raise InputError(
+            f"{path} has runs of several settings ({'; '.join(settings[:5])}): give the folder of each as a "
+            "submission of its own"
+        )
     places = {record.id: i for i, record in enumerate(truth.split.cohort.records)}
     return [
         replace(
             one,
             seeds=tuple(tuple(align(run, truth, places) for run in seed) for seed in one.seeds),
-            setting=", ".join(filter(None, (path.resolve().name, one.setting))),
+            setting=path.resolve().name,
         )
         for one in variants
     ]

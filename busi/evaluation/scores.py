@@ -161,6 +161,8 @@ def describe(one: Measured, split: SharedSplit) -> dict[str, str]:
     said, of = one.submission.said, one.folds.of
     folds = f"{len(set(of.values()))} of {one.folds.number}"
     masks = "labels or probabilities, as the files tell" if said.values is None else said.values
+    passed_over = one.submission.passed_over
+    more = f" and {len(passed_over) - 20} more" if len(passed_over) > 20 else ""
     calibrated = "with" if one.calibrates else "without"
     facts = {
         "predictions": str(one.submission.path),
@@ -171,10 +173,10 @@ def describe(one: Measured, split: SharedSplit) -> dict[str, str]:
         "classes": f"{calibrated} predictions of validation images" if one.classes else "none",
         "trained on": "; ".join([*said.trained_on, one.folds.words]),
         "not scored": "; ".join(one.not_scored) or "nothing",
-        "passed over": ", ".join(one.submission.passed_over) or "nothing",
+        "passed over": ", ".join(passed_over[:20]) + more or "nothing",
     }
-    if one.not_scored or one.submission.passed_over:
-        for title in ("not scored", "passed over"):
+    for title in ("not scored", "passed over"):
+        if facts[title] != "nothing":
             log.warning("%s: %s: %s", one.name, title, facts[title])
     return facts
 
@@ -231,6 +233,6 @@ def check_same_folds(variants: Sequence[Variant]) -> None:
                 if fold != one.fold:
                     raise InputError(
                         f"{name} is in fold {fold} of {other}, and in fold {one.fold} of {variant.setting}: "
-                        "submissions are compared on the same folds (python -m busi.split writes them). "
-                        "Score each alone"
+                        "submissions are compared on the same folds (python -m busi.split writes them; "
+                        "--num-folds, of one that states none). Else score each alone"
                     )

@@ -189,15 +189,18 @@ def list_masks(folder: Path, known: set[str]) -> tuple[list[MaskFile], list[str]
         masks = [MaskFile(path, None) for path in inside if is_mask(path)]
         used = {one.path for one in masks}
     else:
-        masks, used = [], set(folds.values())
+        masks, used, beside = [], set(folds.values()), list[Path]()
         for fold, path in sorted(folds.items()):
             at = path / VALIDATION if (path / VALIDATION).is_dir() else path
             here = [MaskFile(one, fold) for one in sorted(at.iterdir()) if is_mask(one)]
             if not here:
                 raise InputError(f"{at} has no masks (PNG, NPY or NIfTI): predict this fold, or move it away")
             masks += here
+            beside += [one for one in sorted(at.iterdir()) if not is_mask(one) and one != path / VALIDATION]
+        inside += [one for one in beside if not one.name.startswith(".")]
     rest = [path for path in inside if path not in used and path.name not in known]
-    return masks, [f"{path.name}/" if path.is_dir() else path.name for path in rest]
+    names = [str(path.relative_to(folder)) for path in rest]
+    return masks, [f"{name}/" if path.is_dir() else name for name, path in zip(names, rest, strict=True)]
 
 
 def is_mask(path: Path) -> bool:

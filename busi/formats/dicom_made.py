@@ -115,10 +115,20 @@ def make_basis(source: Dataset) -> Dataset:
     basis.Modality = source.get("Modality") or "US"
     basis.FrameOfReferenceUID = find_reference(source)
     basis.LossyImageCompression = "01" if is_lossy(source) else "00"
-    for name in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-        if name in source and is_lossy(source):
-            basis[name] = source[name]
+    if ratios := is_lossy(source) and read_numbers(source, "LossyImageCompressionRatio"):
+        basis.LossyImageCompressionRatio = [*ratios]
+    if method := is_lossy(source) and source.get("LossyImageCompressionMethod"):
+        basis.LossyImageCompressionMethod = method
     return basis
+
+
+def read_numbers(item: Dataset, name: str) -> tuple[float, ...]:
+    """The values of an element; none if it is missing, or holds no numbers."""
+    try:
+        element = item[name]
+        return tuple(map(float, [element.value] if element.VM == 1 else element.value))
+    except (KeyError, TypeError, ValueError):
+        return ()
 
 
 def is_lossy(source: Dataset) -> bool:

@@ -18,12 +18,14 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from busi.data import Spacing, frame_spacing
-from busi.formats.dicom_made import RESEARCH, Maker, as_label, make_basis, take_over
+from busi.formats.dicom_made import RESEARCH, Maker, as_label, make_basis, read_numbers, take_over
 
 NO_PLACE = "pixels of the source image; no place in the patient"
 NO_SPACING = "pixels of the source; no place in the patient; 1 mm is 1 pixel"
 """What the frame of reference of an ultrasound image says of itself."""
 SERIES_NUMBER = 900
+PLACE = (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("SliceThickness", 1))
+"""What says where a frame lies, and how many numbers each has."""
 LESION_COLOR = (53.2, 80.1, 67.2)
 """Red, in CIELab."""
 
@@ -34,12 +36,12 @@ class Place(NamedTuple):
     Attributes:
         position: Of its first pixel, in mm.
         orientation: Directions of its rows and columns.
-        thickness: In mm; None where nobody says.
+        thickness: In mm; 1 where nobody says, for readers want one.
     """
 
     position: tuple[float, ...]
     orientation: tuple[float, ...]
-    thickness: float | None
+    thickness: float
 
 
 def make_segmentation(
@@ -164,14 +166,11 @@ def _find_place(source: Dataset, index: int) -> Place | None:
     ]
     if (source.get("NumberOfFrames") or 1) == 1:
         items.append(source)
-    position, orientation = (
-        next((tuple(map(float, item[name].value)) for item in items if item.get(name)), ())
-        for name in ("ImagePositionPatient", "ImageOrientationPatient")
+    position, orientation, thickness = (
+        next((found for item in items if len(found := read_numbers(item, name)) == length), ())
+        for name, length in PLACE
     )
-    if (len(position), len(orientation)) != (3, 6):
-        return None
-    thickness = next((float(item.SliceThickness) for item in items if item.get("SliceThickness")), None)
-    return Place(position, orientation, thickness)
+    return Place(position, orientation, *(thickness or (1.0,))) if position and orientation else None
 
 
 def _make_frame(first: Dataset, number: int | None, order: int, place: Place, spacing: Spacing) -> Dataset:

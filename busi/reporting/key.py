@@ -44,9 +44,7 @@ def find_key_results(
     if any(value.endswith(TOO_FEW) for _, value in numbers):
         said.append(FEW_IMAGES)
     if "recalibration" in content:
-        said.append(
-            "This is the model as it came; what the calibration on local images changes stands below."
-        )
+        said.append("This is the model as it came. What the local calibration changes stands below.")
     if numbers and several:
         said.append("Numbers are means over the sources.")
     return KeyResults(f"{warning} {' '.join(dict.fromkeys(said))}".lstrip(), numbers)

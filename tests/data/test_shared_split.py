@@ -98,7 +98,7 @@ def test_wrong_folds_are_named(split: SharedSplit, tmp_path: Path, fold: str, wr
 
 
 def test_spreadsheets_write_folds_with_a_point_and_none_is_empty(split: SharedSplit, tmp_path: Path) -> None:
-    folds: list[object] = ["0.0", "1", "", *["2"] * (len(split.cohort.records) - 3)]
+    folds = ["0.0", "1", ""] + ["2"] * (len(split.cohort.records) - 3)
     records, problems = read_csv(write_folds(tmp_path / "m.csv", split, folds))
     assert not problems
     found = {one.id: dict(one.published_folds) for one in records}

@@ -19,7 +19,7 @@ from busi.data.shared_split import SharedSplit
 from busi.evaluation.case_names import CaseNames
 from busi.evaluation.mask_files import read_predicted
 from busi.evaluation.measured import Measured, measure_submission
-from busi.evaluation.scores import check_names, check_output, fit_submitted
+from busi.evaluation.scores import check_names, check_output, check_same_folds, fit_submitted
 from busi.evaluation.submission import Said, open_submission
 from busi.evaluation.submitted import Truth, write_variants
 from busi.metrics.segmentation import dice
@@ -406,18 +406,31 @@ def test_what_is_not_scored_is_said(theirs: Theirs, split: SharedSplit, masks: d
     dropped = [one.id for one, x in zip(split.cohort.records, split.cohort.reasons, strict=True) if x]
     Image.fromarray(masks[dropped[0]]).save(folder / "fold_0" / "validation" / f"{dropped[0]}.png")
     (folder / "notes.txt").write_text("mine")
+    (folder / "fold_1" / "validation" / "summary.json").write_text("{}")
     unannotated = first(folder, 1).stem
     records = [replace(one, annotated=one.id != unannotated) for one in split.cohort.records]
     found = measured(folder, replace(split, cohort=replace(split.cohort, records=records)))
-    assert found.not_scored == [
-        f"1 left out of the data (conflict): {dropped[0]}",
-        f"1 masks of lesions that nobody annotated: {unannotated}",
-    ] or found.not_scored == [
-        f"1 masks of lesions that nobody annotated: {unannotated}",
-        f"1 left out of the data (conflict): {dropped[0]}",
+    assert sorted(found.not_scored) == [
+        f"left out of the data (conflict), 1: {dropped[0]}",
+        f"masks of lesions that nobody annotated, 1: {unannotated}",
     ]
-    assert found.submission.passed_over == ("notes.txt",)
+    assert found.submission.passed_over == ("notes.txt", "fold_1/validation/summary.json")
     assert len(found.masks) == len(found.folds.of) - 1
+
+
+def test_submissions_of_other_folds_are_not_compared(
+    theirs: Theirs, split: SharedSplit, tmp_path: Path
+) -> None:
+    one, truth = measured(theirs(with_masks=False), split), Truth(split)
+    shifted = replace(one, folds=replace(one.folds, of={i: (k + 1) % 3 for i, k in one.folds.of.items()}))
+    shifted = replace(shifted, submission=replace(one.submission, name="other"))
+    variants = [
+        *write_variants(one, truth, tmp_path / "a"),
+        *write_variants(shifted, truth, tmp_path / "b"),
+    ]
+    check_same_folds(variants[:1])
+    with pytest.raises(InputError, match=r"is in fold \d of theirs, and in fold \d of other: "):
+        check_same_folds(variants)
 
 
 @pytest.mark.parametrize(

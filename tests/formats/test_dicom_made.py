@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from jaxtyping import Bool
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import (
@@ -140,6 +141,20 @@ def test_places_of_the_frames_of_an_enhanced_file_are_kept(tmp_path: Path) -> No
     groups = made.PerFrameFunctionalGroupsSequence
     assert [one.PlanePositionSequence[0].ImagePositionPatient[2] for one in groups] == [0, 10]
     assert [one.PlaneOrientationSequence[0].ImageOrientationPatient[4] for one in groups] == [0, 2]
+
+
+def test_numbers_that_are_none_count_as_missing(tmp_path: Path) -> None:
+    placed = {"FrameOfReferenceUID": "1.2.3", "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+    source = make_source(tmp_path / "a.dcm", 1, LossyImageCompression="01", **placed)
+    for name in ("ImagePositionPatient", "LossyImageCompressionRatio", "PixelSpacing"):
+        tag = pydicom.tag.Tag(name)
+        source._dict[tag] = RawDataElement(tag, "DS", 12, rb"here\there\a ", 0, False, True)
+    made = make_segmentation(source, [None], draw_masks(1), MAKER)
+    assert made.FrameOfReferenceUID != "1.2.3"
+    assert "LossyImageCompressionRatio" not in made
+    source.ImagePositionPatient = [1, 2, 3]
+    make_segmentation(source, [None], draw_masks(1), MAKER).save_as(tmp_path / "seg.dcm")
+    assert hd.seg.segread(tmp_path / "seg.dcm").FrameOfReferenceUID == "1.2.3"
 
 
 def test_loss_is_told_also_where_the_source_does_not_say_it(tmp_path: Path) -> None:

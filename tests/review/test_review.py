@@ -219,13 +219,13 @@ def save_all(folder: Path, reviewer: str) -> None:
 
 def test_several_processes_and_threads_that_save_at_once_lose_nothing(folder: Path) -> None:
     start = multiprocessing.get_context("fork").Process
-    processes = [start(target=save_all, args=(folder, name)) for name in ("Ann", "Bob")]
+    processes = [start(target=save_all, args=(folder, name), daemon=True) for name in ("Ann", "Bob")]
     for process in processes:
         process.start()
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(save_all, [folder] * 2, ["Cem", "Dot"]))
     for process in processes:
-        process.join()
+        process.join(120)
     assert [process.exitcode for process in processes] == [0, 0]
     review = ReviewFolder(folder / "review")
     assert len(review.corrections()) == 16

@@ -34,7 +34,7 @@ async function ask(path, body) {
 const named = (path) => `${path}?reviewer=${encodeURIComponent(reviewer)}`;
 
 function say(text) {
-  $("alert").textContent = text;
+  $("alert").textContent = text.charAt(0).toUpperCase() + text.slice(1);
   $("alert").hidden = !text;
 }
 
@@ -46,6 +46,7 @@ const tell = (error) => say(error instanceof Refused ? `${error.message}` : unre
 let unsaved = false, sending = null, retry = null;
 
 function changed() {
+  if (!shown) return;
   unsaved = true;
   $("state").textContent = "Keeping the draft";
   send();
@@ -351,8 +352,9 @@ async function open(i) {
   unsaved = false;
   $("state").textContent = "";
   $("paper").hidden = true;
-  $("save").disabled = true;
-  $("about").textContent = "";
+  $("save").disabled = $("tools").inert = $("facts").inert = true; // until there is an image
+  $("about").textContent = $("patient").value = "";
+  document.querySelectorAll("input[name=label]").forEach((one) => { one.checked = false; });
   buttons();
   let answer;
   try {
@@ -379,7 +381,7 @@ async function open(i) {
   $("patient").value = answer.patient;
   $("about").textContent = [`${answer.width} x ${answer.height} pixels`, answer.pred ? `predicted: ${answer.pred}` : "", answer.why, `shown: ${answer.said}`].filter(Boolean).join("; ");
   $("paper").hidden = false;
-  $("save").disabled = false;
+  $("save").disabled = $("tools").inert = $("facts").inert = false;
   fit();
   draw();
 }
