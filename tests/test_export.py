@@ -168,8 +168,10 @@ def test_export_says_what_is_missing(trained: Path, bundle: Path, tmp_path: Path
     rows = read_table(run / "split.csv")
     next(row for row in rows if row["split"] == "val")["id"] = "another"
     write_table(run / "split.csv", rows)
-    with pytest.raises(InputError, match=r"1 images of .* are gone, e.g. another"):
+    with pytest.raises(InputError, match="split.csv is not the file that this run wrote"):
         write_bundle(run, tmp_path / "out")
+    with pytest.raises(InputError, match=r"1 images of .* are gone, e.g. another"):
+        split_records(open_run(run), None)
     assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match="precision f64: give f32, f16 or int8"):
         write_bundle(trained, tmp_path / "out", "f64")

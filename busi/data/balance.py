@@ -133,7 +133,11 @@ def class_balance(
     known = {"class_weights": weights, "logit_correction": source_corrections(labels, sources)[0]}
     if balance == "own_classes":
         pairs = set(zip(sources, labels.tolist(), strict=True))
-        known["source_classes"] = [[(name, k) in pairs for k in range(len(CLASSES))] for name in order]
+        trained = set(sources)  # a source that is held out may have any class
+        known["source_classes"] = [
+            [counts[k] > 0 and ((name, k) in pairs or name not in trained) for k in range(len(CLASSES))]
+            for name in order
+        ]
     return known
 
 
@@ -150,7 +154,7 @@ def logit_shift(
         sources: Of the same images.
         judged: Source of each image that is classified.
     """
-    if balance not in BALANCED:
+    if balance not in BALANCED or len(set(sources)) < 2:
         return np.zeros((len(judged), len(CLASSES)))
     unknown, own = source_corrections(labels, sources)
     return np.array([np.subtract(own.get(name, unknown), unknown) for name in judged]).reshape(

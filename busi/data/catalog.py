@@ -51,7 +51,7 @@ class DataSet(NamedTuple):
             return self
         if not self.is_manifest:
             raise InputError(
-                f"--labels is for the words of a CSV manifest, and {self.root} is none: leave it out"
+                f"labels are for the words of a CSV manifest, and {self.root} is none: leave them out"
             )
         return self._replace(read={**self.read, "labels": {**self.read.get("labels", {}), **labels}})
 
@@ -197,9 +197,14 @@ def _describe(name: str, one: object) -> DataSet:
             f"data.sources: give the name or path of {name}, or its root with read, or with labels "
             f"({name}: {{root: manifest.csv, labels: {{cancer: malignant}}}})"
         )
+    read, labels = plain.get("read"), plain.get("labels") or {}
+    if read and not (isinstance(read, dict) and "_target_" in read):
+        raise InputError(f"data.sources: read of {name} needs a _target_, e.g. busi.data.read_csv")
+    if not isinstance(labels, dict):
+        raise InputError(f"data.sources: labels of {name} is no mapping: write labels: {{cancer: malignant}}")
     root = str(plain["root"])
-    found = DataSet(name, expand(root), plain["read"]) if plain.get("read") else find_data(root)
-    return found._replace(name=name).map_labels(plain.get("labels") or {})
+    found = DataSet(name, expand(root), read) if read else find_data(root)
+    return found._replace(name=name).map_labels(labels)
 
 
 def _name(text: str, known: dict[str, DataSet], data: DictConfig) -> str:

@@ -44,10 +44,11 @@ def test_no_encoding_of_the_terminal_ends_a_command(environment: dict[str, str])
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_path_of_every_command_is_checked(command: str) -> None:
-    """Bare texts are patterns, names of packages and of elements of DICOM, and data that may have a name."""
+    """Bare texts are patterns, words, names of packages or DICOM elements, and data that may have a name."""
     actions = [one for one in parser_of(command)._actions if not isinstance(one, argparse._HelpAction)]
     bare = {one.dest for one in actions if one.type is None and one.nargs != 0 and one.choices is None}
-    assert bare <= {"input", "data", "root", "calibrate_on", "trust", "header"}
+    named = {"input", "data", "root", "source", "calibrate_on"}
+    assert bare <= named | {"trust", "header", "labels", "columns"}
     assert Path not in {one.type for one in actions}
 
 
@@ -64,6 +65,9 @@ def test_every_path_of_every_command_is_checked(command: str) -> None:
         ("report", ["", "--output", "out"]),
         ("report", ["run", "--output", ""]),
         ("audit", ["root", "--output", ""]),
+        ("convert", ["in", "--output", ""]),
+        ("split", ["--data", "data", "--to", "csv", "--output", ""]),
+        ("score", ["", "--data", "data", "--output", "out"]),
         ("audit", ["root", "--output", "out", "--cache", ""]),
         ("export", ["run", "--output", ""]),
         ("demo", ["--run", ""]),

@@ -52,7 +52,7 @@ def test_label_conflict_is_dropped_kept_or_an_error(root: Path, build: Build) ->
     add_conflict(root)
     assert reasons(build(read_busi(root))) == {"benign (1)": "conflict", "twin": "conflict"}
     assert reasons(build(read_busi(root), conflicts="keep")) == {}
-    with pytest.raises(InputError, match=r"2 images in 1 clusters .*benign \(1\), twin.*data.conflicts=drop"):
+    with pytest.raises(InputError, match=r"benign \(1\) is benign, twin is malignant.*data.conflicts=drop"):
         build(read_busi(root), conflicts="error")
 
 

@@ -43,7 +43,7 @@ def make(compose: Callable[..., DictConfig], root: Path) -> Make:
         ("data.cache_gb=-1.0", "data.cache_gb=-1.0: give at least 0"),
         ("data.conflicts=maybe", "data.conflicts=maybe: give one of drop, keep, error"),
         ("data.on_bad=cry", "data.on_bad=cry: give one of error, skip"),
-        ("data.balance=even", "data.balance=even: give one of none, sampler, weights"),
+        ("data.balance=even", "data.balance=even: give one of none, sampler, own_classes"),
     ],
 )
 def test_option_out_of_range_is_refused_before_anything_is_read(

@@ -165,7 +165,7 @@ def test_other_words_mean_the_classes(root: Path) -> None:
     data: dict[str, object] = {"sources": pool, "train_only": [], "hold_out": None, "download": False}
     sources = name_sources(OmegaConf.create(data)).sources
     assert read_with(sources.mine.read, Path(manifest))[0] == records
-    with pytest.raises(InputError, match="--labels is for the words of a CSV manifest"):
+    with pytest.raises(InputError, match="labels are for the words of a CSV manifest"):
         DataSet("busi", root, {"_target_": "busi.data.read_busi"}).map_labels(said)
     for wrong, named in (
         ({"cancer": "bad"}, "cancer cannot mean bad"),

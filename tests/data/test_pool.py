@@ -355,8 +355,8 @@ def test_every_class_of_every_source_is_drawn_equally_often_and_known() -> None:
     for pair in set(pairs):
         there = np.array([one == pair for one in pairs])
         assert draws.chances[there].sum() / draws.chances.sum() == pytest.approx(1 / len(set(pairs)))
-    known = class_balance("own_classes", LABELS, SOURCES, ["other", "busi"])
-    assert known["source_classes"] == [[False, True, True], [True, True, True]]
+    known = class_balance("own_classes", LABELS, SOURCES, ["other", "busi", "held out"])
+    assert known["source_classes"] == [[False, True, True], [True, True, True], [True, True, True]]
     assert known["logit_correction"] == class_balance("sampler", LABELS, SOURCES, [])["logit_correction"]
 
 
@@ -440,6 +440,8 @@ def test_sources_are_named_by_the_user_or_by_a_manifest(
         (["data=csv", "data.train_only=[{theirs}]"], "data=csv has no root: say where the data is"),
         (["data.sources={{a: {ours}, ..: {theirs}}}"], "'..' is no name of letters, digits"),
         (["data.sources={{a: {{roots: {ours}}}}}"], "give the name or path of a, or its root with read, or"),
+        (["data.sources={{a: {{root: {ours}, labels: cancer}}}}"], "labels of a is no mapping"),
+        (["data.sources={{a: {{root: {ours}, read: busi}}}}"], "read of a needs a _target_"),
         (["data.root={ours}", "data.hold_out={theirs}/../again/busi"], "are both called busi"),
         (["data.root={ours}", "data.hold_out=gone"], "nor data of that name"),
         (["data.download=true", "data.train_only=[busbra]"], "download it in a run of its own first"),

@@ -184,7 +184,7 @@ def test_example_and_model_card_of_the_model_that_comes_along_are_those_of_an_ex
         assert (tmp_path / name).read_text() == (PRETRAINED / name).read_text()
     model_card = (tmp_path / "README.md").read_text()
     assert "Pixels of at least 0.5 (`threshold`) form parts; pixels that touch at a corner" in model_card
-    assert "A part is kept if one of its pixels reaches 0.9 (`high_threshold`)." in model_card
+    assert "A part is kept if one of its pixels reaches 0.95 (`high_threshold`)." in model_card
 
 
 def test_foreign_text_in_the_model_card_is_text(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_foreign_text_in_the_model_card_is_text(tmp_path: Path) -> None:
     info, about = read_model_info(PRETRAINED), json.loads((PRETRAINED / "model.json").read_text())["graph"]
     texts = ("name", "data", "guide", "encoder")
     made = {"data": evil, "fingerprint": evil, "num_images": 3, "date": "2026-01-01", "kept": [evil]}
-    origin = info.origin | dict.fromkeys(texts, evil) | {"recalibrated": made}
+    origin = info.origin | dict.fromkeys(texts, evil) | {"recalibrated": made, "sources": [evil]}
     numbers: dict[str, list[float | None]] = {evil: [0.5, 0.4, 0.6]}
     info = replace(
         info,

@@ -180,7 +180,7 @@ def test_corrections_become_a_manifest_that_training_reads(folder: Path) -> None
         assert int(found["_changed_pixels"]) == (was != expected).sum()
         assert found["_was_label"] in CLASSES
         assert (found["_reviewer"], found["_started_from"]) == ("Ann", "prediction")
-        assert found["_model"].startswith("best_fold0 (8cfa53b2)")
+        assert found["_model"].startswith("pooled_fold0 (178b346a)")
     patients = {one.id: one.patient for one in records}
     assert patients["a"] == "p 1"
     frames_of_clip = [one.patient for one in records if one.id.startswith("clip")]
