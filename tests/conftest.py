@@ -21,7 +21,9 @@ from busi.core.files import conf_dir, file_hash
 from busi.data.catalog import find_data
 from busi.data.shared_split import SharedSplit, share_split
 from busi.data.synthetic import make_synthetic
-from tests.processes import call
+from tests.processes import call, no_wait
+
+os.fsync = no_wait  # type: ignore[assignment]
 
 # Threads that wait for each other make networks of this size many times slower on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
