@@ -4,7 +4,6 @@ from busi import data, evaluation  # load nothing yet, so that --help is fast
 from busi.core import (
     check_there,
     default_cache_dir,
-    expand,
     make_parser,
     parse_trusting,
     path_argument,
@@ -59,8 +58,7 @@ def main() -> None:
     )
     arguments = parse_trusting(parser)
     check_there(arguments.submissions, "predictions: masks, a table, a submission.json, or a run folder")
-    if not expand(arguments.data).exists():
-        data.find_data(arguments.data)  # soon, where it is no name either
+    data.find_data(arguments.data)  # soon, where it is none
     evaluation.score_submissions(
         arguments.submissions,
         arguments.data,

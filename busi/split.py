@@ -56,6 +56,7 @@ def main() -> None:
     )
     arguments = parse(parser)
     check_there([arguments.exclude], "a CSV file with the column id")
+    formats.check_output(arguments.to, expand(arguments.output))
     found = data.find_data(arguments.data)
     split = data.share_split(
         found,

@@ -45,7 +45,7 @@ def write_masks(run: Path, folder: Path) -> None:
             np.save(folder / f"{name}.npy", mask)
         elif number == 1:
             nibabel = pytest.importorskip("nibabel")
-            nibabel.save(nibabel.Nifti1Image(mask.T, np.eye(4)), folder / f"{name}.nii.gz")
+            nibabel.save(nibabel.Nifti1Image(mask.T, np.diag([-1, -1, 1, 1])), folder / f"{name}.nii.gz")
         else:
             Image.fromarray(mask).save(folder / f"{name}.png")
 
@@ -82,19 +82,25 @@ def test_predictions_written_by_another_tool_get_the_numbers_of_the_run_to_the_l
     data = str(next(iter(find_records(open_run(seg)).values())).image.parents[1])
     write_masks(seg, tmp_path / "theirs" / "fold_0" / "validation")
     write_classes(cls, tmp_path / "theirs", "logit")
-    (tmp_path / "theirs" / "submission.json").write_text(json.dumps({"name": "a tool"}))
+    (tmp_path / "theirs" / "submission.json").write_text(json.dumps({"name": "index.html"}))
     done = score("theirs", str(seg), "--data", data, "--num-folds", "3", "--partial", "--output", "out")
     assert done.returncode == 0, done.stderr
     report_runs([seg, cls], tmp_path / "own", partial=True)
-    ours, theirs = numbers(tmp_path / "own"), numbers(tmp_path / "out" / "a tool")
+    ours, theirs = numbers(tmp_path / "own"), numbers(tmp_path / "out" / "submissions" / "index.html")
     assert theirs == ours
     assert theirs["masks"]["by_class"]["all"]["dice"]["value"] is not None
-    assert "No images are shown" not in (tmp_path / "out" / "a tool" / "index.html").read_text()
+    assert (
+        "No images are shown"
+        not in (tmp_path / "out" / "submissions" / "index.html" / "index.html").read_text()
+    )
+    content = json.loads((tmp_path / "out" / "submissions" / "index.html" / "report.json").read_text())
+    assert {run["folder"] for run in content["runs"]} == {"out/submissions/index.html"}
+    assert not [path.name for path in tmp_path.iterdir() if path.name not in ("theirs", "own", "out")]
     # Beside it, the run has its own numbers, and differs by nothing.
-    assert numbers(tmp_path / "out" / "run")["masks"] == ours["masks"]
+    assert numbers(tmp_path / "out" / "submissions" / "run")["masks"] == ours["masks"]
     found = json.loads((tmp_path / "out" / "report.json").read_text())
     masks = found["comparison"]["segmentation"]
-    assert masks["compared_with"] == "a tool"
+    assert masks["compared_with"] == "index.html"
     difference = masks["differences"]["run"]["dice"]
     assert [difference[name] for name in ("value", "low", "high")] == [0, 0, 0]
-    assert found["submissions"]["a tool"]["classes"] == "with predictions of validation images"
+    assert found["submissions"]["index.html"]["classes"] == "with predictions of validation images"

@@ -49,6 +49,7 @@ from .tables import write_table as write_table
 from .targets import check_targets as check_targets
 from .targets import trust as trust
 from .targets import trusted as trusted
+from .text import list_some as list_some
 from .text import printable as printable
 from .types import BENIGN as BENIGN
 from .types import CLASSES as CLASSES

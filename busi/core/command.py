@@ -92,7 +92,11 @@ def check_there(paths: Iterable[Path | None], words: str) -> None:
         InputError: If one does not exist.
     """
     for path in paths:
-        if path is not None and not expand(path).exists():
+        try:
+            there = path is None or expand(path).exists()
+        except OSError:  # a name that is too long for one
+            there = False
+        if not there:
             raise InputError(f"{path} does not exist: give {words}")
 
 

@@ -1,6 +1,7 @@
 """Text from outside, such as names of files, as one line that any file and any terminal takes."""
 
 import unicodedata
+from collections.abc import Sequence
 
 ODD = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Categories of control characters, of bytes of a file name that are no UTF-8, and of line ends."""
@@ -16,6 +17,12 @@ def printable(text: str, instead: str | None = None) -> str:
     if text.isprintable():
         return text
     return "".join(_escape(x, instead) if unicodedata.category(x) in ODD else x for x in text)
+
+
+def list_some(names: Sequence[str], most: int = 10) -> str:
+    """The first of some names on one line, and how many more they are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def _escape(character: str, instead: str | None) -> str:

@@ -57,6 +57,7 @@ from .manifest import OPTIONAL as OPTIONAL
 from .manifest import parse_values as parse_values
 from .manifest import read_csv as read_csv
 from .manifest_values import SPACINGS as SPACINGS
+from .manifest_values import parse_fold as parse_fold
 from .masks import read_mask as read_mask
 from .masks import refuse_inverted as refuse_inverted
 from .masks import to_mask as to_mask

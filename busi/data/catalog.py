@@ -84,9 +84,13 @@ def find_data(text: str) -> DataSet:
             raise InputError(f"data={text} has no root: give the path of its data instead of its name")
         return DataSet(text, expand(str(config["root"])), config["read"])
     path = expand(text)
-    if path.is_file():
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError:  # a name that is too long for one
+        is_file = is_folder = False
+    if is_file:
         return DataSet(name_source(path.stem), path, {"_target_": MANIFEST, "_partial_": True})
-    if not path.is_dir():
+    if not is_folder:
         raise InputError(
             f"no data at {path}, nor data of that name: give a folder, a CSV manifest, or one of "
             f"{', '.join(name for name in list_data() if name not in NO_LAYOUT)}"

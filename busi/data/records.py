@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from busi.core import CLASSES, NORMAL, InputError, Record, expand, printable
+from busi.core import CLASSES, NORMAL, InputError, Record, expand, list_some, printable
 from busi.data.files import is_image, strip_suffix
 
 UNREAD_SUFFIXES = frozenset({".gif", ".heic", ".jp2", ".nii", ".gz", ".npy", ".webp", ".zip"})
@@ -226,10 +226,7 @@ def list_problems(problems: Sequence[Problem]) -> str:
     files: dict[str, list[str]] = {}
     for problem in sorted(problems, key=lambda problem: problem.kind):
         files.setdefault(problem.kind, []).append(problem.file)
-    parts = [
-        f"{len(found)} x {kind}: {', '.join(found[:10])}{f' and {len(found) - 10} more' * (len(found) > 10)}"
-        for kind, found in list(files.items())[:10]
-    ]
+    parts = [f"{len(found)} x {kind}: {list_some(found)}" for kind, found in list(files.items())[:10]]
     return "; ".join(parts) + f"; and {len(files) - 10} more kinds" * (len(files) > 10)
 
 

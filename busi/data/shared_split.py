@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from busi.core import InputError, Record
+from busi.core import InputError, Record, list_some
 from busi.data.catalog import DataSet
-from busi.data.cohort import Cohort, build_cohort
+from busi.data.cohort import Cohort, build_cohort, read_exclusions
 from busi.data.external import build_external_cohort
 from busi.data.pool import read_sources
 from busi.data.splits import check_folds, name_splits, separate
@@ -46,7 +46,9 @@ class SharedSplit:
 
     def rows(self) -> list[dict[str, object]]:
         """The table of all images, those that are in no fold included; it names no run and no patient."""
-        return [{name: x for name, x in row.items() if name != "split"} for row in self.cohort.rows()]
+        rows = [{name: x for name, x in row.items() if name != "split"} for row in self.cohort.rows()]
+        # What only one run drops, because the given folds tear its group apart, is in a fold.
+        return [row if row["fold"] == "" else {**row, "reason": ""} for row in rows]
 
 
 def share_split(
@@ -81,6 +83,8 @@ def share_split(
     number = num_folds or (given if published else None) or NUM_FOLDS
     common: dict[str, Any] = {"cache_dir": cache_dir, "on_bad": on_bad}
     try:
+        if published and folds is None:
+            check_given(reading[0], exclude)
         if number == 1:
             cohort, _ = build_external_cohort(
                 reading, known=([], []), seen=(), fold=0, need_masks=False, **common
@@ -96,9 +100,26 @@ def share_split(
 
 
 def find_given(records: list[Record]) -> int | None:
-    """Number of folds of the split that all images have; None if they have none, or several."""
-    numbers = set.intersection(*(set(one.published_folds) for one in records)) if records else set()
+    """Number of folds of the split that the data gives; None if it gives none, or several."""
+    having = [set(one.published_folds) for one in records if one.published_folds]
+    numbers = set.intersection(*having) if having else set()
     return numbers.pop() if len(numbers) == 1 else None
+
+
+def check_given(records: list[Record], exclude: Path | None) -> None:
+    """Raise `InputError` if some images have a fold and others that are used have none.
+
+    Args:
+        records: The images.
+        exclude: See `share_split`.
+    """
+    excluded = read_exclusions(exclude, {one.id for one in records}) if exclude else set()
+    without = [one.id for one in records if not one.published_folds and one.id not in excluded]
+    if without:
+        raise InputError(
+            f"{len(without)} of {len(records)} images have no fold ({list_some(without)}), and the others "
+            "have: give each a fold, or say --folds grouped, which makes folds anew"
+        )
 
 
 def as_options(text: str) -> str:

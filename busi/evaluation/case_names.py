@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from busi.core import Record
+from busi.core import Record, list_some
 from busi.data import file_name
 
 
@@ -34,8 +34,11 @@ class CaseNames:
         return found if found is not None else self._by_file.get(Path(text.strip()).name.casefold())
 
 
-def list_names(places: Sequence[int], names: CaseNames, most: int = 10) -> str:
+def list_images(ids: Sequence[str]) -> str:
     """``3 images (a, b, c)``."""
-    more = f" and {len(places) - most} more" if len(places) > most else ""
-    listed = ", ".join(names.ids[i] for i in places[:most])
-    return f"{len(places)} image{'s' * (len(places) > 1)} ({listed}{more})"
+    return f"{len(ids)} image{'s' * (len(ids) > 1)} ({list_some(ids)})"
+
+
+def list_names(places: Sequence[int], names: CaseNames) -> str:
+    """Images by their positions, see `list_images`."""
+    return list_images([names.ids[i] for i in places])

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from busi.core import CLASSES, NORMAL, InputError, read_given_table
-from busi.evaluation.case_names import CaseNames
+from busi.data import parse_fold
+from busi.evaluation.case_names import CaseNames, list_images
 
 PROBS = tuple(f"prob_{name}" for name in CLASSES)
 LOGITS = tuple(f"logit_{name}" for name in CLASSES)
@@ -77,14 +78,33 @@ def read_classes(path: Path, names: CaseNames, labels: Sequence[int]) -> list[Cl
             wrong.append(f"{where}: {', '.join(text or 'nothing' for text in texts)}")
             continue
         logits = np.log(np.maximum(values, np.finfo(np.float64).tiny)) if kind is PROBS else values
-        rows.append(ClassRow(image, _fold(row["fold"], path, where), _split(row, path, where), logits))
+        rows.append(
+            ClassRow(
+                image,
+                read_fold(row["fold"], f"{path}, {where}") if row["fold"] else None,
+                _split(row, path, where),
+                logits,
+            )
+        )
     if unknown:
-        raise InputError(f"{path} names {_list(unknown, 'image')} that the data does not have. {names.hint}")
+        raise InputError(f"{path} names {list_images(unknown)} that the data does not have. {names.hint}")
     if wrong:
         rule = "give numbers from 0 to 1 that sum to 1" if kind is PROBS else "give finite numbers"
-        raise InputError(f"{path} has {_list(wrong, 'image')} with wrong numbers: {rule}")
+        raise InputError(f"{path} has {list_images(wrong)} with wrong numbers: {rule}")
     _check_once(path, rows, names)
     return rows
+
+
+def read_fold(text: str, where: str) -> int:
+    """The fold that a cell holds.
+
+    Raises:
+        InputError: If it holds none.
+    """
+    try:
+        return parse_fold(text)
+    except ValueError as error:
+        raise InputError(f"{where}: fold is '{text}': give a whole number from 0 to 999") from error
 
 
 def _check_once(path: Path, rows: Sequence[ClassRow], names: CaseNames) -> None:
@@ -97,11 +117,11 @@ def _check_once(path: Path, rows: Sequence[ClassRow], names: CaseNames) -> None:
             twice.append(names.ids[row.image])
         seen.add(key)
     if twice:
-        raise InputError(f"{path} has {_list(twice, 'image')} twice: keep one row of each")
+        raise InputError(f"{path} has {list_images(twice)} twice: keep one row of each")
     tested = {(row.image, row.fold) for row in rows if row.split == "test"}
     both = [names.ids[row.image] for row in rows if row.split == "val" and (row.image, row.fold) in tested]
     if both:
-        raise InputError(f"{path} has {_list(both, 'image')} both as val and as test of one fold: keep one")
+        raise InputError(f"{path} has {list_images(both)} both as val and as test of one fold: keep one")
     if any(row.split == "val" and row.fold is None for row in rows):
         raise InputError(f"{path} has rows of the split val without a fold: say whose model predicted them")
 
@@ -118,15 +138,6 @@ def _are_probs(values: Float[np.ndarray, " 3"]) -> bool:
     return bool((values >= 0).all() and (values <= 1).all() and abs(values.sum() - 1) <= SUM)
 
 
-def _fold(text: str, path: Path, where: str) -> int | None:
-    if not text:
-        return None
-    number = text.removesuffix(".0")
-    if not (number.isascii() and number.isdigit() and len(number) < 4):
-        raise InputError(f"{path}, {where}: fold is '{text}': give a whole number from 0 to 999")
-    return int(number)
-
-
 def _split(row: dict[str, str], path: Path, where: str) -> str:
     text = row["split"].lower() or "test"
     if text not in ("val", "test"):
@@ -135,8 +146,3 @@ def _split(row: dict[str, str], path: Path, where: str) -> str:
             "out predictions of training images"
         )
     return text
-
-
-def _list(items: Sequence[str], what: str, most: int = 10) -> str:
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return f"{len(items)} {what}{'s' * (len(items) > 1)} ({', '.join(items[:most])}{more})"

@@ -20,10 +20,17 @@ class EvaluatedRun(Run):
     Attributes:
         settings: Where the images lie and how they are read, as in the config of a run.
         own_postprocess: Of the model.
+        place: Where the folder will be, if it is written elsewhere first.
     """
 
     settings: DictConfig
     own_postprocess: Postprocess
+    place: Path | None = None
+
+    @property
+    def shown(self) -> str:
+        """The folder, as a report names it."""
+        return str(self.place or self.folder)
 
     @property
     def config(self) -> DictConfig:

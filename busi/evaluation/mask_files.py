@@ -1,7 +1,7 @@
 """Masks and maps of probabilities that other tools wrote: PNG, NPY and NIfTI files as one array."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
@@ -10,14 +10,15 @@ from PIL import Image
 from busi.core import InputError
 from busi.data import quantize
 from busi.evaluation.submission import Said
+from busi.formats import read_nifti, to_slice
 
 MAX_PIXELS = 50_000_000
 """Of one mask; more is refused before it is read."""
-BROKEN = (
-    *(OSError, ValueError, EOFError, SyntaxError, TypeError, LookupError, ArithmeticError),
-    *(AttributeError, MemoryError),
+UNTURNED = (
+    "NIfTI file whose header is the unit matrix, as scripts and MONAI write it for any order of axes: say "
+    '"orientation" in submission.json ("itk" where columns come first, as in MONAI, "numpy" where rows do, '
+    'or "header" to obey it)'
 )
-"""What is raised for damaged files."""
 NOT_TOLD = "values beside 0 and one other: say in submission.json whether they are labels or probabilities"
 
 
@@ -44,37 +45,40 @@ def read_predicted(path: Path, said: Said) -> Predicted:
         InputError: If it is damaged, not of two dimensions, or its values mean no lesion; what is wrong, in
             words that complete "3 masks: ...".
     """
+    name = path.name.lower()
+    if name.endswith((".nii", ".nii.gz")):
+        return interpret(read_slice(path, said.orientation), said)
     try:
-        values = read_values(path, said.axes)
+        values = read_png(path) if name.endswith(".png") else read_npy(path)
     except InputError:
         raise
-    except BROKEN as error:
-        raise InputError("damaged file, or none of its kind") from error
-    except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("nibabel", "zlib", "zipfile", "PIL"):
-            raise
+    except Exception as error:  # numpy and Pillow raise whatever a damaged file makes their parts raise
         raise InputError("damaged file, or none of its kind") from error
     return interpret(values, said)
 
 
-def read_values(path: Path, axes: str) -> Shaped[np.ndarray, "h w"]:
-    """The values of a file, rows first."""
-    name = path.name.lower()
-    if name.endswith(".png"):
-        return read_png(path)
-    if name.endswith(".npy"):
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
-        return np.array(flat(stored))
+def read_slice(path: Path, orientation: str | None) -> Shaped[np.ndarray, "h w"]:
+    """The values of a NIfTI file of one slice, turned as `busi.formats` turns it.
+
+    Raises:
+        InputError: If it is damaged, or holds several slices; or if nobody says how it is turned, and its
+            header is that of an array which no program has placed in space.
+    """
+    volume = read_nifti(path)
+    if orientation is None and volume.affine is not None and np.array_equal(volume.affine, np.eye(4)):
+        raise InputError(UNTURNED)
     try:
-        import nibabel
-    except ImportError as error:
+        (values,) = to_slice(volume, orientation or "header").layers
+    except InputError as error:
         raise InputError(
-            "NIfTI file, which needs nibabel: pip install 'nibabel>=5.3' (the extra formats)"
+            str(error).replace("say --orientation", 'say "orientation" in submission.json:')
         ) from error
-    opened: Any = nibabel.load(path)
-    check_shape(opened.shape)
-    found = flat(np.asanyarray(opened.dataobj))
-    return np.array(found.T if axes == "xy" else found)
+    return values
+
+
+def read_npy(path: Path) -> Shaped[np.ndarray, "h w"]:
+    """The values of an array, without its axes of length 1."""
+    return np.array(flat(np.load(path, mmap_mode="r", allow_pickle=False)))
 
 
 def read_png(path: Path) -> Shaped[np.ndarray, "h w"]:
@@ -135,7 +139,7 @@ def interpret(values: Shaped[np.ndarray, "h w"], said: Said) -> Predicted:
         if not whole:
             raise InputError("labels that are no whole numbers")
     elif said.values == "probabilities" and values.dtype.kind != "b":
-        if values.dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
+        if values.dtype.kind != "u" or values.dtype.itemsize > 2:
             raise InputError("probabilities in whole numbers of neither 8 nor 16 bits: give floats")
         scale = np.float32(np.iinfo(values.dtype).max)
         return of_probabilities(values.astype(np.float32) / scale, said.threshold)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rich.progress import track
 
-from busi.core import InputError
+from busi.core import InputError, list_some
 from busi.data import Problem, SharedSplit, list_problems, read_mask
 from busi.evaluation.case_names import CaseNames
 from busi.evaluation.class_tables import ClassRow, read_classes
@@ -26,7 +26,7 @@ class Measured:
         folds: The fold of each image.
         masks: Position of an image -> what is said of its mask.
         maps: Position of an image -> its map, as the content of a PNG file.
-        classes: The rows of its table.
+        classes: The rows of its table, without those of images that are left out of the data.
         not_scored: Predictions that are not scored, and why.
     """
 
@@ -74,10 +74,11 @@ def measure_submission(one: Submission, split: SharedSplit, names: CaseNames, pa
         if row.split == "val" and row.fold is not None:
             validated.setdefault(row.fold, set()).add(row.image)
     folds = find_folds(one, split, names, given, validated, partial)
-    check_calibration(one.name, folds, classes)
+    scored = [row for row in classes if split.cohort.folds[row.image] >= 0]
+    check_calibration(one.name, folds, scored)
     annotated = {i: file for i, file in files.items() if i in folds.of and split.cohort.records[i].annotated}
     masks, maps = measure_masks(one, annotated, split)
-    return Measured(one, folds, masks, maps, classes, list_not_scored(files, classes, split, annotated))
+    return Measured(one, folds, masks, maps, scored, list_not_scored(files, classes, split, annotated))
 
 
 def match_masks(one: Submission, names: CaseNames) -> dict[int, MaskFile]:
@@ -135,13 +136,15 @@ def measure_masks(
             continue
         size = (content.height, content.width)
         if found.mask.shape != size:
-            turned = found.mask.T.shape == size and file.path.suffix != ".png"
-            kind = 'mask with rows and columns exchanged ("axes" in submission.json says which comes first)'
+            kind = "mask of another size than its image"
+            if found.mask.T.shape == size:
+                kind = "mask with rows and columns exchanged"
+                kind += ' (see "orientation" in submission.json)' * (file.path.suffix in (".nii", ".gz"))
             shown = f"{file.path.name} is {found.mask.shape[1]} x {found.mask.shape[0]}"
             problems.append(
                 Problem(
                     record.id,
-                    kind if turned else "mask of another size than its image",
+                    kind,
                     f"{shown}, the image {size[1]} x {size[0]}",
                 )
             )
@@ -160,15 +163,12 @@ def list_not_scored(
     annotated: Mapping[int, MaskFile],
 ) -> list[str]:
     """Predictions that are not scored, and why: in words, one for each reason."""
-    records, reasons = split.cohort.records, split.cohort.reasons
-    predicted = {*files, *(row.image for row in classes if row.split == "test")}
+    cohort, records = split.cohort, split.cohort.records
+    predicted = {*files, *(row.image for row in classes)}
     why: dict[str, list[str]] = {}
     for i in sorted(predicted):
-        if reasons[i]:
-            why.setdefault(f"left out of the data ({reasons[i]})", []).append(records[i].id)
+        if cohort.folds[i] < 0:
+            why.setdefault(f"left out of the data ({cohort.reasons[i]})", []).append(records[i].id)
         elif i in files and i not in annotated:
             why.setdefault("masks of lesions that nobody annotated", []).append(records[i].id)
-    return [
-        f"{reason}, {len(ids)}: {', '.join(ids[:20])}{f' and {len(ids) - 20} more' * (len(ids) > 20)}"
-        for reason, ids in why.items()
-    ]
+    return [f"{reason}, {len(ids)}: {list_some(ids, 20)}" for reason, ids in why.items()]

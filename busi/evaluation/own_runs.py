@@ -1,15 +1,19 @@
 """Runs of busi among submissions: the same predictions, in the order and the groups of the data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from busi.core import CLASSES, InputError
+from busi.core import CLASSES, InputError, read_table
+from busi.data import SharedSplit
+from busi.evaluation.case_names import CaseNames, list_images
 from busi.evaluation.submission import FILE
+from busi.evaluation.submission_folds import check_complete
+from busi.evaluation.submission_leaks import Training, check_leaks
 from busi.evaluation.submitted import Truth
-from busi.runs import Predictions, Variant, read_variants
+from busi.runs import Predictions, Run, Variant, read_variants
 
 SAME = ("label", "lesion_share")
 """Columns by which an image and its annotation are known to be the same."""
@@ -20,16 +24,18 @@ def holds_runs(path: Path) -> bool:
     return path.is_dir() and not (path / FILE).exists() and any(path.rglob("provenance.json"))
 
 
-def read_own(path: Path, truth: Truth, partial: bool) -> list[Variant]:
+def read_own(path: Path, truth: Truth, cases: CaseNames, partial: bool) -> list[Variant]:
     """Read finished runs as a report does.
 
     Args:
         path: A run folder, or a folder of them.
         truth: The data.
+        cases: Names of its images.
         partial: Accept fewer folds than the split has.
 
     Raises:
-        InputError: See `busi.runs.read_variants`; or they tested other images.
+        InputError: See `busi.runs.read_variants`; or they tested other images, not all of
+            them, or were trained on what they tested.
     """
     variants = read_variants([path], partial)
     if held_out := [one.held_out for one in variants if one.held_out]:
@@ -40,7 +46,7 @@ def read_own(path: Path, truth: Truth, partial: bool) -> list[Variant]:
             "submission of its own"
         )
     places = {record.id: i for i, record in enumerate(truth.split.cohort.records)}
-    return [
+    aligned = [
         replace(
             one,
             seeds=tuple(tuple(align(run, truth, places) for run in seed) for seed in one.seeds),
@@ -48,6 +54,65 @@ def read_own(path: Path, truth: Truth, partial: bool) -> list[Variant]:
         )
         for one in variants
     ]
+    for one in aligned:
+        for seed in one.seeds:
+            check_runs(seed, truth.split, cases, places, partial)
+    return aligned
+
+
+def check_runs(
+    runs: Sequence[Predictions],
+    split: SharedSplit,
+    cases: CaseNames,
+    places: Mapping[str, int],
+    partial: bool,
+) -> None:
+    """Check the folds of one training as those of any submission.
+
+    Args:
+        runs: One for each fold.
+        split: The data.
+        cases: Names of its images.
+        places: Id of an image -> its position.
+        partial: Accept that whole folds are missing.
+
+    Raises:
+        InputError: If images of the data are not tested; or a run was trained on, or chosen by, what it tests
+            or something of its group, as the data knows groups.
+    """
+    name, config = str(runs[0].run.folder), runs[0].config.data
+    folds: dict[int, int] = {}
+    of: dict[int, int] = {}
+    trained: dict[int, set[int]] = {}
+    validated: dict[int, set[int]] = {}
+    unknown: list[str] = []
+    for run in runs:
+        ids: dict[str, list[str]] = {}
+        for row in read_split(run.run):
+            ids.setdefault(row["split"], []).append(row["id"])
+            if row["id"] in places and row["fold"]:
+                folds[places[row["id"]]] = int(row["fold"])
+        of |= {places[one]: run.fold for one in run.part("test")["id"].tolist()}
+        trained[run.fold] = {places[one] for one in ids.get("train", ()) if one in places}
+        validated[run.fold] = {places[one] for one in ids.get("val", ()) if one in places}
+        unknown += [one for one in ids.get("train", ()) if one not in places]
+    annotated = runs[0].variant == "segmentation" or bool(config.get("need_masks"))
+    check_complete(name, "prediction", of, split, cases, {**folds, **of}, partial, annotated)
+    check_leaks(name, of, True, split, cases, Training(folds, trained, unknown), validated)
+
+
+def read_split(run: Run) -> list[dict[str, str]]:
+    """The rows of ``split.csv`` of a run.
+
+    Raises:
+        InputError: If it is missing or damaged, or not the one that the run wrote.
+    """
+    path = run.file("split.csv")
+    try:
+        rows = read_table(path)
+        return [{name: row[name] for name in ("id", "fold", "split")} for row in rows]
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path} is missing or damaged: train this run again") from error
 
 
 def align(one: Predictions, truth: Truth, places: dict[str, int]) -> Predictions:
@@ -60,9 +125,13 @@ def align(one: Predictions, truth: Truth, places: dict[str, int]) -> Predictions
     test = np.flatnonzero(columns["split"] == "test")
     ids = columns["id"][test].tolist()
     if unknown := [name for name in ids if name not in places]:
-        raise InputError(f"{one.run.folder} tested images that the data does not have: {list_ids(unknown)}")
+        raise InputError(
+            f"{one.run.folder} tested images that the data does not have: {list_images(unknown)}"
+        )
     if dropped := [name for name in ids if split.cohort.folds[places[name]] < 0]:
-        raise InputError(f"{one.run.folder} tested images that are left out of the data: {list_ids(dropped)}")
+        raise InputError(
+            f"{one.run.folder} tested images that are left out of the data: {list_images(dropped)}"
+        )
     known = [truth(places[name]) for name in ids]
     labels = np.array([CLASSES.index(str(row["label"])) for row in known])
     shares = np.array([row["lesion_share"] for row in known], np.float64)
@@ -71,7 +140,7 @@ def align(one: Predictions, truth: Truth, places: dict[str, int]) -> Predictions
     )
     if not same.all():
         other = [name for name, x in zip(ids, same.tolist(), strict=True) if not x]
-        raise InputError(f"{one.run.folder} tested other images or annotations of {list_ids(other)}")
+        raise InputError(f"{one.run.folder} tested other images or annotations of {list_images(other)}")
     changed = {name: column.copy() for name, column in columns.items()}
     changed["group"][test] = [row["group"] for row in known]
     sources = {name: str(truth.split.cohort.records[i].source) for name, i in places.items()}
@@ -82,8 +151,3 @@ def align(one: Predictions, truth: Truth, places: dict[str, int]) -> Predictions
         [np.flatnonzero(columns["split"] != "test"), test[np.argsort([places[name] for name in ids])]]
     )
     return replace(one, columns={name: column[order] for name, column in changed.items()})
-
-
-def list_ids(ids: Sequence[str], most: int = 10) -> str:
-    """``3 (a, b, c)``."""
-    return f"{len(ids)} ({', '.join(ids[:most])}{f' and {len(ids) - most} more' if len(ids) > most else ''})"

@@ -1,11 +1,11 @@
 """The referee: predictions of any tool get the report that our runs get, and are compared with each other."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from busi.core import InputError, expand, write_json, writing_to
+from busi.core import InputError, expand, list_some, printable, whole_folder, writing_to
 from busi.data import SharedSplit, describe_cohort, file_name, find_data, share_split
 from busi.evaluation.case_names import CaseNames
 from busi.evaluation.measured import Measured, measure_submission
@@ -13,6 +13,7 @@ from busi.evaluation.own_runs import holds_runs, read_own
 from busi.evaluation.submission import open_submission
 from busi.evaluation.submitted import Truth, write_variants
 from busi.figures import Section, Table
+from busi.formats import check_new
 from busi.reporting import (
     Fitted,
     about_split,
@@ -27,8 +28,8 @@ from busi.runs import Predictions, Variant
 
 log = logging.getLogger(__name__)
 
-OWN = "scores.json"
-"""By which a folder is known that an earlier score may be written over."""
+SUBMISSIONS = "submissions"
+"""The folder of the reports on several submissions, one each in a folder of its name."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def score_submissions(
     Args:
         paths: See `busi.evaluation.submission.open_submission`; or run folders.
         data: A name, a folder or a manifest, see `busi.data.find_data`.
-        output: The folder; with several submissions, each has its own report in it.
+        output: The folder; new, and appears once it is whole. With several submissions, each has its own
+            report in `SUBMISSIONS`.
         cache_dir: Where decoded data is kept.
         num_folds: See `busi.data.share_split`, as the next two.
         split_seed: Of the folds of the data.
@@ -79,7 +81,7 @@ def score_submissions(
         The page.
 
     Raises:
-        InputError: If the data or a submission is missing or wrong, or `output` holds something else.
+        InputError: If the data or a submission is missing or wrong, or `output` is there already.
     """
     output = expand(output)
     check_output(output, paths)
@@ -98,47 +100,46 @@ def score_submissions(
     cases, truth = CaseNames([*split.cohort.records]), Truth(split)
     # All of them are checked before anything is written.
     checked = [
-        read_own(one, truth, partial)
+        read_own(one, truth, cases, partial)
         if isinstance(one, Path)
         else measure_submission(one, split, cases, partial)
         for one in opened
     ]
-    folders = [output / file_name(name) if len(names) > 1 else output for name in names]
-    with writing_to(output):
-        entries = [
-            make_entry(name, one, truth, folder)
-            for name, one, folder in zip(names, checked, folders, strict=True)
-        ]
-        check_same_folds([variant for one in entries for variant in one.variants])
-        pages = [report(one, folder) for one, folder in zip(entries, folders, strict=True)]
-        page = compare(entries, output, split) if len(entries) > 1 else pages[0]
-        write_json(output / OWN, {one.name: one.facts for one in entries})
-    return page
+    check_same_folds(dict(zip(names, checked, strict=True)), cases)
+    with writing_to(output), whole_folder(output) as part:
+        several = len(names) > 1
+        entries = []
+        for name, one in zip(names, checked, strict=True):
+            inner = Path(SUBMISSIONS, file_name(name)) if several else Path()
+            entries.append(make_entry(name, one, truth, part / inner, output / inner))
+            report(entries[-1], part / inner, output / inner)
+        if several:
+            compare(entries, part, output, split)
+    return output / "index.html"
 
 
 def check_output(output: Path, paths: Sequence[Path]) -> None:
-    """Raise `InputError` if the folder holds something else, or lies in a submission."""
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output} is a file: give a folder")
+    """Raise `InputError` if the folder is there already, cannot be made, or lies in a submission."""
     for path in paths:
         if output.resolve().is_relative_to(expand(path).resolve()):
             raise InputError(f"--output {output} lies in the submission {path}: give another folder")
-    if output.is_dir() and any(output.iterdir()) and not (output / OWN).is_file():
-        raise InputError(f"{output} holds something else: give another --output")
+    check_new(output)
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raise `InputError` if two submissions have one name."""
-    seen: dict[str, str] = {}
+    """Raise `InputError` if a name names no folder, or two submissions have one name."""
+    how = '(that of its folder, or "name" in submission.json)'
+    seen = set[str]()
     for name in names:
-        if (other := seen.setdefault(file_name(name).casefold(), name)) is not name:
-            raise InputError(
-                f"two submissions are called {other}: give each a name of its own (that of its folder, or "
-                '"name" in submission.json)'
-            )
+        key = file_name(name).casefold()
+        if not key.strip(" .") or printable(name) != name:
+            raise InputError(f"a submission is called {name!r}: give it a name with letters or digits {how}")
+        if key in seen:
+            raise InputError(f"two submissions are called {name}: give each a name of its own {how}")
+        seen.add(key)
 
 
-def make_entry(name: str, one: Measured | list[Variant], truth: Truth, folder: Path) -> Entry:
+def make_entry(name: str, one: Measured | list[Variant], truth: Truth, folder: Path, place: Path) -> Entry:
     """What is reported of a submission; that of another tool is written as a run."""
     if not isinstance(one, Measured):
         return Entry(name, one, title_of(one), about_split(one), {})
@@ -153,7 +154,7 @@ def make_entry(name: str, one: Measured | list[Variant], truth: Truth, folder: P
         f"the fingerprint {split.cohort.split_fingerprint}."
     )
     title = f"Score of {name} on {split.data.name}"
-    return Entry(name, write_variants(one, truth, folder), title, about, facts)
+    return Entry(name, write_variants(one, truth, folder, place), title, about, facts)
 
 
 def describe(one: Measured, split: SharedSplit) -> dict[str, str]:
@@ -162,7 +163,6 @@ def describe(one: Measured, split: SharedSplit) -> dict[str, str]:
     folds = f"{len(set(of.values()))} of {one.folds.number}"
     masks = "labels or probabilities, as the files tell" if said.values is None else said.values
     passed_over = one.submission.passed_over
-    more = f" and {len(passed_over) - 20} more" if len(passed_over) > 20 else ""
     calibrated = "with" if one.calibrates else "without"
     facts = {
         "predictions": str(one.submission.path),
@@ -173,7 +173,7 @@ def describe(one: Measured, split: SharedSplit) -> dict[str, str]:
         "classes": f"{calibrated} predictions of validation images" if one.classes else "none",
         "trained on": "; ".join([*said.trained_on, one.folds.words]),
         "not scored": "; ".join(one.not_scored) or "nothing",
-        "passed over": ", ".join(passed_over[:20]) + more or "nothing",
+        "passed over": list_some(passed_over, 20) or "nothing",
     }
     for title in ("not scored", "passed over"):
         if facts[title] != "nothing":
@@ -181,13 +181,13 @@ def describe(one: Measured, split: SharedSplit) -> dict[str, str]:
     return facts
 
 
-def report(one: Entry, folder: Path) -> Path:
-    """Write the report on a submission."""
+def report(one: Entry, folder: Path, place: Path) -> None:
+    """Write the report on a submission into a folder, which will be in its place once all is written."""
     found = [run for variant in one.variants for seed in variant.seeds for run in seed]
     calibrated = all("val" in run.columns["split"] for run in found if run.variant != "segmentation")
     table = Table(["", ""], [[title, text] for title, text in one.facts.items()])
     first = [Section("The submission", [table])] if one.facts else []
-    return write_report(
+    write_report(
         one.variants,
         folder,
         one.title,
@@ -195,6 +195,7 @@ def report(one: Entry, folder: Path) -> Path:
         fit=None if calibrated else fit_submitted,
         first=first,
         extra={"submission": one.facts} if one.facts else {},
+        place=place,
     )
 
 
@@ -204,35 +205,52 @@ def fit_submitted(one: Predictions, source: str) -> Fitted:
     return fit(one, source)
 
 
-def compare(entries: Sequence[Entry], output: Path, split: SharedSplit) -> Path:
+def compare(entries: Sequence[Entry], folder: Path, place: Path, split: SharedSplit) -> None:
     """Write the page that compares several submissions with the first of them."""
     variants = share_settings([variant for one in entries for variant in one.variants])
     rows = [[one.name, *(one.facts.get(key, "") for key in ("folds", "masks", "classes"))] for one in entries]
     table = Table(["submission", "folds", "masks", "classes"], rows)
-    listed = ", ".join(f"{file_name(one.name)}/index.html" for one in entries)
-    return write_comparison(
+    listed = ", ".join(f"{SUBMISSIONS}/{file_name(one.name)}/index.html" for one in entries)
+    write_comparison(
         variants,
-        output,
+        folder,
         f"Comparison of {', '.join(one.name for one in entries)} on {split.data.name}",
         " ".join(one.about for one in entries),
         f"The report on each: {listed}.",
         fit=fit_submitted,
         first=[Section("The submissions", [table])],
         extra={"submissions": {one.name: one.facts for one in entries}},
+        place=place,
     )
 
 
-def check_same_folds(variants: Sequence[Variant]) -> None:
-    """Raise `InputError` if two submissions have an image in different folds, so that they are not paired."""
+def check_same_folds(checked: Mapping[str, Measured | list[Variant]], cases: CaseNames) -> None:
+    """Raise `InputError` if two submissions have an image in different folds, so that they are not paired.
+
+    Args:
+        checked: What was read, by the names of submissions.
+        cases: Names of the images of the data.
+    """
     first: dict[tuple[bool, str], tuple[int, str]] = {}
-    for variant in variants:
-        for one in variant.seeds[0]:
-            for name in one.part("test")["id"].tolist():
-                key = (variant.name == "segmentation", name)
-                fold, other = first.setdefault(key, (one.fold, variant.setting))
-                if fold != one.fold:
-                    raise InputError(
-                        f"{name} is in fold {fold} of {other}, and in fold {one.fold} of {variant.setting}: "
-                        "submissions are compared on the same folds (python -m busi.split writes them; "
-                        "--num-folds, of one that states none). Else score each alone"
-                    )
+    for name, one in checked.items():
+        for masks, image, fold in list_folds(one, cases):
+            before, other = first.setdefault((masks, image), (fold, name))
+            if fold != before:
+                raise InputError(
+                    f"{image} is in fold {before} of {other}, and in fold {fold} of {name}: submissions are "
+                    "compared on the same folds (python -m busi.split writes them; --num-folds, of one that "
+                    "states none). Else score each alone"
+                )
+
+
+def list_folds(one: Measured | list[Variant], cases: CaseNames) -> Iterator[tuple[bool, str, int]]:
+    """Whether the mask is predicted, or the class; id; and fold of each prediction that is compared."""
+    if isinstance(one, Measured):
+        yield from ((True, cases.ids[i], one.folds.of[i]) for i in one.masks)
+        rows = {row.image for row in one.classes if row.split == "test"}
+        yield from ((False, cases.ids[i], one.folds.of[i]) for i in rows)
+        return
+    for variant in one:
+        for run in variant.seeds[0]:
+            for name in run.part("test")["id"].tolist():
+                yield variant.name == "segmentation", name, run.fold

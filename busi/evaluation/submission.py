@@ -1,6 +1,5 @@
 """A submission: predictions of any tool as files, and what is said of them in ``submission.json``."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +8,8 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from busi.core import InputError, expand
+from busi.core import InputError, expand, printable
+from busi.formats import read_json_value
 from busi.inference import is_bundle
 
 FILE, TABLE = "submission.json", "classes.csv"
@@ -29,7 +29,8 @@ class Said(BaseModel):
         masks: The folder with the masks.
         values: What the values of the masks are; without it, the files tell.
         threshold: Probability from which a pixel belongs to a lesion.
-        axes: Which index comes first in NIfTI files: x (as ITK writes them), or y.
+        orientation: How the axes of NIfTI files become rows and columns, see `busi.formats.orientation`;
+            without it, as their header says.
         classes: The table of class probabilities.
         folds: A table with the columns ``id`` and ``fold``.
         splits: ``splits_final.json`` of nnU-Net: what trained each fold.
@@ -42,7 +43,7 @@ class Said(BaseModel):
     masks: str | None = None
     values: Literal["labels", "probabilities"] | None = None
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
-    axes: Literal["xy", "yx"] = "xy"
+    orientation: Literal["header", "itk", "numpy"] | None = None
     classes: str | None = None
     folds: str | None = None
     splits: str | None = None
@@ -141,14 +142,14 @@ def read_said(path: Path) -> Said:
         InputError: If it is missing, damaged, or says something that is not known.
     """
     try:
-        return Said.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return Said.model_validate(read_json_value(path))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
         known = f" (it may have {', '.join(Said.model_fields)})" if first["type"] == "extra_forbidden" else ""
         raise InputError(f"{path}: {where}: {first['msg']}{known}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no JSON file that can be read ({error}): write it again") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}: write it again") from error
 
 
 def named_files(said: Said) -> Mapping[str, str]:
@@ -166,8 +167,10 @@ def find_inside(base: Path, text: str, source: Path) -> Path:
     inner = Path(text)
     if not text.strip() or inner.is_absolute() or ".." in inner.parts:
         raise InputError(f"{source}: {text!r}: name files relative to it, beside or below it")
-    if not (base / inner).exists():
-        raise InputError(f"{source}: there is no {base / inner}")
+    try:
+        (base / inner).stat()
+    except (OSError, ValueError) as error:  # too long, a loop of links, a zero byte
+        raise InputError(f"{source}: there is no {base / printable(text)}") from error
     return base / inner
 
 

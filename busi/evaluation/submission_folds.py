@@ -4,9 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from busi.core import InputError, read_given_table
+from busi.core import InputError, list_some, read_given_table
 from busi.data import SharedSplit
 from busi.evaluation.case_names import CaseNames, list_names
+from busi.evaluation.class_tables import read_fold
 from busi.evaluation.submission import Submission
 from busi.evaluation.submission_leaks import check_leaks, read_splits
 
@@ -72,12 +73,37 @@ def find_folds(
             f"{list_names(without, names)}: say it of all, or of none"
         )
     known = stated or {i: int(split.cohort.folds[i]) for i in scored}
-    for what, folds in given.items():
-        check_complete(one.name, what, folds, split, names, stated, partial)
+    whole = [
+        check_complete(one.name, what, folds, split, names, stated, partial, what == "mask")
+        for what, folds in given.items()
+    ]
     of = {i: known[i] for i in sorted(scored)}
-    words = check_leaks(one.name, of if stated else {}, split, names, training, validated)
-    number = max(stated.values()) + 1 if stated else split.num_folds
+    words = check_leaks(one.name, of, bool(stated), split, names, training, validated)
+    number = count_folds(one.name, stated, all(whole), split) if stated else split.num_folds
     return Folds(of, bool(stated), number, words)
+
+
+def count_folds(name: str, stated: Mapping[int, int], whole: bool, split: SharedSplit) -> int:
+    """The number of folds of a submission; of one that lacks some, at least that of the data.
+
+    Args:
+        name: Of the submission.
+        stated: Position of an image -> fold, as it says.
+        whole: Whether no fold is missing.
+        split: The data.
+
+    Raises:
+        InputError: If they are not counted from 0.
+    """
+    used = sorted(set(stated.values()))
+    number = len(used) if whole else max(len(used), split.num_folds)
+    if used[-1] >= number:
+        listed = list_some([str(fold) for fold in used])
+        raise InputError(
+            f"{name} has predictions of the folds {listed}: count folds from 0, and leave none out"
+            + ("" if whole else f" (the data has {split.num_folds}; --num-folds says otherwise)")
+        )
+    return number
 
 
 def merge(name: str, statements: Sequence[Statement], names: CaseNames) -> dict[int, int]:
@@ -106,28 +132,33 @@ def check_complete(
     names: CaseNames,
     stated: Mapping[int, int],
     partial: bool,
-) -> None:
+    annotated: bool,
+) -> bool:
     """Raise `InputError` if a prediction is missing, unless that of its whole fold is and may be.
 
     Args:
         name: Of the submission.
-        what: ``mask``, or ``row`` of the table.
+        what: What is predicted: ``mask``, or ``row`` of the table.
         there: The images that have one.
         split: The data.
         names: Of its images.
         stated: The folds that the submission says.
         partial: Accept that whole folds are missing.
+        annotated: Whether lesions that nobody annotated need none.
+
+    Returns:
+        Whether none is missing.
     """
     cohort = split.cohort
     wanted = [i for i in range(len(cohort.records)) if cohort.folds[i] >= 0]
-    if what == "mask":
+    if annotated:
         wanted = [i for i in wanted if cohort.records[i].annotated]
     missing = [i for i in wanted if i not in there]
     fold_of = {i: stated.get(i, int(cohort.folds[i])) for i in wanted}
     begun = {fold_of[i] for i in wanted if i in there}
     if not missing or (partial and not {fold_of[i] for i in missing} & begun):
         if begun:
-            return
+            return not missing
         raise InputError(f"{name} has no {what} of an image that is scored. {names.hint}")
     if partial:
         missing = [i for i in missing if fold_of[i] in begun]
@@ -146,12 +177,10 @@ def read_folds(path: Path, names: CaseNames) -> dict[int, int]:
     """
     folds: dict[int, int] = {}
     for number, row in read_given_table(path, ("id", "fold"), (), MEANT, {"image": "id"}).items():
-        i, text = names.find(row["id"]), row["fold"].removesuffix(".0")
+        i, where = names.find(row["id"]), f"{path}, row {number}"
         if i is None:
-            raise InputError(f"{path}, row {number}: the data has no image {row['id']}. {names.hint}")
-        if not (text.isascii() and text.isdigit() and len(text) < 4):
-            raise InputError(f"{path}, row {number}: fold is '{text}': give a whole number from 0 to 999")
+            raise InputError(f"{where}: the data has no image {row['id']}. {names.hint}")
         if i in folds:
-            raise InputError(f"{path}, row {number}: {row['id']} is there twice: keep one")
-        folds[i] = int(text)
+            raise InputError(f"{where}: {row['id']} is there twice: keep one")
+        folds[i] = read_fold(row["fold"], where)
     return folds

@@ -35,13 +35,14 @@ class Truth:
         return self._rows[i]
 
 
-def write_variants(one: Measured, truth: Truth, folder: Path) -> list[Variant]:
+def write_variants(one: Measured, truth: Truth, folder: Path, place: Path) -> list[Variant]:
     """Write the tables and maps of a submission, and give what a report reads.
 
     Args:
         one: Checked and measured.
         truth: The data.
         folder: Where ``predictions.csv``, ``split.csv``, ``postprocess.json`` and ``maps/`` go.
+        place: Where this folder will be once all is written.
     """
     cohort, of = truth.split.cohort, one.folds.of
     tested = {row.image: row for row in one.classes if row.split == "test" and row.image in of}
@@ -50,7 +51,7 @@ def write_variants(one: Measured, truth: Truth, folder: Path) -> list[Variant]:
         if row.split == "val":
             rows.append(truth(row.image) | {"fold": row.fold, "split": "val"} | fill(one, None, row))
     write_table(folder / "predictions.csv", rows)
-    write_table(folder / "split.csv", [place(row, i in of) for i, row in enumerate(cohort.rows())])
+    write_table(folder / "split.csv", [mark(row, i in of) for i, row in enumerate(cohort.rows())])
     postprocess = Postprocess(one.submission.said.threshold)
     write_json(folder / "postprocess.json", asdict(postprocess))
     for i, content in one.maps.items():
@@ -65,7 +66,7 @@ def write_variants(one: Measured, truth: Truth, folder: Path) -> list[Variant]:
             runs = []
             for fold in sorted(set(columns["fold"].tolist())):
                 here = columns["fold"] == fold
-                run = make_run(one, truth.split, folder, stage, fold, postprocess)
+                run = make_run(one, truth.split, folder, place, stage, fold, postprocess)
                 runs.append(Predictions(run, {name: column[here] for name, column in columns.items()}))
             name = "segmentation" if stage == "seg" else GUIDE
             variants.append(Variant(name, (tuple(runs),), one.name))
@@ -88,14 +89,20 @@ def fill(one: Measured, i: int | None, row: ClassRow | None) -> Row:
     }
 
 
-def place(row: Row, scored: bool) -> Row:
+def mark(row: Row, scored: bool) -> Row:
     """A row of ``split.csv``, which says which images the submission predicted."""
-    reason = row["reason"] or ("" if scored else "not predicted")
+    reason = "" if scored else row["reason"] or "not predicted"
     return {**row, "split": "test" if scored else "dropped", "reason": reason}
 
 
 def make_run(
-    one: Measured, split: SharedSplit, folder: Path, stage: str, fold: int, postprocess: Postprocess
+    one: Measured,
+    split: SharedSplit,
+    folder: Path,
+    place: Path,
+    stage: str,
+    fold: int,
+    postprocess: Postprocess,
 ) -> EvaluatedRun:
     """A fold of a submission, with what is known of it."""
     provenance: dict[str, Any] = {
@@ -115,4 +122,4 @@ def make_run(
             "sources": {data.name: {"root": str(data.root), "read": data.read}},
         },
     }
-    return EvaluatedRun(folder, provenance, OmegaConf.create(config), postprocess)
+    return EvaluatedRun(folder, provenance, OmegaConf.create(config), postprocess, place)

@@ -5,9 +5,14 @@ from .dicom_seg import make_segmentation as make_segmentation
 from .dicom_sr import Finding as Finding
 from .dicom_sr import longest_diameter as longest_diameter
 from .dicom_sr import make_report as make_report
+from .files import read_json_value as read_json_value
 from .known import FORMATS as FORMATS
 from .known import ORIENTATIONS as ORIENTATIONS
 from .known import SPLIT as SPLIT
 from .known import WRITTEN as WRITTEN
 from .labels import read_mapping as read_mapping
+from .nifti import read_nifti as read_nifti
+from .orientation import to_slice as to_slice
+from .splitting import check_new as check_new
+from .splitting import check_output as check_output
 from .splitting import write_split as write_split

@@ -61,17 +61,26 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InputError: If it cannot be read, is too large, damaged, or no object.
     """
+    found = read_json_value(path)
+    if not isinstance(found, dict):
+        raise InputError("JSON of another kind")
+    return found
+
+
+def read_json_value(path: Path) -> Any:
+    """Whatever a JSON file holds.
+
+    Raises:
+        InputError: If it cannot be read, is too large, or damaged.
+    """
     try:
         if path.stat().st_size > MAX_TEXT:
             raise InputError(f"file of over {MAX_TEXT // 10**6} MB")
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"file that cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise InputError("damaged JSON") from error
-    if not isinstance(found, dict):
-        raise InputError("JSON of another kind")
-    return found
 
 
 def unpack_bounded(content: bytes) -> bytes:

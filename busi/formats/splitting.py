@@ -29,15 +29,10 @@ def write_split(split: SharedSplit, to: str, output: Path) -> Path:
     Raises:
         InputError: If the folder is there, has a name that the framework does not take, or cannot be written.
     """
-    check_new(output)
-    if to == "nnunet":
-        check_name(output.absolute().name)
-    with writing_to(output):
-        if output.is_dir():
-            output.rmdir()
-        with whole_folder(output) as part:
-            told = WRITERS[to](split, part, output.absolute().name)
-            write_table(part / "split.csv", describe_rows(split, needs_masks=to != "csv"))
+    check_output(to, output)
+    with writing_to(output), whole_folder(output) as part:
+        told = WRITERS[to](split, part, output.absolute().name)
+        write_table(part / "split.csv", describe_rows(split, needs_masks=to != "csv"))
     rows = describe_rows(split, needs_masks=to != "csv")
     left_out = Counter(str(row["reason"]) for row in rows if row["reason"])
     listed = "".join(f", {number} left out ({reason})" for reason, number in sorted(left_out.items()))
@@ -61,9 +56,21 @@ def describe_rows(split: SharedSplit, needs_masks: bool) -> list[dict[str, objec
     return rows
 
 
+def check_output(to: str, output: Path) -> None:
+    """Raise `InputError` unless a split can be written to a folder; before anything slow is done.
+
+    Args:
+        to: A key of `WRITERS`.
+        output: The folder.
+    """
+    if to == "nnunet":
+        check_name(output.absolute().name)
+    check_new(output)
+
+
 def check_new(folder: Path) -> None:
     """Raise `InputError` unless a folder can be made: it is not there, or empty."""
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputError(f"{folder} is there already: give another --output, or move it away")
     with writing_to(folder):
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise InputError(f"{folder} is there already: give another --output, or move it away")
         make_folder(folder.absolute().parent)

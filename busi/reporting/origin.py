@@ -52,7 +52,7 @@ def describe_origin(variants: Sequence[Variant], about: str) -> tuple[Section, J
         "data": first.provenance["data"],
         "split": first.provenance["split"],
         "dropped": dropped,
-        "runs": [{"folder": str(one.run.folder), **one.run.provenance} for one in found],
+        "runs": [{"folder": one.run.shown, **one.run.provenance} for one in found],
         "environment": {**environment, "written": written},
     }
 
@@ -92,7 +92,7 @@ def describe_run(one: Predictions) -> list[Cell]:
     provenance = one.run.provenance
     commit = str(provenance["git_commit"] or "unknown")
     return [
-        str(one.run.folder),
+        one.run.shown,
         one.variant,
         ", ".join(map(str, one.seeds)),
         one.fold,
@@ -119,7 +119,7 @@ def start_tables(found: Sequence[Predictions]) -> list[Block]:
         start = one.run.provenance["upstream"].get("start")
         weights = OmegaConf.select(one.config, "start.weights")
         if weights or start:
-            rows.append([str(one.run.folder), str(start or one.config.encoder_weights), weights])
+            rows.append([one.run.shown, str(start or one.config.encoder_weights), weights])
     columns = ["run", "started from", "fingerprint of these weights"]
     return [Table(columns, rows, "Runs that started from trained weights")] if rows else []
 
@@ -127,7 +127,7 @@ def start_tables(found: Sequence[Predictions]) -> list[Block]:
 def member_tables(found: Sequence[Predictions]) -> list[Block]:
     """A table of the members of ensembles; none without ensembles."""
     runs = [one.run for one in found if one.run.members]
-    rows: list[list[Cell]] = [[str(run.folder), ", ".join(run.members)] for run in runs]
+    rows: list[list[Cell]] = [[run.shown, ", ".join(run.members)] for run in runs]
     return [Table(["ensemble", "members"], rows, "Members of the ensembles")] if rows else []
 
 

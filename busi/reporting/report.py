@@ -77,6 +77,7 @@ def write_comparison(
     fit: Fit | None = None,
     first: Sequence[Section] = (),
     extra: Mapping[str, object] = MappingProxyType({}),
+    place: Path | None = None,
 ) -> Path:
     """Write a page that compares settings, each on the same images, and its content as JSON.
 
@@ -89,6 +90,7 @@ def write_comparison(
         fit: Gives the calibration; None where the validation images of the runs do.
         first: Sections that come before the others.
         extra: What else ``report.json`` says.
+        place: Where the folder will be, if it is written elsewhere first.
 
     Raises:
         InputError: If the settings cannot be compared, or the folder cannot be written.
@@ -99,7 +101,7 @@ def write_comparison(
     with writing_to(output):
         write_json(output / "report.json", {**extra, "title": title, "comparison": content, **more})
         page = write_page(output, title, f"{lead(variants)} {hint}", [*first, *sections, origin])
-    log.info("Finished in %.0f s: %s", time.monotonic() - began, page)
+    log.info("Finished in %.0f s: %s", time.monotonic() - began, (place or output) / page.name)
     return page
 
 
@@ -145,6 +147,7 @@ def write_report(
     fit: Fit | None = None,
     first: Sequence[Section] = (),
     extra: Mapping[str, object] = MappingProxyType({}),
+    place: Path | None = None,
 ) -> Path:
     """Write ``index.html``, ``report.json``, ``figures/`` and ``tables/``.
 
@@ -156,6 +159,7 @@ def write_report(
         fit: Gives the calibration; None where the validation images of the runs do.
         first: Sections that come before the others.
         extra: What else ``report.json`` says.
+        place: Where the folder will be, if it is written elsewhere first.
 
     Raises:
         InputError: If the folder cannot be written.
@@ -185,7 +189,7 @@ def write_report(
         several = any(len(found) > 1 for found in counts.values())
         key = find_key_results(content, warn(variants), numbers, several)
         page = write_page(output, title, lead(variants), [*sections, section], key)
-    log.info("Finished in %.0f s: %s", time.monotonic() - began, page)
+    log.info("Finished in %.0f s: %s", time.monotonic() - began, (place or output) / page.name)
     return page
 
 

@@ -59,6 +59,11 @@ class Run:
     provenance: dict[str, Any]
 
     @property
+    def shown(self) -> str:
+        """The folder, as a report names it."""
+        return str(self.folder)
+
+    @property
     def finished(self) -> bool:
         """Whether the run came to its end."""
         return bool(self.provenance.get("finished"))

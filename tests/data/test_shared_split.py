@@ -78,6 +78,23 @@ def test_a_manifest_gives_folds_and_they_are_taken_unless_others_are_asked_for(
         share_split(data, cache_dir=cache, num_folds=3, folds="published")
 
 
+def test_folds_of_some_images_are_not_lost_silently(split: SharedSplit, cache: Path, tmp_path: Path) -> None:
+    folds: list[object] = (split.cohort.groups % 4).tolist()
+    folds[3], name = "", split.cohort.records[3].id
+    data = find_data(str(write_folds(tmp_path / "m.csv", split, folds)))
+    with pytest.raises(InputError) as error:
+        share_split(data, cache_dir=cache)
+    assert f"1 of {len(folds)} images have no fold ({name}), and the others have: give" in str(error.value)
+    exclude = write_table(tmp_path / "exclude.csv", [{"id": name}])
+    assert share_split(data, cache_dir=cache, exclude=exclude).num_folds == 4
+    for anew in (
+        share_split(data, cache_dir=cache, num_folds=3),
+        share_split(data, cache_dir=cache, folds="grouped"),
+    ):
+        assert anew.num_folds in (3, 5)
+    assert share_split(data, cache_dir=cache, num_folds=1).num_folds == 1
+
+
 @pytest.mark.parametrize(
     ("fold", "wrong"),
     [

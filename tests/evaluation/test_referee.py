@@ -12,19 +12,30 @@ import pytest
 from PIL import Image
 from scipy.special import softmax
 
+from busi.core.command import check_there
 from busi.core.tables import write_table
 from busi.core.types import CLASSES, InputError
+from busi.data.catalog import find_data
 from busi.data.masks import read_mask
 from busi.data.shared_split import SharedSplit
 from busi.evaluation.case_names import CaseNames
 from busi.evaluation.mask_files import read_predicted
 from busi.evaluation.measured import Measured, measure_submission
-from busi.evaluation.scores import check_names, check_output, check_same_folds, fit_submitted
+from busi.evaluation.own_runs import read_own
+from busi.evaluation.scores import (
+    check_names,
+    check_output,
+    check_same_folds,
+    fit_submitted,
+    score_submissions,
+)
 from busi.evaluation.submission import Said, open_submission
 from busi.evaluation.submitted import Truth, write_variants
 from busi.metrics.segmentation import dice
 from busi.reporting.estimates import estimate
 from busi.reporting.pooling import score
+from busi.runs.rows import describe_image
+from busi.runs.run import start_run
 
 Rows = list[dict[str, Any]]
 Theirs = Callable[..., Path]
@@ -111,6 +122,8 @@ KINDS = [
     ("a.png", np.array([[0, 0, 1], [2, 1, 1]], np.uint8), {"values": "labels"}),
     ("a.png", np.rint(PROBS * 255).astype(np.uint8), {"values": "probabilities"}),
     ("a.png", np.rint(PROBS * 65535).astype(np.uint16), {"values": "probabilities"}),
+    ("a.npy", np.rint(PROBS * 65535).astype(">u2"), {"values": "probabilities"}),
+    ("a.npy", PROBS.astype(">f4"), {}),
     ("a.npy", PROBS, {}),
     ("a.npy", PROBS.astype(np.float16)[None], {}),
     ("a.npy", LESION[..., None], {}),
@@ -118,7 +131,7 @@ KINDS = [
     ("a.npy", LESION.astype(np.float32) * 3, {}),
     ("a.nii.gz", PROBS.T.astype(np.float32), {}),
     ("a.nii", LESION.T.astype(np.uint8)[..., None], {}),
-    ("a.nii.gz", LESION.astype(np.uint8), {"axes": "yx"}),
+    ("a.nii.gz", LESION.astype(np.uint8), {"orientation": "numpy"}),
 ]
 
 
@@ -129,7 +142,7 @@ def save(path: Path, values: np.ndarray) -> Path:
         np.save(path, values)
     else:
         nibabel = pytest.importorskip("nibabel")
-        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+        nibabel.save(nibabel.Nifti1Image(values, np.diag([-0.1, -0.1, 1, 1])), path)
     return path
 
 
@@ -167,8 +180,10 @@ def colored(path: Path) -> Path:
         ("a.npy", np.array([[{}]], object), {}, "damaged file"),
         ("a.npy", b"PK\x03\x04", {}, "damaged file"),
         ("a.png", b"\x89PNG\r\n\x1a\n", {}, "damaged file"),
-        ("a.nii", b"nothing", {}, "damaged file"),
-        ("a.nii.gz", b"\x1f\x8bnothing", {}, "damaged file"),
+        ("a.nii", b"nothing", {}, "damaged or truncated NIfTI file"),
+        ("a.nii.gz", b"\x1f\x8bnothing", {}, "damaged or truncated file"),
+        ("a.nii", np.zeros((2, 3, 4)), {}, "volume of 2 slices"),
+        ("a.npy", np.array([[3, 5]], np.int16), {"values": "probabilities"}, "neither 8 nor 16 bits"),
         ("a.npy", b"", {}, "damaged file"),
     ],
 )
@@ -288,6 +303,14 @@ def change(rows: Rows, how: str, split: SharedSplit) -> Rows:
         return [{**row, "split": "test"} for row in rows] + [
             {**row, "split": "val", "fold": 0} for row in rows if row["fold"] == 1
         ]
+    elif how == "from one":
+        return [{**row, "fold": row["fold"] + 1} for row in rows]
+    elif how == "val is test":
+        return [
+            {**row, "split": part, "fold": fold}
+            for row in rows
+            for part, fold in (("test", ""), ("val", row["fold"]))
+        ]
     elif how == "no normal":
         return [{name: x for name, x in row.items() if name != "prob_normal"} for row in rows]
     elif how == "torn":
@@ -312,6 +335,8 @@ def change(rows: Rows, how: str, split: SharedSplit) -> Rows:
         ("some val", "fold 1 has no rows of the split val, and others have"),
         ("no normal", "no prob_normal, and the data has normal images"),
         ("torn", r"fold \d trained on near-duplicates, or other images of the patient, of \d+ images"),
+        ("from one", "predictions of the folds 1, 2, 3: count folds from 0, and leave none out$"),
+        ("val is test", r"fold 0 validates .* on \d+ images? \(.*\), which it predicts"),
     ],
 )
 def test_a_wrong_table_is_one_line(theirs: Theirs, split: SharedSplit, how: str, wrong: str) -> None:
@@ -334,7 +359,7 @@ def test_without_validation_images_nothing_is_set_and_nothing_claimed(
     theirs: Theirs, split: SharedSplit, tmp_path: Path
 ) -> None:
     found = measured(theirs(with_masks=False), split)
-    (variant,) = write_variants(found, Truth(split), tmp_path / "out")
+    (variant,) = write_variants(found, Truth(split), tmp_path / "out", tmp_path)
     scored = score(variant.seeds[0], fit_submitted)
     assert np.array_equal(scored.raw, scored.probs)
     values = estimate([scored], num_resamples=0)["hospital"]
@@ -421,16 +446,13 @@ def test_what_is_not_scored_is_said(theirs: Theirs, split: SharedSplit, masks: d
 def test_submissions_of_other_folds_are_not_compared(
     theirs: Theirs, split: SharedSplit, tmp_path: Path
 ) -> None:
-    one, truth = measured(theirs(with_masks=False), split), Truth(split)
+    one, cases = measured(theirs(), split), CaseNames(split.cohort.records)
     shifted = replace(one, folds=replace(one.folds, of={i: (k + 1) % 3 for i, k in one.folds.of.items()}))
-    shifted = replace(shifted, submission=replace(one.submission, name="other"))
-    variants = [
-        *write_variants(one, truth, tmp_path / "a"),
-        *write_variants(shifted, truth, tmp_path / "b"),
-    ]
-    check_same_folds(variants[:1])
-    with pytest.raises(InputError, match=r"is in fold \d of theirs, and in fold \d of other: "):
-        check_same_folds(variants)
+    run = write_variants(shifted, Truth(split), tmp_path / "b", tmp_path)
+    check_same_folds({"theirs": one, "same": one}, cases)
+    for other in (shifted, run, replace(shifted, classes=[]), replace(shifted, masks={})):
+        with pytest.raises(InputError, match=r"is in fold \d of theirs, and in fold \d of other: "):
+            check_same_folds({"theirs": one, "other": other}, cases)
 
 
 @pytest.mark.parametrize(
@@ -444,7 +466,10 @@ def test_submissions_of_other_folds_are_not_compared(
         ('{"classes": "none.csv"}', "there is no "),
         ('{"values": "mask"}', "values: Input should be 'labels' or 'probabilities'"),
         ("[]", "the whole: "),
-        ("{", "is no JSON file that can be read"),
+        ("{", "damaged JSON: write it again"),
+        ('{"splits": "' + "x" * 300 + '.json"}', "there is no "),
+        ('{"folds": "a\\u0000b"}', "there is no "),
+        ('{"orientation": "xy"}', "orientation: Input should be 'header', 'itk' or 'numpy'"),
     ],
 )
 def test_a_wrong_description_is_one_line(tmp_path: Path, text: str, wrong: str) -> None:
@@ -460,7 +485,182 @@ def test_folders_with_nothing_and_outputs_in_the_way_are_one_line(tmp_path: Path
         check_output(tmp_path / "out", [tmp_path])
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "note").write_text("mine")
-    with pytest.raises(InputError, match="holds something else"):
-        check_output(tmp_path / "mine", [tmp_path / "theirs"])
-    with pytest.raises(InputError, match="two submissions are called a"):
-        check_names(["a", "A"])
+    for name, wrong in (("mine", "is there already"), ("x" * 300, "cannot write to ")):
+        with pytest.raises(InputError, match=wrong):
+            check_output(tmp_path / name, [tmp_path / "theirs"])
+    with pytest.raises(InputError, match="no data at xxx"):
+        find_data("x" * 300)
+    with pytest.raises(InputError, match="does not exist: give predictions"):
+        check_there([Path("x" * 300)], "predictions")
+    for names in (["a", "A"], ["a", "a"], ["a/b", "a_b"]):
+        with pytest.raises(InputError, match="two submissions are called "):
+            check_names(names)
+    for name in ("..", ".", " ", ". .", "a\nb"):
+        with pytest.raises(InputError, match="give it a name with letters or digits"):
+            check_names(["a", name])
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong"),
+    [
+        ([], "is no splits_final.json of nnU-Net.*the whole: List should have at least 1"),
+        ({}, "is no splits_final.json of nnU-Net.*the whole: "),
+        ([{"train": "all", "val": []}], "0, train: "),
+        ([{"train": ["a"], "val": "all"}], "0, val: "),
+        ([{"train": [], "val": []}], "0, train: List should have at least 1"),
+        ([{"val": []}], "0, train: Field required"),
+        ([["a"], ["b"]], "splits_final.json of nnU-Net"),
+        ("two of three", "fold 2 trained on near-duplicates, or other images of the patient, .*say what"),
+    ],
+)
+def test_splits_that_do_not_say_what_trained_a_fold_switch_no_check_off(
+    theirs: Theirs, split: SharedSplit, content: Any, wrong: str
+) -> None:
+    rows = table_of(split)
+    if content == "two of three":
+        mine = find_pair(split)[0]
+        folds = {row["id"]: row["fold"] for row in rows}
+        for row in rows:  # the pair is in fold 2 and another
+            if row["fold"] in (2, folds[mine]):
+                row["fold"] = 2 + folds[mine] - row["fold"] if folds[mine] != 2 else row["fold"]
+            if row["id"] == mine:
+                row["fold"] = 0
+        content = [
+            {"train": [one["id"] for one in rows if one["fold"] == 1], "val": []},
+            {"train": ["elsewhere"], "val": []},
+        ]
+    folder = theirs(with_masks=False, rows=rows, splits="splits.json")
+    (folder / "splits.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=wrong):
+        measured(folder, split)
+
+
+def test_splits_of_some_folds_certify_no_others(theirs: Theirs, split: SharedSplit) -> None:
+    rows = table_of(split)
+    folder = theirs(with_masks=False, rows=rows, splits="splits.json")
+    train = [row["id"] for row in rows if row["fold"] == 1]
+    (folder / "splits.json").write_text("\ufeff" + json.dumps([{"train": train, "val": []}]))
+    words = measured(folder, split).folds.words
+    assert words.endswith(
+        "Of folds 1, 2 it does not say what trained: taken for all images of the other folds."
+    )
+
+
+def test_validation_images_that_the_data_leaves_out_calibrate_nothing(
+    theirs: Theirs, split: SharedSplit
+) -> None:
+    rows = table_of(split)
+    dropped = [one.id for one, x in zip(split.cohort.records, split.cohort.reasons, strict=True) if x]
+    vals = [{**rows[0], "id": dropped[0], "fold": fold, "split": "val"} for fold in range(3)]
+    found = measured(theirs(with_masks=False, rows=[{**row, "split": ""} for row in rows] + vals), split)
+    assert not found.calibrates
+    assert found.not_scored == [f"left out of the data (conflict), 1: {dropped[0]}"]
+
+
+def test_folds_of_a_part_are_counted_with_those_that_are_missing(theirs: Theirs, split: SharedSplit) -> None:
+    rows = [row for row in table_of(split) if row["fold"] != 2]
+    assert measured(theirs(with_masks=False, rows=rows), split, partial=True).folds.number == 3
+    rows = [{**row, "fold": row["fold"] + 3} for row in rows]
+    with pytest.raises(InputError, match=r"of the folds 3, 4: count folds from 0, .*the data has 3"):
+        measured(theirs(with_masks=False, rows=rows), split, partial=True)
+
+
+@pytest.mark.parametrize(
+    ("signs", "turned", "said"),
+    [
+        ((-1, -1), lambda mask: mask.T, {}),
+        ((1, 1), lambda mask: mask.T[::-1, ::-1], {}),
+        ((1, -1), lambda mask: mask.T[::-1], {}),
+        ((1, 1), lambda mask: mask.T, {"orientation": "itk"}),
+        ((1, 1), lambda mask: mask, {"orientation": "numpy"}),
+    ],
+)
+def test_nifti_is_turned_as_its_header_says(
+    tmp_path: Path, signs: tuple[int, int], turned: Callable[[np.ndarray], np.ndarray], said: dict[str, Any]
+) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    for spacing in (0.2, 1.0):
+        affine = np.diag([*(spacing * sign for sign in signs), 1, 1])
+        path = tmp_path / "a.nii.gz"
+        nibabel.save(nibabel.Nifti1Image(turned(LESION.astype(np.uint8)), affine), path)
+        if signs == (1, 1) and spacing == 1 and not said:
+            with pytest.raises(
+                InputError, match='header is the unit matrix.*say "orientation" in submission'
+            ):
+                read_predicted(path, Said())
+            said = {"orientation": "header"}
+        assert np.array_equal(read_predicted(path, Said(**said)).mask, LESION)
+
+
+def test_nothing_is_written_unless_all_is(
+    theirs: Theirs, split: SharedSplit, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = theirs(with_masks=False, name="index.html")
+    other = tmp_path / "other"
+    shutil.copytree(one, other)
+    (other / "submission.json").write_text(json.dumps({"name": "tables"}))
+    write_table(other / "classes.csv", [{**row, "fold": (row["fold"] + 1) % 3} for row in table_of(split)])
+    out = tmp_path / "score"
+    before = sorted(tmp_path.iterdir())
+
+    def score_both() -> Path:
+        return score_submissions([one, other], str(split.data.root), out, cache_dir=cache, num_folds=3)
+
+    with pytest.raises(InputError, match="submissions are compared on the same folds"):
+        score_both()
+    assert sorted(tmp_path.iterdir()) == before
+    write_table(other / "classes.csv", table_of(split))
+    with monkeypatch.context() as patched:
+        patched.setattr("busi.evaluation.scores.compare", None)
+        patched.setattr("busi.evaluation.scores.report", lambda one, *_: check_names([one.name] * 2))
+        with pytest.raises(InputError, match="two submissions are called"):
+            score_both()
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.fixture
+def own_runs(split: SharedSplit, compose: Callable[..., Any], tmp_path: Path) -> Path:
+    """Finished runs of three folds, whose predictions are made up."""
+    for fold in range(3):
+        cfg = compose("stage=cls", "guide=empty", "data.num_folds=3", f"data.fold={fold}")
+        cfg.data.name, cfg.data.root = split.data.name, str(split.data.root)
+        cfg.run_dir = str(tmp_path)
+        cohort = replace(split.cohort, splits=split.splits(fold))
+        run = start_run(tmp_path / "runs" / f"fold{fold}", cfg, cohort, {})
+        rows = [
+            {
+                **describe_image(cohort, i),
+                **{"fold": int(cohort.folds[i]), "split": cohort.splits[i], "pred": "benign"},
+                **{f"logit_{name}": 0.0 for name in CLASSES},
+                **{f"prob_{name}": 1 / 3 for name in CLASSES},
+            }
+            for i in cohort.indices("val", "test").tolist()
+        ]
+        write_table(run.folder / "predictions.csv", rows)
+        facts: dict[str, Any] = {"epoch": 0, "monitor": "val/x", "monitored": 0.5, "tested": True}
+        run.finish({}, **facts, seconds=1.0, device="cpu")
+    return tmp_path / "runs"
+
+
+def test_runs_of_our_own_are_refereed_as_others_are(own_runs: Path, split: SharedSplit) -> None:
+    cases = CaseNames(split.cohort.records)
+    (variant,) = read_own(own_runs, Truth(split), cases, False)
+    assert sum(len(run.part("test")["id"]) for run in variant.seeds[0]) == len(folds_of(split))
+    read_own(own_runs / "fold1", Truth(split), cases, True)
+    # The data knows patients that the runs did not know.
+    groups = split.cohort.groups.copy()
+    mine, other = (int(np.flatnonzero(split.cohort.folds == fold)[0]) for fold in (0, 2))
+    groups[other] = groups[mine]
+    known = replace(split, cohort=replace(split.cohort, groups=groups))
+    with pytest.raises(
+        InputError, match=r"fold0: fold 0 trained on near-duplicates, or other images of the p"
+    ):
+        read_own(own_runs / "fold0", Truth(known), cases, True)
+    # More is in the data than they tested.
+    folds = split.cohort.folds.copy()
+    (left_out, *_) = np.flatnonzero(folds < 0)
+    folds[left_out] = 1
+    more = replace(split, cohort=replace(split.cohort, folds=folds))
+    for path in (own_runs, own_runs / "fold1"):
+        with pytest.raises(InputError, match="lacks the prediction of 1 image"):
+            read_own(path, Truth(more), cases, True)

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from busi import data
+from busi import split as split_command
 from busi.core.tables import read_table
 from busi.core.types import InputError
 from busi.data.cohort import build_cohort
@@ -105,6 +107,18 @@ def test_a_folder_that_is_there_or_has_no_name_for_nnunet_is_one_line(
         with pytest.raises(InputError, match="nnU-Net wants a folder named DatasetNNN_NAME"):
             write_split(split, "nnunet", tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_wrong_output_is_said_before_the_data_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(data, "share_split", None)
+    for to, name, wrong in (("nnunet", "x", "DatasetNNN_NAME"), ("csv", ".", "is there already")):
+        arguments = ["--data", "synthetic", "--to", to, "--output", str(tmp_path / name)]
+        monkeypatch.setattr("sys.argv", ["split", *arguments])
+        (tmp_path / "file").touch()
+        with pytest.raises(InputError, match=wrong):
+            split_command.main()
 
 
 def test_a_name_that_no_manifest_holds_is_refused(split: SharedSplit, tmp_path: Path) -> None:
