@@ -222,8 +222,11 @@ def test_prediction_commands_do_what_the_page_says(trained: Path, tmp_path: Path
     assert names == ["a1", "a", "b"]
     (snippet,) = (block.text for block in BLOCKS if block.page == page and block.language == "python")
     code = snippet.replace("outputs/cls/<time>", str(trained)).replace("scans/", f"{tmp_path}/scans/")
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
+    assert (tmp_path / "overlay.png").exists()
 
 
 def test_the_notebook_does_what_the_page_says(trained: Path, cache: Path, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from .files import flush as flush
 from .files import flush_all as flush_all
 from .files import make_folder as make_folder
 from .files import need_room as need_room
+from .files import note_use as note_use
 from .files import read_kept as read_kept
 from .files import whole_folder as whole_folder
 from .files import write_json as write_json

@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,12 @@ def read_kept(path: Path, read: Callable[[Path], Any] = _read_json) -> Any:
     except (OSError, ValueError, EOFError) as error:
         log.warning("Making %s again, it is damaged (%s)", path, error)
         return None
+
+
+def note_use(path: Path) -> None:
+    """Note that a kept file was read: file systems may not, and what was long unused is deleted first."""
+    with contextlib.suppress(OSError):  # the cache of another user
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
 
 
 def file_hash(path: Path) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from busi.core import Record, read_kept, write_whole, writing_cache
+from busi.core import Record, note_use, read_kept, write_whole, writing_cache
 from busi.data.contents import map_threads
 from busi.data.files import read_gray
 from busi.data.geometry import letterbox, letterbox_mask
@@ -91,9 +91,7 @@ def load_array(
         with writing_cache(path.parent):
             write_whole(path, write_file)
         array = open_map(path)
-    stamp = path.stat()
-    with contextlib.suppress(OSError):  # the cache of another user
-        os.utime(path, ns=(time.time_ns(), stamp.st_mtime_ns))  # file systems may not note a reader
+    note_use(path)
     return array
 
 
@@ -110,11 +108,13 @@ def trim(cache_dir: Path, limit_gb: float) -> None:
                 files.append((path, stat))
             elif now - stat.st_mtime > ABANDONED:
                 path.unlink()
-    total = sum(stat.st_size for _, stat in files)
+    total, deleted = sum(stat.st_size for _, stat in files), 0
     for path, stat in sorted(files, key=lambda pair: pair[1].st_atime):
         if total <= limit_gb * 1e9 or now - stat.st_atime < IN_USE:
-            return
+            break
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
+            deleted += 1
         total -= stat.st_size
-        log.info("The cache is full: deleted %s, the least recently used", path)
+    if deleted:
+        log.info("The cache %s is full: deleted the least recently used arrays (%d)", cache_dir, deleted)

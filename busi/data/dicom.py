@@ -204,7 +204,7 @@ def open_header(path: Path) -> pydicom.Dataset:
 
 
 def read_header(path: Path, keywords: Sequence[str]) -> dict[str, str]:
-    """Elements of a file's header as text; those that it lacks are left out.
+    """Elements of a file's header as text; those that it lacks, or that are empty numbers, are left out.
 
     Args:
         path: A DICOM file.
@@ -212,6 +212,7 @@ def read_header(path: Path, keywords: Sequence[str]) -> dict[str, str]:
     """
     try:
         dataset = _open(path, stop_before_pixels=True)
-        return {keyword: str(dataset[keyword].value) for keyword in keywords if keyword in dataset}
+        found = {keyword: dataset[keyword].value for keyword in keywords if keyword in dataset}
+        return {keyword: str(value) for keyword, value in found.items() if value is not None}
     except Exception:  # as in `read_dicom`, which says what is wrong
         return {}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from busi.core import read_kept, write_json, write_whole
+from busi.core import note_use, read_kept, write_json, write_whole
 from busi.data.described import VERSION, Description
 
 FOLDER = "described"
@@ -32,6 +32,8 @@ class KeptSearches:
     def read_description(self, index: int) -> Description | None:
         """The description of an image; None if it was not kept, or is damaged."""
         kept: Description | None = read_kept(self._path(index), _load)
+        if kept is not None:
+            note_use(self._path(index))
         return kept
 
     def keep_description(self, index: int, description: Description) -> None:
@@ -45,9 +47,17 @@ class KeptSearches:
         return kept if isinstance(kept, dict) else {}
 
     def keep_verdicts(self, found: Mapping[str, bool]) -> None:
-        """Keep verdicts beside those that are there; two searches at once may lose some of them."""
+        """Keep verdicts beside those that are there; two searches at once may lose some of them.
+
+        Those on images whose descriptions are gone from the cache go, too.
+        """
         if found:
-            write_json(self.path, self.read_verdicts() | dict(found))
+            end = f"-v{VERSION}.npz"
+            known = {path.name.removesuffix(end) for path in self.folder.glob(f"*{end}")} | {*self.names}
+            every = self.read_verdicts() | dict(found)
+            write_json(
+                self.path, {pair: same for pair, same in every.items() if known.issuperset(pair.split(" "))}
+            )
 
     def _path(self, index: int) -> Path:
         return self.folder / f"{self.names[index]}-v{VERSION}.npz"

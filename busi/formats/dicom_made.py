@@ -47,6 +47,11 @@ class Maker:
         """Name and version of busi."""
         return f"busi {self.version}"
 
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """What is said of how it predicted."""
+        return (RESEARCH, *map(as_ascii, self.settings))
+
     def equipment(self) -> dict[str, Any]:
         """The arguments of highdicom that say which program made a file."""
         return {
@@ -69,10 +74,15 @@ def need_highdicom() -> None:
         raise InputError("writing DICOM files needs highdicom: pip install 'busi[dicom]'") from error
 
 
-def as_label(text: str) -> str:
-    """Text as DICOM takes it for a short label, in any character set: ASCII, without backslashes, cut off."""
+def as_ascii(text: str) -> str:
+    """Text as DICOM takes it in any character set: ASCII, without backslashes."""
     plain = text.encode("ascii", "replace").decode().replace("\\", "/")
-    plain = "".join(sign if sign.isprintable() else "?" for sign in plain).strip() or "?"
+    return "".join(sign if sign.isprintable() else "?" for sign in plain).strip() or "?"
+
+
+def as_label(text: str) -> str:
+    """The same for a short label: cut off."""
+    plain = as_ascii(text)
     return plain if len(plain) <= LONGEST else f"{plain[: LONGEST - 3]}..."
 
 

@@ -118,7 +118,7 @@ def _describe(maker: Maker) -> Any:
         family=codes.DCM.ArtificialIntelligence,
         version=as_label(f"{maker.software}, {maker.fingerprint}"),
         source="busi",
-        parameters={"settings": "; ".join([RESEARCH, *maker.settings])},
+        parameters={"settings": "; ".join(maker.parameters)},
     )
     segment = hd.seg.SegmentDescription(
         segment_number=1,

@@ -138,7 +138,7 @@ def _make_group(source: Dataset, segmentation: Dataset, order: int, finding: Fin
     algorithm = hd.sr.AlgorithmIdentification(
         name=as_label(maker.model),
         version=as_label(f"{maker.software}, {maker.fingerprint}"),
-        parameters=[RESEARCH, *maker.settings],
+        parameters=list(maker.parameters),
     )
     measured = {
         PROBABILITIES[name]: (round(100 * share, 4), codes.UCUM.Percent)

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
-from busi.core import CLASSES, InputError, write_whole
-from busi.data import Source, frame_spacing, is_dicom, open_header, place_mask, read_header
+from busi.core import CLASSES, InputError, file_hash, write_whole
+from busi.data import Source, frame_spacing, is_dicom, open_header, place_mask
 from busi.formats import Finding, Maker, longest_diameter, make_report, make_segmentation, need_highdicom
 from busi.inference.model_info import ModelInfo
 from busi.inference.tables import BAD_NAME, DICOM_FOLDERS, Row, dicom_paths, hash_of, image_paths
@@ -61,12 +61,13 @@ def check_dicom(sources: Sequence[Source]) -> None:
 
 
 def write_dicom_files(
-    output: Path, sources: Sequence[Source], rows: Sequence[Row], maker: Maker, folders: Sequence[str]
-) -> None:
+    output: Path, sources: Iterable[Source], rows: Sequence[Row], maker: Maker, folders: Sequence[str]
+) -> Iterator[list[Row]]:
     """Write ``dicom_seg/<id>.dcm`` and ``dicom_sr/<id>.dcm`` for DICOM files, of the masks that lie there.
 
-    Those that an earlier call wrote of the same masks are kept, with their UIDs. Each row gets ``dicom``, the
-    fingerprints of the files of its source, and ``dicom_error``, why there are none.
+    Those that an earlier call wrote of the same masks are kept, with their UIDs. A report goes with its
+    segmentation. Each row gets ``dicom``, the fingerprints of the files of its source that were written, and
+    ``dicom_error``, why there are none.
 
     Args:
         output: The folder, with its masks.
@@ -74,6 +75,9 @@ def write_dicom_files(
         rows: Of their images, in order.
         maker: Who predicted them.
         folders: Which of `DICOM_FOLDERS`.
+
+    Yields:
+        The rows of each file of which something has changed, once it has.
 
     Raises:
         InputError: If highdicom is not installed.
@@ -84,62 +88,71 @@ def write_dicom_files(
     for row in rows:
         row["dicom_error"] = ""
         of_source.setdefault(row["source"], []).append(row)
-    for source in _track(sources):
+    for source in sources:
         found = [row for row in of_source[source.id] if not row["error"]]
         if not found or not is_dicom(source.path):
             continue
-        paths = {name: dicom_paths(output, source.id)[name] for name in folders}
-        written = found[0].get("dicom") or {}
+        paths, written = dicom_paths(output, source.id), found[0].get("dicom") or {}
+        good = {
+            name: value for name in paths if (value := written.get(name)) and hash_of(paths[name]) == value
+        }
+        if SEG not in good:
+            if SR in written:  # it refers to what is gone
+                paths[SR].unlink(missing_ok=True)
+            good = {}
+        error, missing = "", [name for name in folders if name not in good]
         try:
-            _write(output, source, found, maker, paths, written)
-        except InputError as error:
-            found[0]["dicom_error"] = f"no DICOM files for {source.path}: {error}"
-        hashes = {name: hash_of(path) for name, path in dicom_paths(output, source.id).items()}
+            if missing:
+                nameless += _write(source, found, maker, output, missing, good)
+        except InputError as problem:
+            error = f"no DICOM files for {source.path}: {problem}"
         for row in found:
-            row["dicom"] = {name: value for name, value in hashes.items() if value}
-            row["dicom_error"] = found[0]["dicom_error"]
-        nameless += not found[0]["dicom_error"] and not read_header(source.path, ["PatientID"]).get(
-            "PatientID"
-        )
+            row["dicom"], row["dicom_error"] = good, error
+        if good != written:
+            yield found
     if nameless:
         log.warning("DICOM files without a PatientID: %d; those written for them have none either", nameless)
 
 
-def _track(sources: Sequence[Source]) -> Iterable[Source]:
-    if len(sources) < 2:
-        return sources
-    from rich.progress import track
-
-    return track(sources, "writing DICOM files", transient=True)
-
-
 def _write(
-    output: Path,
     source: Source,
     rows: Sequence[Row],
     maker: Maker,
-    paths: dict[str, Path],
-    written: dict[str, str],
-) -> None:
-    """Write the files of one source, unless they are there already.
+    output: Path,
+    folders: Sequence[str],
+    good: dict[str, str],
+) -> bool:
+    """Write the files of one source.
+
+    Args:
+        source: The file.
+        rows: Of its images.
+        maker: Who predicted them.
+        output: The folder.
+        folders: Which files.
+        good: Fingerprints of those that are there; each new one is added.
+
+    Returns:
+        Whether the file has no PatientID.
 
     Raises:
         InputError: If that is not possible.
     """
-    kept = {name for name, path in paths.items() if name in written and hash_of(path) == written[name]}
-    if kept == paths.keys():
-        return
+    paths = dicom_paths(output, source.id)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they quote the header
             header = open_header(source.path)
-            if SEG not in kept:
-                numbers = [row["number"] for row in rows]
-                made = make_segmentation(header, numbers, _masks(output, rows, header), maker)
-                write_whole(paths[SEG], partial(made.save_as, enforce_file_format=True), durable=False)
-            if SR in paths:
-                made = make_report(header, _read(paths[SEG]), _findings(output, rows, header), maker)
-                write_whole(paths[SR], partial(made.save_as, enforce_file_format=True), durable=False)
+            for name in folders:
+                if name == SEG:
+                    numbers = [row["number"] for row in rows]
+                    made = make_segmentation(header, numbers, _masks(output, rows, header), maker)
+                else:
+                    made = make_report(header, _read(paths[SEG]), _findings(output, rows, header), maker)
+                write_whole(paths[name], partial(made.save_as, enforce_file_format=True), durable=False)
+                good[name] = file_hash(paths[name])[:16]
+            patient = header.get_item("PatientID")
+            return patient is None or not patient.value
     except InputError:
         raise
     except OSError as error:

@@ -138,6 +138,11 @@ def predict_sources(
         kept = "".join(f"{json.dumps(line)}\n" for line in (made_by, *rows))
         write_whole(output / JOURNAL, lambda part: part.write_text(kept, encoding="utf-8"))
         with (output / JOURNAL).open("a", encoding="utf-8") as journal:
+
+            def note(some: Sequence[Row]) -> None:
+                journal.writelines(f"{json.dumps(row)}\n" for row in some)
+                journal.flush()
+
             for item, prediction in predict_items(predictor, rest):
                 row = make_row(item, prediction, header)
                 if prediction is not None and item.frame is not None:
@@ -146,15 +151,16 @@ def predict_sources(
                     else:
                         row["written"] = hash_images(output, item.id)
                 rows.append(row)
-                journal.write(f"{json.dumps(row)}\n")
-                journal.flush()
-        flush_images(output, [row["id"] for row in rows if not row["error"]])
-        if dicom:
-            from busi.inference.dicom_files import name_maker, write_dicom_files
+                note([row])
+            flush_images(output, [row["id"] for row in rows if not row["error"]])
+            if dicom:
+                from busi.inference.dicom_files import name_maker, write_dicom_files
 
-            maker = name_maker(predictor.infos, predictor.tta, predictor.calibrated)
-            write_dicom_files(output, sources, rows, maker, dicom)
-            flush_dicom_files(output, sources)
+                maker = name_maker(predictor.infos, predictor.tta, predictor.calibrated)
+                tracked = _track(sources, "writing DICOM files")
+                for changed in write_dicom_files(output, tracked, rows, maker, dicom):
+                    note(changed)
+                flush_dicom_files(output, sources)
         order = {source.id: i for i, source in enumerate(sources)}
         rows.sort(key=lambda row: (order[row["source"]], row["number"] or 0))
         shown = [{name: x for name, x in row.items() if name not in INTERNAL} for row in rows]
@@ -169,19 +175,19 @@ def predict_items(
     predictor: Predictor, sources: Sequence[Source]
 ) -> Iterator[tuple[Item, Prediction | None]]:
     """Read and predict files; while one batch is used, the networks see the next, and another one is read."""
-    items = (item for source in _track(sources) for item in read_items(source))
+    items = (item for source in _track(sources, "predicting") for item in read_items(source))
     batches = iter(lambda: list(islice(items, predictor.batch_size)), [])
     for batch, predictions in read_ahead(_predict_batches(predictor, read_ahead(batches))):
         for item in batch:
             yield item, None if item.frame is None else next(predictions)
 
 
-def _track(sources: Sequence[Source]) -> Iterable[Source]:
+def _track(sources: Sequence[Source], doing: str) -> Iterable[Source]:
     if len(sources) < 2:
         return sources  # rich would be a part of the time that one image takes
     from rich.progress import track
 
-    return track(sources, "predicting", transient=True)
+    return track(sources, doing, transient=True)
 
 
 def _predict_batches(

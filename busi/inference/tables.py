@@ -13,7 +13,7 @@ from busi.inference.prediction import Prediction
 
 Row = dict[str, Any]
 JOURNAL = ".unfinished.jsonl"
-"""The rows so far, one a line, until the tables are written."""
+"""The rows so far, one a line, until the tables are written; of an image the last one counts."""
 FOLDERS = ("masks", "overlays")
 GALLERY = "index.html"
 """The page that shows them."""
@@ -116,10 +116,11 @@ def read_lines(output: Path) -> list[Any]:
     try:
         if (output / JOURNAL).exists():
             text = (output / JOURNAL).read_text(encoding="utf-8")
-            # The last line may have been cut off.
+            # The last line may have been cut off. Rows with DICOM files come when all is predicted.
             lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
-            if len(lines) > 1 and lines[-1]["number"]:
+            if len(lines) > 1 and lines[-1]["number"] and "dicom" not in lines[-1]:
                 lines = [*lines[:1], *(row for row in lines[1:] if row["source"] != lines[-1]["source"])]
+            lines = [*lines[:1], *{row["id"]: row for row in lines[1:]}.values()]
         elif finished.exists():
             content = json.loads(finished.read_text(encoding="utf-8"))
             lines = [content["made_by"], *content["predictions"]]
@@ -147,6 +148,7 @@ def is_row(row: object) -> bool:
         isinstance(row, dict)
         and all(isinstance(row.get(name), str) for name in ("id", "file", "source", "sha256", "error"))
         and (row.get("number") is None or isinstance(row["number"], int))
+        and isinstance(row.get("dicom", {}), dict)
         and set(COLUMNS) <= row.keys()
         and re.fullmatch(rf"{re.escape(row['source'])}( \[\d+\])?", row["id"]) is not None
     )

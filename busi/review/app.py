@@ -5,9 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
-
 from busi.core import InputError, expand
+from busi.figures import encode_png
 from busi.inference import App, serve_app
 from busi.review.queue import read_predictions
 from busi.review.session import Session
@@ -24,7 +23,7 @@ PAGE = Path(__file__).parent / "page"
 FILES = {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css"}
 HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
 }
 Call = Callable[[int, bytes, str], dict[str, Any]]
@@ -99,7 +98,7 @@ def make_app(session: Session) -> Callable[[int], App]:
             gray = (await run_in_threadpool(session.read, place)).gray
         except (InputError, IndexError):
             return Response(status_code=404)  # the page has been told why
-        return Response(cv2.imencode(".png", gray)[1].tobytes(), 200, HEADERS, "image/png")
+        return Response(encode_png(gray), 200, HEADERS, "image/png")
 
     one = "/images/{place:int}"
     app = Starlette(

@@ -45,22 +45,22 @@ def read_original(folder: Path, row: Prediction) -> Original:
     if frame is None:
         raise InputError(f"{path} has no image {row.number}: {AGAIN}")
     mask_path = folder / "masks" / f"{row.id}.png"
-    check_unchanged(mask_path, row.written.get("masks"), "predicted mask")
+    check_unchanged(mask_path, row.written.masks, "predicted mask")
     mask = read_gray(mask_path) > 0
     if mask.shape != frame.gray.shape:
         raise InputError(f"the predicted mask {mask_path} has another size than its image: {AGAIN}")
     return Original(frame.gray, frame.spacing, mask)
 
 
-def check_unchanged(path: Path, digest: str | None, what: str) -> None:
-    """Raise `InputError` unless a file is there, and begins with a fingerprint if there is one."""
+def check_unchanged(path: Path, digest: str, what: str) -> None:
+    """Raise `InputError` unless a file is there and has this fingerprint, of 16 digits."""
     try:
         found = file_hash(path)
     except OSError as error:
         gone = isinstance(error, FileNotFoundError)
         reason = "is gone: put it back" if gone else f"cannot be read ({error.strerror}): mend that"
         raise InputError(f"the {what} {path} {reason}, or {AGAIN}") from error
-    if digest and not found.startswith(digest):
+    if found[:16] != digest:
         raise InputError(f"the {what} {path} has changed since it was predicted: {AGAIN}")
 
 

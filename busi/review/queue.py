@@ -33,25 +33,38 @@ Inside = Annotated[str, AfterValidator(check_inside)]
 Label = Literal["normal", "benign", "malignant"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+"""First digits of a file's SHA-256, as prediction writes them."""
+
+
+class Written(BaseModel):
+    """Fingerprints of what was written of an image.
+
+    Attributes:
+        masks: Of its mask.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    masks: Digest
 
 
 class Prediction(BaseModel):
-    """A row of ``predictions.json``, as far as a review depends on it.
+    """A row of ``predictions.json`` without an error, as far as a review depends on it.
 
     Attributes:
         id: Of the image; its mask is ``masks/<id>.png``.
         file: What it was read from.
         source: Id of that file.
         number: Of the image in its file, from 1; None if that holds one.
-        sha256: Of the file, 16 digits.
-        error: Why there is no prediction, or empty.
+        sha256: Of the file.
         pred: The class; None of a model of masks alone.
         prob_normal: Its probability, as that of the others.
         conformal_set: Classes that cannot be excluded; None without calibration.
         refer: Whether that is another number of classes than one.
         pred_area: Of the mask, in pixels.
         num_components: Parts of the mask.
-        written: Fingerprints of mask and overlay, by their folders.
+        written: Fingerprints of what was written.
         header_PatientID: Where ``--header PatientID`` asked for it.
     """
 
@@ -61,17 +74,16 @@ class Prediction(BaseModel):
     file: str
     source: str
     number: Annotated[int, Field(ge=1)] | None
-    sha256: str
-    error: str
+    sha256: Digest
     pred: Label | None
     prob_normal: Share | None
     prob_benign: Share | None
     prob_malignant: Share | None
     conformal_set: list[Label] | None
     refer: bool | None
-    pred_area: Count | None
+    pred_area: Count
     num_components: Count | None
-    written: dict[str, str | None] = {}
+    written: Written
     header_PatientID: str | None = None  # noqa: N815  DICOM's own spelling
 
     @property
@@ -79,11 +91,6 @@ class Prediction(BaseModel):
         """The highest probability of a class."""
         probs = [getattr(self, f"prob_{name}") for name in CLASSES]
         return max((p for p in probs if p is not None), default=None)
-
-    @property
-    def patient(self) -> str:
-        """What must not be split between folds: the patient, or else the file if it has several images."""
-        return self.header_PatientID or (f"file {self.source}" if self.number else "")
 
 
 class Predictions(NamedTuple):
@@ -116,9 +123,9 @@ def read_predictions(folder: Path) -> Predictions:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         model = name_models(content["made_by"]["models"])
-        rows = [Prediction.model_validate(row) for row in content["predictions"]]
-        good = [row for row in rows if not row.error]
-        if any(row.pred_area is None for row in good) or len({row.id for row in good}) != len(good):
+        rows = content["predictions"]
+        good = [Prediction.model_validate(row) for row in rows if not row["error"]]
+        if len({row.id for row in good}) != len(good):
             raise ValueError
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
@@ -161,7 +168,7 @@ def find_doubt(row: Prediction, small_area: float) -> Doubt:
         row: The prediction.
         small_area: Pixels below which a mask is small.
     """
-    area = row.pred_area or 0
+    area = row.pred_area
     if row.pred == "normal" and area:
         return Doubt(CONTRADICTION, "normal, with a mask")
     if row.pred != "normal" and not area:
@@ -194,6 +201,6 @@ def sort_by_doubt(rows: Sequence[Prediction]) -> list[tuple[Prediction, Doubt]]:
 
     def key(pair: tuple[Prediction, Doubt]) -> tuple[float, ...]:
         row, doubt = pair
-        return float(doubt.rank), 1.0 if row.confidence is None else row.confidence, float(row.pred_area or 0)
+        return float(doubt.rank), 1.0 if row.confidence is None else row.confidence, float(row.pred_area)
 
     return sorted(found, key=key)

@@ -1,7 +1,7 @@
 """What the page of a review asks for: the list, an image, a draft, a correction."""
 
+from datetime import UTC, datetime
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,11 +10,12 @@ from PIL import Image
 
 from busi.core import CLASSES, NORMAL, InputError, writing_to
 from busi.data import pixel_hash, read_gray, to_mask
+from busi.review.drafts import drafts_of, others_at_work, read_draft
 from busi.review.original import Original, read_original
-from busi.review.queue import Predictions, read_predictions, sort_by_doubt
+from busi.review.queue import Predictions, sort_by_doubt
 from busi.review.run_lengths import from_runs, to_runs
 from busi.review.store import MANIFEST, ReviewFolder
-from busi.review.work import PREDICTION, Correction, Work, name_drafts, name_files, same_name
+from busi.review.work import PREDICTION, Correction, Work, name_drafts, name_files, same_name, suggest_patient
 
 
 class Begun(NamedTuple):
@@ -25,7 +26,7 @@ class Begun(NamedTuple):
         label: The class, if one is known.
         patient: May be empty.
         started_from: `PREDICTION`, or the name of a correction.
-        version: Of the draft, or 0.
+        version: Of the draft, or empty.
         said: Where this comes from, in words.
     """
 
@@ -33,7 +34,7 @@ class Begun(NamedTuple):
     label: str | None
     patient: str
     started_from: str
-    version: int
+    version: str
     said: str
 
 
@@ -56,7 +57,8 @@ class Session:
     def list_images(self, reviewer: str) -> dict[str, Any]:
         """The images in their order, each with why it is doubtful, and what was done about it."""
         done = {(one.id, one.sha256): one.reviewer for one in self.store.corrections().values()}
-        drafts = self.store.drafts_of(reviewer)
+        folder = self.store.folder
+        drafts, others = drafts_of(folder, reviewer), others_at_work(folder, reviewer)
         images = [
             {
                 "id": row.id,
@@ -65,6 +67,7 @@ class Session:
                 "why": doubt.why,
                 "corrected_by": done.get((row.id, row.sha256)),
                 "draft": name_drafts(row.id) in drafts,
+                "draft_by": others.get(name_drafts(row.id)),
             }
             for row, doubt in self.queue
         ]
@@ -100,7 +103,7 @@ class Session:
         row, _ = self.queue[place]
         digest = pixel_hash(original.gray)
         height, width = original.gray.shape
-        draft = self.store.draft(reviewer, row.id, digest)
+        draft = read_draft(self.store.folder, reviewer, row.id, digest)
         if draft is not None:
             from_runs(draft.runs, height, width)
             return Begun(
@@ -108,7 +111,8 @@ class Session:
             )
         done = list(self.store.corrections_of(row.id, digest).items())
         if not done:
-            return Begun(to_runs(original.mask), row.pred, row.patient, PREDICTION, 0, "the prediction")
+            patient = suggest_patient(row)
+            return Begun(to_runs(original.mask), row.pred, patient, PREDICTION, "", "the prediction")
         name, last = next(
             (pair for pair in reversed(done) if same_name(pair[1].reviewer, reviewer)), done[-1]
         )
@@ -116,7 +120,7 @@ class Session:
         said = f"the correction of {last.reviewer}, {last.time[:16].replace('T', ' ')} UTC"
         if done[-1][0] != name:
             said += f"; {done[-1][1].reviewer} corrected it later, and the manifest has that"
-        return Begun(to_runs(mask), last.label, last.patient, name, 0, said)
+        return Begun(to_runs(mask), last.label, last.patient, name, "", said)
 
     def _read_mask(self, one: Correction, height: int, width: int) -> Bool[np.ndarray, "h w"]:
         if one.mask is None:
@@ -158,7 +162,7 @@ class Session:
         mask = from_runs(work.runs, *original.gray.shape)
         label = check_mask(mask, work.label)
         row, _ = self.queue[place]
-        keep, before = self.store.keep, self.store.corrections_of(row.id)
+        keep = self.store.keep
         with writing_to(self.store.folder):
             files: dict[str, Any] = {
                 "image": keep("images", row.id, original.gray),
@@ -172,14 +176,14 @@ class Session:
             patient=work.patient,
             spacing=None if original.spacing is None else list(original.spacing),
             reviewer=work.reviewer,
-            time="",
+            time=datetime.now(UTC).isoformat(),
             model=self.predictions.model,
             file=row.file,
             number=row.number,
             sha256=row.sha256,
             was_label=row.pred,
             changed_pixels=int((mask != original.mask).sum()),
-            started_from=work.started_from if work.started_from in before else PREDICTION,
+            started_from=work.started_from,
         )
         return self.store.confirm(correction, digest, work)._asdict()
 
@@ -201,12 +205,3 @@ def check_mask(mask: Bool[np.ndarray, "h w"], label: str | None) -> Any:
     except InputError as error:
         raise InputError(f"{error} Training would refuse it") from error
     return label
-
-
-def open_session(folder: Path, save: Path) -> Session:
-    """Open a prediction folder and its review folder.
-
-    Raises:
-        InputError: If one of them cannot be used.
-    """
-    return Session(read_predictions(folder), ReviewFolder(save))

@@ -7,7 +7,7 @@ person and no process can overwrite that of another.
 import logging
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,8 +29,9 @@ from busi.core import (
 )
 from busi.data import pixel_hash, read_gray
 from busi.figures import write_png
+from busi.review.drafts import draft_path, read_draft
 from busi.review.manifest import make_rows
-from busi.review.work import Correction, Work, name_drafts, name_files, name_folder, read_as, same_name
+from busi.review.work import PREDICTION, Correction, Work, name_files, read_as, same_name
 
 log = logging.getLogger(__name__)
 
@@ -95,11 +96,11 @@ class ReviewFolder:
             if not mine:
                 write_json(folder / MARK, Mark().model_dump())
             self._read_mark()
-            if self.corrections():
-                self._write_manifest()
+            if (every := self.corrections()) or (folder / MANIFEST).exists():
+                self._write_manifest(every)
 
     def corrections(self) -> dict[str, Correction]:
-        """All corrections by name, the oldest first.
+        """All corrections by name, the oldest first; each is read once, and its files are looked for then.
 
         Raises:
             InputError: If one is damaged, or its image or mask is gone.
@@ -108,14 +109,15 @@ class ReviewFolder:
             paths = {path.stem: path for path in sorted((self.folder / "corrections").glob("[!.]*.json"))}
             fix = "move it out of the folder, and the other corrections count without it"
             for name, path in paths.items():
-                if name not in self._known:
-                    self._known[name] = read_as(Correction, path, fix)
-                one = self._known[name]
+                if name in self._known:
+                    continue
+                one = read_as(Correction, path, fix)
                 for file in (one.image, one.mask):
                     if file and not (self.folder / file).is_file():
                         raise InputError(
                             f"{self.folder / file} is gone, and {path} needs it: put it back, or {fix}"
                         )
+                self._known[name] = one
             self._known = {name: self._known[name] for name in paths}
             return dict(self._known)
 
@@ -131,35 +133,22 @@ class ReviewFolder:
             key: one for key, one in self.corrections().items() if one.id == name and own in (None, one.image)
         }
 
-    def draft(self, reviewer: str, name: str, digest: str) -> Work | None:
-        """A person's draft of an image, if there is one.
-
-        Raises:
-            InputError: If it is damaged.
-        """
-        path = self._draft_path(reviewer, name, digest)
-        return read_as(Work, path, "delete this draft to begin again") if path.exists() else None
-
-    def drafts_of(self, reviewer: str) -> set[str]:
-        """Names of the folders that hold drafts of a person; see `name_drafts`."""
-        return {path.parent.name for path in (self.folder / "drafts" / name_folder(reviewer)).glob("*/[!.]*")}
-
-    def keep_draft(self, name: str, digest: str, work: Work) -> int:
-        """Write a draft; its version.
+    def keep_draft(self, name: str, digest: str, work: Work) -> str:
+        """Write a draft; its version, which no other write has.
 
         Raises:
             OtherWindow: If another window of the same person has written one that this one does not follow.
             InputError: If it cannot be written.
         """
-        path = self._draft_path(work.reviewer, name, digest)
+        path = draft_path(self.folder, work.reviewer, name, digest)
         with self._writing():
-            old = self.draft(work.reviewer, name, digest)
+            old = read_draft(self.folder, work.reviewer, name, digest)
             if old is not None and old.window != work.window and old.version != work.version:
                 raise OtherWindow(
                     f"{work.reviewer} has painted on this image in another window since: reload the page to "
                     "see that, or save here, and both are kept"
                 )
-            version = (old.version if old else work.version) + 1
+            version = secrets.token_hex(8)
             write_json(path, work.model_copy(update={"version": version}).model_dump())
         return version
 
@@ -180,7 +169,7 @@ class ReviewFolder:
         """Write a correction, and the manifest with it. Once this returns, it is on the disk.
 
         Args:
-            correction: Without its time.
+            correction: Its time becomes later than that of all others: the newest counts, and clocks go back.
             digest: Of the image's pixels.
             work: That it was made of; its draft is removed.
 
@@ -188,22 +177,33 @@ class ReviewFolder:
             InputError: If something cannot be written.
         """
         with self._writing():
-            before = self.corrections_of(correction.id, digest)
-            time = self._next_time()
-            name = f"{time:%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(3)}"
-            done = correction.model_copy(update={"time": time.isoformat(timespec="microseconds")})
+            every = self.corrections()
+            before = {
+                key: one
+                for key, one in every.items()
+                if (one.id, one.image) == (correction.id, correction.image)
+            }
+            times = (datetime.fromisoformat(one.time).astimezone(UTC) for one in every.values())
+            later = (one + timedelta(microseconds=1) for one in times)
+            when = max([datetime.fromisoformat(correction.time).astimezone(UTC), *later])
+            name = f"{when:%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(3)}"
+            changes = {"time": when.isoformat(timespec="microseconds")}
+            if correction.started_from not in before:
+                changes["started_from"] = PREDICTION
+            done = correction.model_copy(update=changes)
             make_folder(self.folder / "corrections")
             write_json(self.folder / "corrections" / f"{name}.json", done.model_dump())
-            notes = [self._write_manifest()]
+            self._known[name] = done
+            notes = [self._write_manifest(every | {name: done})]
             others = {one.reviewer for one in before.values() if not same_name(one.reviewer, done.reviewer)}
             if others:
                 notes.append(
                     f"{', '.join(sorted(others))} corrected this image before: both are kept, and the "
                     "manifest takes the newest, which is this one"
                 )
-            draft = self.draft(work.reviewer, correction.id, digest)
+            draft = read_draft(self.folder, work.reviewer, correction.id, digest)
             if draft is not None and (draft.window == work.window or draft.version == work.version):
-                self._draft_path(work.reviewer, correction.id, digest).unlink(missing_ok=True)
+                draft_path(self.folder, work.reviewer, correction.id, digest).unlink(missing_ok=True)
         return Saved(name, ". ".join(filter(None, notes)))
 
     @contextmanager
@@ -211,23 +211,14 @@ class ReviewFolder:
         with LOCK, hold(self.folder, wait=True), writing_to(self.folder):
             yield
 
-    def _draft_path(self, reviewer: str, name: str, digest: str) -> Path:
-        return self.folder / "drafts" / name_folder(reviewer) / name_drafts(name) / f"{digest[:12]}.json"
-
-    def _next_time(self) -> datetime:
-        """Now, but later than all corrections: the newest counts, and clocks go back."""
-        now = datetime.now(UTC)
-        times = [datetime.fromisoformat(one.time) for one in self._known.values()]
-        return max(now, max(times) + timedelta(microseconds=1)) if times else now
-
     def _read_mark(self) -> Mark:
         mark = read_as(Mark, self.folder / MARK, "write {} into it to go on, or give another --save")
         if mark.kind != Mark().kind:
             raise InputError(f"{self.folder / MARK} is of another program: give another --save")
         return mark
 
-    def _write_manifest(self) -> str:
-        """Write the manifest; what was done about one that somebody has edited, or nothing."""
+    def _write_manifest(self, every: Mapping[str, Correction]) -> str:
+        """Write the manifest of all corrections, none without any; says what became of an edited one."""
         path, note = self.folder / MANIFEST, ""
         if path.exists() and file_hash(path) != self._read_mark().manifest:
             now = datetime.now(UTC)
@@ -235,6 +226,10 @@ class ReviewFolder:
             path.rename(edited)
             note = f"{MANIFEST} had been edited: it is kept as {edited.name}"
             log.warning("%s, in %s", note, self.folder)
-        write_table(path, make_rows(self.corrections()))
-        write_json(self.folder / MARK, Mark(manifest=file_hash(path)).model_dump())
+        if every:
+            write_table(path, make_rows(every))
+        else:
+            path.unlink(missing_ok=True)
+        mark = Mark(manifest=file_hash(path) if every else "")
+        write_json(self.folder / MARK, mark.model_dump())
         return note

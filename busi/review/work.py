@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from busi.core import EMPTY_WORDS, InputError
 from busi.data import file_name
-from busi.review.queue import Inside, Label
+from busi.review.queue import Inside, Label, Prediction
 
 MAX_NAME, MAX_PATIENT = 60, 100
 """Characters."""
@@ -31,7 +31,7 @@ class Work(BaseModel):
         patient: May be empty.
         started_from: `PREDICTION`, or the name of a correction.
         window: A random text that tells the person's browser windows apart.
-        version: Of the draft that this one follows: how often it was written.
+        version: Of the draft that this one follows: a random text of each write; empty if there is none.
         image: What the page shows: id and pixels, see `name_files`.
     """
 
@@ -43,18 +43,19 @@ class Work(BaseModel):
     patient: str
     started_from: str
     window: str
-    version: Annotated[int, Field(ge=0)]
+    version: str
     image: str
 
 
 def check_time(text: str) -> str:
-    """A time with its zone, as text; empty until a correction is written.
+    """A time with its zone, as text, of years that leave room for later ones.
 
     Raises:
         ValueError: If it is anything else.
     """
-    if text and datetime.fromisoformat(text).tzinfo is None:
-        raise ValueError(f"{text} has no time zone")
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None or not 2000 <= time.year < 9000:
+        raise ValueError(f"{text} is no time with its zone")
     return text
 
 
@@ -154,6 +155,22 @@ def clean_patient(text: str) -> str:
     if patient.lower() in EMPTY_WORDS:
         raise InputError(f"the patient is '{patient}': leave empty what is unknown")
     return patient
+
+
+def suggest_patient(row: Prediction) -> str:
+    """What must not be split between folds: the patient, or else the file if it has several images.
+
+    Returns:
+        What `clean_patient` takes: too long texts are cut, and told apart by a fingerprint.
+    """
+    patient = " ".join((row.header_PatientID or "").split())
+    if not patient or patient.lower() in EMPTY_WORDS:
+        patient = f"file {row.source}" if row.number else ""
+    if len(patient) <= MAX_PATIENT and patient.isprintable():
+        return patient
+    plain = "".join(sign for sign in patient if sign.isprintable())
+    digits = hashlib.sha256(patient.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{plain[: MAX_PATIENT - 9]}~{digits}"
 
 
 def same_name(one: str, other: str) -> bool:

@@ -68,7 +68,10 @@ def test_writers_at_once_leave_one_whole_file(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["a.npy"]
 
 
-def test_trimming_deletes_the_least_recently_used_and_spares_what_is_in_use(tmp_path: Path) -> None:
+def test_trimming_deletes_the_least_recently_used_and_spares_what_is_in_use(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     paths = [tmp_path / folder / f"{folder}{i}.npy" for folder in ("letterboxed", "guides") for i in range(2)]
     arrays = [load_array(path, (1000, 32, 32), fill(1, [])) for path in paths]
     for age, path in zip((4, 2, 3, 0), paths, strict=True):
@@ -84,6 +87,9 @@ def test_trimming_deletes_the_least_recently_used_and_spares_what_is_in_use(tmp_
     trim(tmp_path, 2.5 * size)
     assert not described.exists()
     assert [path.is_file() for path in paths] == [False, True, False, True]
+    assert [message for message in caplog.messages if "deleted" in message] == [
+        f"The cache {tmp_path} is full: deleted the least recently used arrays (3)"
+    ]
     trim(tmp_path, 0.0)
     assert [path.is_file() for path in paths] == [False, False, False, True]
     # Who has mapped a file keeps it.

@@ -187,6 +187,26 @@ def test_a_later_search_looks_at_the_new_images_alone_and_answers_alike(tmp_path
     assert set(asked) == {0}
 
 
+def test_a_description_that_is_read_is_in_use_and_verdicts_go_with_descriptions(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    names = [character * 32 for character in "abcd"]
+    kept = KeptSearches(tmp_path, names)
+    for index in range(4):
+        kept.keep_description(index, Description(*(rng.random((2, 2)) for _ in Description._fields)))
+    every = {f"{one} {other}": True for one in names for other in names if one < other}
+    kept.keep_verdicts(every)
+    for path in tmp_path.glob("described/*"):
+        os.utime(path, (0, 0))
+    kept.read_description(2)
+    assert [path.name[0] for path in tmp_path.glob("described/*") if path.stat().st_atime] == ["c"]
+    for name in "bd":
+        next(tmp_path.glob(f"described/{name}*")).unlink()
+    later = KeptSearches(tmp_path, names[:2])
+    later.keep_verdicts({f"{names[0]} {names[1]}": False})
+    expected = {pair: True for pair in every if names[3] not in pair}
+    assert later.read_verdicts() == expected | {f"{names[0]} {names[1]}": False}
+
+
 def test_cluster_is_the_transitive_closure() -> None:
     assert cluster(6, [(4, 2), (0, 5), (5, 2)]).tolist() == [0, 1, 0, 2, 0, 0]
     assert cluster(3, []).tolist() == [0, 1, 2]

@@ -24,7 +24,7 @@ from busi.data import Spacing, open_header
 from busi.formats import Finding, Maker, longest_diameter, make_report, make_segmentation
 from tests.data.test_dicom import region, write
 
-MAKER = Maker("räum\\lich " * 20, "8cfa53b213053250", "1.2.3", ("tta none",))
+MAKER = Maker("räum\\lich " * 20, "8cfa53b213053250", "1.2.3", ("trained on Köln\\1", "tta none"))
 PROBS = {"normal": 0.1, "benign": 0.2, "malignant": 0.7}
 PATIENT = {
     "PatientID": "7",
@@ -59,6 +59,16 @@ def draw_masks(num_frames: int) -> Bool[np.ndarray, "n 21 13"]:
     masks = np.random.default_rng(0).random((num_frames, 21, 13)) < 0.4
     masks[1:2] = False
     return masks
+
+
+def test_what_is_said_of_the_maker_is_ascii(tmp_path: Path) -> None:
+    source = make_source(tmp_path / "a.dcm", 1)
+    made = make_segmentation(source, [None], draw_masks(1), MAKER)
+    finding = Finding(None, 5, 3.0, None, "benign", PROBS)
+    for one in (made, make_report(source, made, [finding], MAKER)):
+        text = repr(one.to_json_dict())
+        assert text.isascii()
+        assert "trained on K?ln/1" in text
 
 
 @pytest.mark.parametrize("numbers", [[None], [2], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], [2, 5, 9]])

@@ -19,6 +19,7 @@ from pydicom.uid import generate_uid
 from busi.core import MALIGNANT, InputError
 from busi.core.tables import read_table
 from busi.data import draw_sample, find_sources
+from busi.formats import make_segmentation
 from busi.inference.folder import predict_files, predict_sources
 from busi.inference.predictor import Predictor
 from busi.inference.tables import DICOM_FOLDERS
@@ -108,6 +109,46 @@ def test_dicom_files_are_added_later_kept_and_made_again_for_what_changed(
     call(predictor, tmp_path / "in", DICOM_FOLDERS)
     assert pydicom.dcmread(seg).SOPInstanceUID in {uids[2] for uids in hd.sr.srread(report).get_evidence()}
     assert len(list(output.glob("dicom_*/a.dcm"))) == 2
+
+
+def test_a_report_goes_with_its_segmentation_and_foreign_files_are_not_taken_over(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "a.dcm", SCAN, **identity())
+    seg, report = (tmp_path / "out" / folder / "a.dcm" for folder in DICOM_FOLDERS)
+    call(predictor, tmp_path / "in", DICOM_FOLDERS)
+    seg.unlink()
+    call(predictor, tmp_path / "in", DICOM_FOLDERS[:1])
+    assert (seg.exists(), report.exists()) == (True, False), "it referred to the one that is gone"
+    report.write_text("drawn by hand")
+    call(predictor, tmp_path / "in", DICOM_FOLDERS[:1])
+    assert report.read_text() == "drawn by hand"
+    call(predictor, tmp_path / "in", DICOM_FOLDERS)
+    assert pydicom.dcmread(seg).SOPInstanceUID in {uids[2] for uids in hd.sr.srread(report).get_evidence()}
+
+
+def test_dicom_files_of_a_stopped_call_keep_their_uids(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "a.dcm", np.stack([SCAN, SCAN[::-1]]), **identity())
+    write(tmp_path / "in" / "b.dcm", SCAN, **identity())
+
+    def make_some(header: Any, *others: Any) -> Any:
+        if header.SOPInstanceUID == pydicom.dcmread(tmp_path / "in" / "b.dcm").SOPInstanceUID:
+            raise KeyboardInterrupt
+        return make_segmentation(header, *others)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("busi.inference.dicom_files.make_segmentation", make_some)
+        with pytest.raises(KeyboardInterrupt):
+            call(predictor, tmp_path / "in", DICOM_FOLDERS[:1])
+    written = (tmp_path / "out" / "dicom_seg" / "a.dcm").read_bytes()
+    rows = call(predictor, tmp_path / "in", DICOM_FOLDERS[:1])
+    assert [row["id"] for row in rows] == ["a [1]", "a [2]", "b"]
+    assert (tmp_path / "out" / "dicom_seg" / "a.dcm").read_bytes() == written
+    assert (tmp_path / "out" / "dicom_seg" / "b.dcm").exists()
 
 
 def test_what_cannot_be_referred_to_is_a_row_and_the_rest_goes_on(

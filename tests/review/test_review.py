@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,7 +28,7 @@ from busi.review.queue import Prediction, read_predictions, sort_by_doubt
 from busi.review.run_lengths import from_runs, to_runs
 from busi.review.session import Session
 from busi.review.store import ReviewFolder
-from busi.review.work import parse_work
+from busi.review.work import clean_patient, parse_work, suggest_patient
 from tests.data.test_dicom import write
 from tests.inference.test_predictor import make_image
 
@@ -52,8 +53,8 @@ def row(name: str, pred: str | None, probs: tuple[float, ...], area: int, **more
         "file": "x.png",
         "source": name,
         "number": None,
-        "sha256": "",
-        "error": "",
+        "sha256": "0" * 16,
+        "written": {"masks": "0" * 16},
         "refer": None,
     }
     rest |= {"conformal_set": None, "num_components": min(area, 1)}
@@ -243,23 +244,66 @@ def test_a_draft_outlives_the_server_and_belongs_to_one_person(folder: Path) -> 
     place = places(page)["a"]
     shown = get(page, f"images/{place}")
     draft = work(shown, disc(shown, 3), label=None, patient="7")
-    assert page.post(f"/images/{place}/draft", json=draft).json() == {"version": 1}
+    (first,) = page.post(f"/images/{place}/draft", json=draft).json().values()
     page = connect(folder)  # the server was killed
     again = get(page, f"images/{place}", " ann ")
-    assert (again["said"], again["label"], again["patient"], again["version"]) == ("your draft", None, "7", 1)
+    assert (again["said"], again["label"], again["patient"]) == ("your draft", None, "7")
+    assert again["version"] == first
     assert again["runs"] == draft["runs"]
     assert get(page, f"images/{place}", "Bob")["said"] == "the prediction"
     assert get(page, "images")["images"][place]["draft"]
     # A window that has not seen the newest draft does not write over it.
     old = page.post(f"/images/{place}/draft", json=work(shown, disc(shown, 4), window="other"))
     assert (old.status_code, "another window" in old.json()["error"]) == (409, True)
-    assert page.post(f"/images/{place}/draft", json=draft | {"version": 0}).json() == {"version": 2}
+    assert page.post(f"/images/{place}/draft", json=draft).json()["version"] != first
     saved = page.post(f"/images/{place}/correction", json=work(shown, disc(shown, 4), window="other"))
     assert saved.status_code == 200
     assert get(page, f"images/{place}")["said"] == "your draft", "that of the first window is still there"
     assert page.post(f"/images/{place}/correction", json=draft | {"label": "benign"}).status_code == 200
     assert get(page, f"images/{place}")["said"].startswith("the correction of Ann")
     assert not get(page, "images")["images"][place]["draft"]
+    # The second draft that is begun is no draft that the window of the first one has seen.
+    third = work(get(page, f"images/{place}"), disc(shown, 6), window="third")
+    assert page.post(f"/images/{place}/draft", json=third).status_code == 200
+    late = page.post(f"/images/{place}/draft", json=draft | {"version": first, "window": "late"})
+    assert late.status_code == 409
+    assert get(page, f"images/{place}")["runs"] == third["runs"]
+
+
+def test_what_others_have_just_painted_is_told(folder: Path) -> None:
+    page = connect(folder)
+    place = places(page)["a"]
+    shown = get(page, f"images/{place}", "Bob")
+    page.post(f"/images/{place}/draft", json=work(shown, disc(shown), reviewer="Bob"))
+    assert [one["draft_by"] for one in get(page, "images")["images"]].count("Bob") == 1
+    assert get(page, "images")["images"][place]["draft_by"] == "Bob"
+    assert get(page, "images", "BOB")["images"][place]["draft_by"] is None
+    (draft,) = folder.glob("review/drafts/*/*/*.json")
+    long_ago = draft.stat().st_mtime - 4000
+    os.utime(draft, (long_ago, long_ago))
+    assert get(page, "images")["images"][place]["draft_by"] is None
+    draft.write_text("damaged")
+    assert get(page, "images")["images"][place]["draft_by"] is None
+
+
+@pytest.mark.parametrize(
+    ("header", "source", "number", "expected"),
+    [
+        ("P 1", "x", None, "P 1"),
+        ("N/A", "x", None, ""),
+        ("None", "x", 2, "file x"),
+        (None, "x", None, ""),
+        ("a\x00b\n", "x", None, r"ab~\w{8}"),
+        (None, "y" * 300, 1, r"file y{86}~\w{8}"),
+        ("\ud800" + "z" * 200, "x", 1, r"z{91}~\w{8}"),
+    ],
+)
+def test_the_patient_that_the_page_fills_in_can_be_saved(
+    header: str | None, source: str, number: int | None, expected: str
+) -> None:
+    found = suggest_patient(row("a", "benign", (), 5, header_PatientID=header, source=source, number=number))
+    assert re.fullmatch(expected, found)
+    assert clean_patient(found) == found
 
 
 def test_what_cannot_be_kept_says_why_and_changes_nothing(folder: Path) -> None:
@@ -345,6 +389,24 @@ def test_a_manifest_that_somebody_has_edited_is_kept(folder: Path) -> None:
     assert len(read_table(manifest)) == 2
 
 
+def test_corrections_that_are_taken_back_leave_the_manifest(folder: Path) -> None:
+    page = connect(folder)
+    correct(page, places(page)["a"])
+    manifest = folder / "review" / "corrections.csv"
+    (correction,) = (folder / "review" / "corrections").iterdir()
+    correction.unlink()
+    edited = manifest.read_text() + "by hand\n"
+    for content in (None, edited):
+        if content:
+            manifest.write_text(content)
+        ReviewFolder(folder / "review")
+        assert not manifest.exists()
+    (kept,) = manifest.parent.glob("corrections.edited-*.csv")
+    assert kept.read_text() == edited
+    correct(connect(folder), 0)
+    assert len(read_table(manifest)) == 1
+
+
 def test_damaged_and_foreign_folders_are_one_line(folder: Path, tmp_path: Path) -> None:
     page = connect(folder)
     correct(page, places(page)["a"])
@@ -354,7 +416,9 @@ def test_damaged_and_foreign_folders_are_one_line(folder: Path, tmp_path: Path) 
     mask = review / json.loads(whole)["mask"]
     evil = whole.replace(json.loads(whole)["mask"], "../../x.png")
     timeless = whole.replace(json.loads(whole)["time"], "yesterday")
-    for content in ("", "{", "[]", whole[:-20], evil, timeless):
+    times = ("", "9999-12-31T23:59:59+00:00")
+    never, last = (whole.replace(json.loads(whole)["time"], time) for time in times)
+    for content in ("", "{", "[]", whole[:-20], evil, timeless, never, last):
         correction.write_text(content)
         with pytest.raises(InputError, match="is damaged: move it out"):
             ReviewFolder(review)
@@ -375,7 +439,11 @@ def test_damaged_and_foreign_folders_are_one_line(folder: Path, tmp_path: Path) 
         ReviewFolder(mask)
     predictions = folder / "predictions.json"
     good = predictions.read_text()
-    for text in ("{", "{}", good.replace('"id": "a"', '"id": "../a"'), good.replace('"benign"', '"cyst"')):
+    first = json.loads(good)["predictions"][0]
+    prints = [good.replace(first["sha256"], digits) for digits in ("", first["sha256"][:1], "x" * 16)]
+    prints += [good.replace(first["written"]["masks"], "")]
+    texts = (good.replace('"id": "a"', '"id": "../a"'), good.replace('"benign"', '"cyst"'))
+    for text in ("{", "{}", *texts, *prints):
         predictions.write_text(text)
         with pytest.raises(InputError, match="is damaged, or of another program"):
             read_predictions(folder)

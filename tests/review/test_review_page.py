@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from jaxtyping import Bool
 from PIL import Image
-from playwright.sync_api import Browser, Dialog, Page, Request, expect
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, expect
 
 from busi.core.tables import read_table
 from busi.inference.folder import predict_files
@@ -54,6 +54,11 @@ def open_review(browser: Browser, port: int, width: int) -> Iterator[Page]:
     def stay(dialog: Dialog) -> None:
         dialog.dismiss()
 
+    def listen(message: ConsoleMessage) -> None:
+        if message.type == "error" and "net::ERR_" not in message.text:  # the tests end the server
+            wrong.append(message.text)
+
+    page.on("console", listen)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", ask)
     page.on("dialog", stay)
@@ -162,6 +167,33 @@ def test_paint_save_reload_go_on_and_train(tmp_path: Path, compose: Compose) -> 
             mask = np.asarray(Image.open(folder / "review" / row["mask"]))
             assert np.array_equal(mask > 0, filled)
             assert (row["label"], row["_reviewer"]) == ("malignant", "Ann")
+            # Undo takes back where one began, too; a key during a stroke does nothing.
+            page.keyboard.press("p")
+            expect(page.locator("#about")).to_contain_text("the correction of Ann")
+            page.get_by_role("button", name="Prediction").click()
+            page.keyboard.press("z")
+            expect(page.locator("#state")).to_have_text("Draft kept")
+            (draft,) = folder.glob("review/drafts/*/*/*.json")
+            assert json.loads(draft.read_text())["started_from"] == row["_correction"]
+            box = page.locator("#mask").bounding_box()
+            assert box is not None
+            page.mouse.move(box["x"] + 5, box["y"] + 5)
+            page.mouse.down()
+            page.keyboard.press("n")
+            assert page.get_by_label("Image", exact=True).input_value() == "0"
+            page.mouse.up()
+            page.keyboard.press("z")
+            # A correction that is kept is told so, also if the list does not come.
+            page.route("**/images?*", lambda route: route.abort())
+            page.get_by_role("button", name="Save and next").click()
+            expect(page.locator("#state")).to_have_text("Saved")
+            expect(page.get_by_role("alert")).to_contain_text("choose the image again")
+            page.unroute("**/images?*")
+            paint_with_a_pen(page, folder)
+            page.get_by_role("button", name="Next", exact=True).click()
+            expect(page.locator("#about")).to_contain_text("the prediction")
+            (draft,) = folder.glob("review/drafts/*/*/*.json")
+            draft.unlink()
             # While nothing answers, a stroke waits in the window, and is kept once the server is back.
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -180,6 +212,30 @@ def test_paint_save_reload_go_on_and_train(tmp_path: Path, compose: Compose) -> 
                 expect(page.locator("#where")).to_contain_text("12 of 12 corrected")
     manifest = folder / "review" / "corrections.csv"
     train_on(manifest, compose, tmp_path)
+
+
+def paint_with_a_pen(page: Page, folder: Path) -> None:
+    """A hand that comes down before the pen does not paint, nor does it keep the pen from it."""
+    box = page.locator("#mask").bounding_box()
+    assert box is not None
+    before = from_runs(page.evaluate("toRuns(mask)"), 72, 80)
+    page.evaluate("HTMLElement.prototype.setPointerCapture = () => {}")  # these pointers are made up
+    for name, number, kind, x, y in (
+        ("pointerdown", 51, "touch", 0.9, 0.95),
+        ("pointerdown", 52, "pen", 0.1, 0.05),
+        ("pointermove", 52, "pen", 0.2, 0.05),
+        ("pointermove", 51, "touch", 0.8, 0.95),
+        ("pointerup", 52, "pen", 0.2, 0.05),
+        ("pointerup", 51, "touch", 0.8, 0.95),
+    ):
+        place = {"clientX": box["x"] + x * box["width"], "clientY": box["y"] + y * box["height"]}
+        event = {"pointerId": number, "pointerType": kind, "bubbles": True, **place}
+        script = "([name, event]) => $('mask').dispatchEvent(new PointerEvent(name, event))"
+        page.evaluate(script, [name, event])
+    expect(page.locator("#state")).to_have_text("Draft kept")
+    painted = draft_of(folder)
+    assert (painted & ~before)[3, 8:16].all()
+    assert np.array_equal(painted[60:], before[60:])
 
 
 def correct_the_rest(port: int, count: int) -> None:

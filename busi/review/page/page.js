@@ -13,7 +13,7 @@ let shown = null; // what the server said of the image
 let mask = new Uint8Array(0);
 let tool = "brush";
 let undone = [], done = [];
-let version = 0, startedFrom = "";
+let version = "", startedFrom = "";
 let zoom = 1;
 let hidden = false;
 let picture = null, pixels = null; // ImageData of the canvas, and its pixels as numbers
@@ -33,13 +33,17 @@ async function ask(path, body) {
 
 const named = (path) => `${path}?reviewer=${encodeURIComponent(reviewer)}`;
 
-function say(text) {
+function say(text, good = false) {
+  $("alert").classList.toggle("good", good);
   $("alert").textContent = text.charAt(0).toUpperCase() + text.slice(1);
   $("alert").hidden = !text;
 }
 
-const unreachable = "The demo does not answer. What you painted last is in this window alone: leave it open, and start busi.demo again with the same --review and --port.";
-const tell = (error) => say(error instanceof Refused ? `${error.message}` : unreachable);
+const restart = "start busi.demo again with the same --review and --port";
+const unreachable = `The demo does not answer. What you painted last is in this window alone: leave it open, and ${restart}.`;
+const silent = `The demo does not answer: ${restart}.`;
+const unopened = `${silent} Then choose the image again.`;
+const tell = (error, silence = unreachable) => say(error instanceof Refused ? error.message : silence);
 
 // ---- drafts: one request at a time, always of the newest state
 
@@ -171,9 +175,9 @@ function same(a, b) {
   return true;
 }
 
-function finish(before) { // one step that can be undone
-  if (same(before, mask)) return;
-  done.push(toRuns(before));
+function finish(before, origin = startedFrom) { // one step that can be undone
+  if (origin === startedFrom && same(before, mask)) return;
+  done.push([toRuns(before), origin]);
   if (done.length > maxUndo) done.shift();
   undone = [];
   changed();
@@ -182,8 +186,10 @@ function finish(before) { // one step that can be undone
 
 function step(from, to) {
   if (!from.length || down || busy) return;
-  to.push(toRuns(mask));
-  mask = fromRuns(from.pop(), mask.length);
+  to.push([toRuns(mask), startedFrom]);
+  const [runs, origin] = from.pop();
+  mask = fromRuns(runs, mask.length);
+  startedFrom = origin;
   draw();
   changed();
   buttons();
@@ -191,11 +197,11 @@ function step(from, to) {
 
 function replace(values, origin) {
   if (!shown || down || busy) return;
-  const before = mask;
+  const before = mask, started = startedFrom;
   mask = values;
   if (origin) startedFrom = origin;
   draw();
-  finish(before);
+  finish(before, started);
 }
 
 function buttons() {
@@ -207,10 +213,15 @@ function buttons() {
 
 let down = null; // the stroke that is being painted
 const touching = new Map();
+let penUsed = false; // from then on fingers move the image, and do not paint
 
 function at(event) {
   const box = $("mask").getBoundingClientRect();
   return [(event.clientX - box.left) * shown.width / box.width, (event.clientY - box.top) * shown.height / box.height];
+}
+
+function takeBack() {
+  if (down) { mask = down.before; down = null; draw(); }
 }
 
 function ring(x, y) {
@@ -221,18 +232,25 @@ function ring(x, y) {
 
 $("mask").addEventListener("pointerdown", (event) => {
   if (!shown || busy || event.button === 1) return;
-  if (down && down.type === "pen" && event.pointerType === "touch") return; // a hand that rests
+  const finger = event.pointerType === "touch";
+  if (down && down.pen && finger) return; // a hand that rests
+  if (event.pointerType === "pen") { // so does one that came down first
+    penUsed = true;
+    touching.clear();
+    takeBack();
+  }
   event.preventDefault();
   $("mask").focus({ preventScroll: true });
   $("mask").setPointerCapture(event.pointerId);
   touching.set(event.pointerId, [event.clientX, event.clientY]);
   if (touching.size > 1) { // two fingers move the image; what the first one painted is taken back
-    if (down) { mask = down.before; down = null; draw(); }
+    takeBack();
     return;
   }
+  if (finger && penUsed) return;
   const [x, y] = at(event);
   const erase = tool === "eraser" || event.button === 2;
-  down = { before: mask.slice(), x, y, value: erase ? 0 : 1, id: event.pointerId, type: event.pointerType };
+  down = { before: mask.slice(), x, y, value: erase ? 0 : 1, id: event.pointerId, pen: event.pointerType === "pen" };
   if (tool === "fill" && !erase) fill(x, y); else stroke(x, y, x, y, down.value);
   cursor = [x, y];
 });
@@ -314,13 +332,19 @@ function setZoom(value) {
 function line(one, i) {
   const state = one.corrected_by ? "✓ " : one.draft ? "… " : "";
   const sure = one.confidence === null ? "" : ` ${Math.round(100 * one.confidence)} %`;
-  const said = [one.pred ? one.pred + sure : "", one.why].filter(Boolean).join(", ");
+  const other = one.draft_by ? `${one.draft_by} is at work on it` : "";
+  const said = [one.pred ? one.pred + sure : "", one.why, other].filter(Boolean).join(", ");
   return `${state}${i + 1}. ${one.id}${said ? `: ${said}` : ""}`;
 }
 
 function mark(i, changes) {
   Object.assign(images[i], changes);
   $("list").options[i].textContent = line(images[i], i);
+}
+
+function firstOpen(order) { // an image to be corrected, best one that nobody else is at work on; undefined if there is none
+  const left = order.filter((i) => !images[i].corrected_by);
+  return left.find((i) => !images[i].draft_by) ?? left[0];
 }
 
 async function list() {
@@ -364,7 +388,7 @@ async function open(i) {
     image.src = `images/${i}/pixels.png?${answer.width}x${answer.height}`;
     await image.decode();
   } catch (error) {
-    if (place === i) tell(error instanceof Refused || !answer ? error : new Refused("the image cannot be shown: reload the page"));
+    if (place === i) tell(answer ? new Refused("the image cannot be shown: reload the page") : error, unopened);
     return;
   }
   if (place !== i) return;
@@ -387,7 +411,7 @@ async function open(i) {
 }
 
 async function go(i) {
-  if (busy || i < 0 || i >= images.length || (i === place && shown)) { $("list").value = place; return; }
+  if (busy || down || i < 0 || i >= images.length || (i === place && shown)) { $("list").value = place; return; }
   await alone(async () => {
     const kept = shown ? await settle() : true;
     if (kept || confirm("What you painted last is not kept. Leave this image all the same?")) await open(i);
@@ -412,24 +436,33 @@ async function save() {
   await alone(async () => {
     $("save").disabled = true;
     const held = place;
+    let answer;
     try {
       if (sending) await sending;
-      const answer = await ask(`images/${held}/correction`, work());
-      unsaved = false;
-      clearTimeout(retry);
-      await list();
-      const order = images.map((_, i) => (held + 1 + i) % images.length);
-      const next = order.find((i) => !images[i].corrected_by);
-      if (next === undefined) {
-        await open(held);
-        say("All images are corrected.");
-      } else await open(next);
-      $("state").textContent = "Saved";
-      if (answer.note) say([$("alert").textContent, `Saved. ${answer.note}.`].filter(Boolean).join("\n"));
+      answer = await ask(`images/${held}/correction`, work());
     } catch (error) {
       tell(error);
       $("state").textContent = "Not saved";
-    } finally { $("save").disabled = !shown; }
+      $("save").disabled = false;
+      return;
+    }
+    unsaved = false;
+    clearTimeout(retry);
+    startedFrom = answer.name;
+    say("");
+    const notes = answer.note ? [`Saved. ${answer.note}.`] : [];
+    try {
+      await list();
+      const next = firstOpen(images.map((_, i) => (held + 1 + i) % images.length));
+      await open(next ?? held);
+      if (next === undefined && shown) notes.unshift("All images are corrected.");
+    } catch (error) {
+      tell(error, unopened);
+    }
+    $("state").textContent = "Saved";
+    const wrong = $("alert").textContent;
+    if (notes.length) say([wrong, ...notes].filter(Boolean).join("\n"), !wrong);
+    $("save").disabled = !shown;
   });
 }
 
@@ -497,7 +530,7 @@ async function begin() {
   try {
     await list();
   } catch (error) {
-    tell(error);
+    tell(error, silent);
     $("who").hidden = false;
     $("work").hidden = true;
     return;
@@ -507,8 +540,7 @@ async function begin() {
   $("who").hidden = true;
   $("work").hidden = false;
   const asked = Number(location.hash.slice(1)) - 1;
-  const first = images.findIndex((one) => !one.corrected_by);
-  await alone(() => open(asked in images ? asked : Math.max(0, first)));
+  await alone(() => open(asked in images ? asked : firstOpen([...images.keys()]) ?? 0));
 }
 
 $("who").addEventListener("submit", (event) => {
