@@ -56,7 +56,10 @@ from .levels import to_gray as to_gray
 from .manifest import OPTIONAL as OPTIONAL
 from .manifest import parse_values as parse_values
 from .manifest import read_csv as read_csv
+from .manifest import to_row as to_row
 from .manifest_values import SPACINGS as SPACINGS
+from .manifest_values import fold_case as fold_case
+from .manifest_values import keep_spacing as keep_spacing
 from .manifest_values import parse_fold as parse_fold
 from .masks import read_mask as read_mask
 from .masks import refuse_inverted as refuse_inverted

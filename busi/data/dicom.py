@@ -206,13 +206,18 @@ def open_header(path: Path) -> pydicom.Dataset:
 def read_header(path: Path, keywords: Sequence[str]) -> dict[str, str]:
     """Elements of a file's header as text; those that it lacks, or that are empty numbers, are left out.
 
+    Its class and its UID may stand in its beginning alone.
+
     Args:
         path: A DICOM file.
         keywords: E.g. ``PatientID``.
     """
     try:
         dataset = _open(path, stop_before_pixels=True)
-        found = {keyword: dataset[keyword].value for keyword in keywords if keyword in dataset}
-        return {keyword: str(value) for keyword, value in found.items() if value is not None}
+        begin = dataset.file_meta
+        found = {key: begin[f"MediaStorage{key}"] for key in keywords if f"MediaStorage{key}" in begin}
+        found |= {key: dataset[key] for key in keywords if key in dataset}
+        values = {key: found[key].value for key in keywords if key in found}
+        return {key: str(value) for key, value in values.items() if value is not None}
     except Exception:  # as in `read_dicom`, which says what is wrong
         return {}

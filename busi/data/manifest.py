@@ -8,7 +8,7 @@ from typing import Any
 
 from busi.core import CLASSES, NORMAL, InputError, Record, expand, read_given_table
 from busi.data.files import strip_suffix
-from busi.data.manifest_values import PARSERS, Spellings, fold_case, name_source
+from busi.data.manifest_values import PARSERS, Spellings, fold_case, keep_spacing, name_source
 from busi.data.records import Problem, Reading, check_ids, natural
 
 MEANT = {
@@ -99,6 +99,25 @@ def read_csv(root: Path, labels: Mapping[str, str] | None = None) -> Reading:
         replace(one, published_folds={number: folds[one.id]}) if one.id in folds else one for one in records
     ]
     return sorted(records, key=lambda record: natural(Path(record.id))), problems
+
+
+def to_row(record: Record) -> dict[str, str]:
+    """The row of a manifest that `read_csv` gives back as a record, but for its fold.
+
+    Args:
+        record: With paths as the manifest shall name them: absolute, or relative to it.
+    """
+    return {
+        "id": record.id,
+        "image": str(record.image),
+        "mask": ";".join(map(str, record.masks)),
+        "label": CLASSES[record.label],
+        "patient": record.patient or "",
+        "spacing": ";".join(map(repr, keep_spacing(record.spacing) or ())),
+        "source": record.source,
+        "scanner": record.scanner or "",
+        "birads": record.birads or "",
+    }
 
 
 def count_folds(manifest: Path, folds: Mapping[str, int]) -> int:

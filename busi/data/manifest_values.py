@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 MAX_SOURCE, MAX_SCANNER = 40, 100
@@ -44,9 +44,17 @@ def parse_birads(text: str) -> str:
 def parse_spacing(text: str) -> tuple[float, float]:
     """Millimeters a pixel, down and across, of one number or two; with a decimal point or comma."""
     numbers = [float(part.strip().replace(",", ".")) for part in text.split(";")]
-    if not (len(numbers) <= 2 and all(SPACINGS[0] <= number <= SPACINGS[1] for number in numbers)):
+    spacing = keep_spacing((numbers[0], numbers[-1]))
+    if spacing is None or len(numbers) > 2:
         raise ValueError
-    return numbers[0], numbers[-1]
+    return spacing
+
+
+def keep_spacing(spacing: Sequence[float] | None) -> tuple[float, float] | None:
+    """Millimeters a pixel, down and across; None if unknown, or beyond what an ultrasound image has."""
+    if spacing is None or not all(SPACINGS[0] <= number <= SPACINGS[1] for number in spacing):
+        return None
+    return float(spacing[0]), float(spacing[1])
 
 
 def parse_fold(text: str) -> int:

@@ -38,7 +38,8 @@ def read_workbook(path: Path, extra: str) -> list[list[str]]:
         extra: The extra of this package that installs openpyxl.
 
     Returns:
-        All rows as text, of one length: whole numbers without a point, empty cells as empty text.
+        All rows as text, of one length: whole numbers without a point, empty cells as empty text. Where cells
+        of several rows are merged, each row that holds anything has their text.
 
     Raises:
         InputError: If openpyxl is not installed, or the file is missing, damaged, no workbook or too large.
@@ -62,6 +63,7 @@ def read_workbook(path: Path, extra: str) -> list[list[str]]:
                 sheet = book.worksheets[0]
                 sheet.reset_dimensions()  # a file may say less than it holds
                 rows = list(_rows(sheet))
+                _fill_merged(rows, sheet)
             finally:
                 book.close()
     except BROKEN as error:
@@ -98,6 +100,30 @@ def _rows(sheet: Any) -> Iterator[list[str]]:
     """Rows as text, all of one length."""
     cells = sheet.iter_rows(max_row=MAX_ROWS + 1, max_col=MAX_COLUMNS, values_only=True)
     return ([_text(cell) for cell in row] + [""] * (MAX_COLUMNS - len(row)) for row in cells)
+
+
+def _fill_merged(rows: list[list[str]], sheet: Any) -> None:
+    """Write the text of merged cells into each row of theirs; nothing into other columns.
+
+    openpyxl finds them only if it loads all of a workbook, and then makes each cell of a range of any size.
+    """
+    from openpyxl.utils import range_boundaries
+    from openpyxl.xml.functions import iterparse
+
+    filled = 0
+    with sheet._get_source() as file:
+        for _, element in iterparse(file):
+            if not element.tag.endswith("}mergeCell"):
+                if element.tag.endswith("}row"):
+                    element.clear()
+                continue
+            left, top, _, bottom = range_boundaries(element.get("ref"))
+            filled += (below := max(0, min(bottom, len(rows)) - top))
+            if filled > MAX_ROWS * MAX_COLUMNS:
+                raise ValueError("too many merged cells")
+            for row in rows[top : top + below] if left <= MAX_COLUMNS else ():
+                if any(row):
+                    row[left - 1] = rows[top - 1][left - 1]
 
 
 def _text(cell: object) -> str:

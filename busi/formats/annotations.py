@@ -10,10 +10,10 @@ from jaxtyping import Bool, UInt8
 
 from busi.core import CLASSES, NORMAL, InputError
 from busi.data import (
-    SPACINGS,
     Problem,
     cut_mask,
     is_dicom,
+    keep_spacing,
     read_frame,
     read_header,
     refuse_flat,
@@ -94,18 +94,29 @@ class Case:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Unplaced(Problem):
+    """An annotation that cannot be used, and may be about any image: it is damaged, or names none."""
+
+
 Found = Annotation | Problem
-"""What a format yields: an annotation, or what is wrong with a file."""
+"""What a format yields: an annotation, or what is wrong with an image or a file."""
+
+NOTHING_SAID = "image without annotation or class: say what such images are, e.g. --empty normal"
+MAY_BE_MISSING = (
+    "image without annotation or class, beside an annotation that cannot be used and may be about it: mend "
+    "that one, or say the class of the image in a --sheet"
+)
 
 
-def resolve(annotation: Annotation, name: str, meanings: Meanings, empty: int | None) -> Case:
+def resolve(annotation: Annotation, name: str, meanings: Meanings, empty: int | str) -> Case:
     """Read the image, draw what was drawn on it, and decide on its class.
 
     Args:
         annotation: Of the image.
         name: The id of the case.
         meanings: Of words.
-        empty: The class of an image on which nothing is drawn and no word says a class.
+        empty: The class of an image on which nothing is drawn and no word says a class, or why it has none.
 
     Raises:
         InputError: If the image cannot be read; a shape cannot be drawn, or on another size; or there is no
@@ -127,8 +138,6 @@ def resolve(annotation: Annotation, name: str, meanings: Meanings, empty: int | 
     if mask is not None:
         refuse_inverted(mask)
     known = annotation.spacing or (None if spacing is None else (spacing.rows, spacing.columns))
-    if known is not None and not all(SPACINGS[0] <= number <= SPACINGS[1] for number in known):
-        known = None  # of no ultrasound image
     return Case(
         name,
         annotation.image,
@@ -136,19 +145,19 @@ def resolve(annotation: Annotation, name: str, meanings: Meanings, empty: int | 
         mask,
         label,
         annotation.patient,
-        known,
+        keep_spacing(known),
         annotation.pixels is None,
         values=annotation.values,
     )
 
 
-def find_class(names: Collection[str], drawn: bool, empty: int | None) -> int:
+def find_class(names: Collection[str], drawn: bool, empty: int | str) -> int:
     """The class that words say.
 
     Args:
         names: Classes that were said.
         drawn: Whether a lesion was drawn.
-        empty: The class of an image about which nothing is said.
+        empty: The class of an image about which nothing is said, or why it has none.
 
     Raises:
         InputError: If there is none, or several.
@@ -159,8 +168,8 @@ def find_class(names: Collection[str], drawn: bool, empty: int | None) -> int:
         return CLASSES.index(next(iter(names)))
     if drawn:
         raise InputError("lesion without a class: map its category to one with --labels, or give a --sheet")
-    if empty is None:
-        raise InputError("image without annotation or class: say what such images are, e.g. --empty normal")
+    if isinstance(empty, str):
+        raise InputError(empty)
     return empty
 
 

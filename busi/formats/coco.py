@@ -1,5 +1,6 @@
 """COCO JSON: polygons and run lengths, compressed and not, read and written."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,8 @@ import numpy as np
 
 from busi.core import CLASSES, NORMAL, InputError, write_json
 from busi.data import Problem
-from busi.formats.annotations import Annotation, Case, Found, Shape
-from busi.formats.files import read_json
+from busi.formats.annotations import Annotation, Case, Found, Shape, Unplaced
+from busi.formats.files import OtherKind, read_json
 from busi.formats.placing import place_image
 from busi.formats.shapes import (
     Draw,
@@ -37,38 +38,66 @@ def read(source: Source) -> Iterator[Found]:
             continue
         try:
             content = read_json(path)
-            if not isinstance(content.get("images"), list):
-                raise InputError("JSON of another kind")
+            if "images" not in content and "annotations" not in content:
+                raise OtherKind("JSON of another kind")
             yield from read_content(content, path, source)
-        except InputError as error:
+        except OtherKind as error:
             yield Problem(path.name, str(error), path.name)
+        except InputError as error:
+            yield Unplaced(path.name, str(error), path.name)
 
 
 def read_content(content: Mapping[str, Any], path: Path, source: Source) -> Iterator[Found]:
-    """The annotations of one file."""
-    names = {
-        one.get("id"): str(one["name"])
-        for one in as_list(content.get("categories"), "categories")
-        if isinstance(one, dict) and one.get("name") and isinstance(one.get("id"), (int, str))
-    }
-    drawn: dict[object, list[Any]] = {}
+    """The annotations of one file.
+
+    Raises:
+        InputError: If it lacks a list, or a category has two names.
+    """
+    names = read_categories(as_list(content.get("categories"), "categories"))
+    images = as_list(content.get("images"), "images")
+    counts = Counter(key_of(image, "id") for image in images)
+    drawn: dict[int | str | None, list[Any]] = {}
     for one in as_list(content.get("annotations"), "annotations"):
-        key = one.get("image_id") if isinstance(one, dict) else None
-        drawn.setdefault(key if isinstance(key, (int, str)) else None, []).append(one)
-    for number, image in enumerate(content["images"], 1):
-        name = image.get("file_name") if isinstance(image, dict) else None
+        drawn.setdefault(key_of(one, "image_id"), []).append(one)
+    for number, image in enumerate(images, 1):
+        name, key = image.get("file_name") if isinstance(image, dict) else None, key_of(image, "id")
         if not isinstance(name, str):
             yield Problem(f"image {number}", "image without file_name", path.name)
             continue
         try:
-            key = image.get("id")
-            mine = drawn.pop(key, []) if isinstance(key, (int, str)) else []
-            yield read_image(image, mine, names, source)
+            name, file = source.images.find(name)
+            if key is None:
+                raise InputError("image without an id")
+            if counts[key] > 1:
+                raise InputError(f"image with the id of another one ({key})")
+            yield read_image(image, drawn.get(key, []), names, name, file)
         except InputError as error:
             yield Problem(name, str(error), name)
+        drawn |= {} if key is None else {key: []}
     for key, left in drawn.items():
-        kind = "annotation of an image that the file does not list, or lists twice"
-        yield Problem(f"image_id {key}", kind, f"{len(left)} of {path.name}")
+        if left:
+            kind = "annotation of an image that the file does not list"
+            yield Unplaced(f"image_id {key}", kind, f"{len(left)} of {path.name}")
+
+
+def read_categories(listed: list[Any]) -> dict[int | str, str]:
+    """What each category is called.
+
+    Raises:
+        InputError: If two have one id.
+    """
+    names: dict[int | str, str] = {}
+    for one in listed:
+        key, name = key_of(one, "id"), one.get("name") if isinstance(one, dict) else None
+        if key is not None and name and names.setdefault(key, str(name)) != str(name):
+            raise InputError(f"two categories with the id {key}: {names[key]} and {name}")
+    return names
+
+
+def key_of(one: object, name: str) -> int | str | None:
+    """An id, which is a number or a text; None where there is none."""
+    key = one.get(name) if isinstance(one, dict) else None
+    return key if type(key) is int or type(key) is str else None
 
 
 def as_list(value: object, name: str) -> list[Any]:
@@ -81,16 +110,15 @@ def as_list(value: object, name: str) -> list[Any]:
 
 
 def read_image(
-    image: Mapping[str, Any], annotations: list[Any], names: Mapping[Any, str], source: Source
+    image: Mapping[str, Any], annotations: list[Any], names: Mapping[Any, str], name: str, path: Path
 ) -> Annotation:
     """The annotation of one image."""
-    name, path = source.images.find(image["file_name"])
     size = (image.get("height"), image.get("width"))
     if any(type(number) is not int for number in size if number is not None):
         raise InputError("size that is no whole number")
     shapes, tags = [], []
     for one in annotations:
-        word = names.get(one.get("category_id")) if isinstance(one.get("category_id"), (int, str)) else None
+        word = names.get(key_of(one, "category_id"))
         if word is None:
             raise InputError(f"category {one.get('category_id')!r} that the file does not name")
         if one.get("segmentation"):

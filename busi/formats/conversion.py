@@ -22,12 +22,21 @@ from busi.core import (
     write_table,
     writing_to,
 )
-from busi.data import Problem, file_name, is_dicom, list_problems, read_csv, read_header
-from busi.formats.annotations import Annotation, Case, Found, resolve
+from busi.data import Problem, file_name, list_problems, read_csv
+from busi.formats.annotations import (
+    MAY_BE_MISSING,
+    NOTHING_SAID,
+    Annotation,
+    Case,
+    Found,
+    Unplaced,
+    resolve,
+)
 from busi.formats.files import stem_of, unpack_archive
 from busi.formats.known import FORMATS, ORIENTATIONS, reader, recognize, writer
 from busi.formats.labels import IGNORE, Meanings
-from busi.formats.manifest import FILE, to_row
+from busi.formats.manifest import FILE, describe_case
+from busi.formats.patients import name_patients
 from busi.formats.placing import name_of
 from busi.formats.sheet import add_sheet
 from busi.formats.source import Source
@@ -78,26 +87,29 @@ def convert(
         raise InputError(f"--empty {empty}: give one of {', '.join(CLASSES)}")
     if orientation not in ORIENTATIONS:
         raise InputError(f"--orientation {orientation}: give one of {', '.join(ORIENTATIONS)}")
-    meanings, path, given = Meanings(labels or {}), expand(text), text
+    meanings, path, given, unpacked = Meanings(labels or {}), expand(text), text, None
     with ExitStack() as stack:
         if is_archive(path):
             with writing_to(output.parent):
                 make_folder(output.absolute().parent)
                 temporary = tempfile.TemporaryDirectory(prefix=".", dir=output.absolute().parent)
-                place = stack.enter_context(temporary)
-                unpack_archive(path, Path(place))
-            stack.enter_context(speaking_of(path, Path(place)))
-            path = find_top(Path(place))
-            text, copy = str(path), copy or images is None
+                unpacked = Path(stack.enter_context(temporary))
+                unpack_archive(path, unpacked)
+            stack.enter_context(speaking_of(path, unpacked))
+            path = find_top(unpacked)
+            text = str(path)
         name = source_format or recognize(path, bool(columns) and sheet is None)
         log.info("Reading %s as %s", given, FORMATS[name].title)
         source = Source(path, images and expand(images), columns or {}, orientation, text)
-        found = list(reader(name)(source))
+        found = refuse_repeated(list(reader(name)(source)))
         if sheet is not None:
             found = add_sheet(found, expand(sheet), columns or {})
-        annotations, problems = refuse_repeated(found)
+        found = name_patients(found, strict=name != "manifest")
+        annotations = [one for one in found if isinstance(one, Annotation)]
+        problems = [one for one in found if isinstance(one, Problem)]
         meanings.check(word for one in annotations for word in list_words(one))
-        cases = resolve_all(annotations, problems, meanings, empty, copy)
+        cases = resolve_all(annotations, problems, meanings, find_empty(empty, problems))
+        cases = (replace(one, in_place=not copy and stays(one.image, unpacked)) for one in cases)
         with writing_to(output), whole_folder(output) as part:
             return write_all(cases, problems, part, output, to)
 
@@ -115,7 +127,7 @@ def write_all(
 
     def note(case: Case) -> Case:
         counts[CLASSES[case.label]] += 1
-        rows.append(to_row(case, name_of(case)))
+        rows.append({k: v for k, v in describe_case(case, name_of(case)).items() if k != "mask"})
         return case
 
     writer(to)((note(case) for case in cases), part)
@@ -123,7 +135,9 @@ def write_all(
         why = list_problems(problems) or "there is no image"
         raise InputError(f"nothing can be converted: {why}")
     if to == "manifest":
-        read_csv(part / FILE)
+        problems += [
+            replace(one, file=one.file.replace(str(part), str(output))) for one in read_csv(part / FILE)[1]
+        ]
     else:
         write_table(part / CASES, rows)
     if problems:
@@ -140,43 +154,53 @@ def resolve_all(
     annotations: Sequence[Annotation],
     problems: list[Problem],
     meanings: Meanings,
-    empty: str | None,
-    copy: bool,
+    empty: int | str,
 ) -> Iterator[Case]:
     """The cases that annotations are, one at a time; what is wrong with others is added to the problems."""
-    names, patients = CaseNames(), dict[str, str]()
-    label = None if empty is None else CLASSES.index(empty)
+    names = UniqueIds()
     left_out: Counter[str] = Counter()
     for one in track(annotations, "converting", transient=True):
         try:
-            case = resolve(one, names.give(one.name), meanings, label)
+            yield resolve(one, names.give(one.name), meanings, empty)
         except InputError as error:
             problems.append(Problem(one.name, getattr(error, "kind", str(error)), one.name))
             continue
         left_out.update(shape.word for shape in one.shapes if meanings[shape.word] == IGNORE)
-        if case.patient is None and is_dicom(case.image):
-            who = read_header(case.image, ("PatientID",)).get("PatientID", "").strip()
-            case = replace(
-                case, patient=patients.setdefault(who, f"p{len(patients) + 1:04d}") if who else None
-            )
-        whole = str(case.image.absolute())
-        yield replace(case, in_place=not copy and printable(whole) == whole == whole.strip())
     if left_out:
         log.info("Left out as --labels says: %s", ", ".join(f"{n} x {x}" for x, n in left_out.items()))
 
 
-def refuse_repeated(found: Sequence[Found]) -> tuple[list[Annotation], list[Problem]]:
-    """Annotations of images that have one each, and the problems, one for each other annotation included."""
-    read = [one for one in found if isinstance(one, Annotation)]
-    keys = [(one.image, None if one.pixels is None else one.name) for one in read]  # a clip has several
-    counts = Counter(keys)
-    problems = [one for one in found if isinstance(one, Problem)]
-    problems += [
-        Problem(one.name, "image that is annotated several times", one.name)
-        for one, key in zip(read, keys, strict=True)
-        if counts[key] > 1
+def find_empty(name: str | None, problems: Sequence[Problem]) -> int | str:
+    """The class of images about which nothing is said, or why they have none.
+
+    An annotation of which nobody knows the image may be about any of them.
+    """
+    if name is None:
+        return NOTHING_SAID
+    return MAY_BE_MISSING if any(isinstance(one, Unplaced) for one in problems) else CLASSES.index(name)
+
+
+def stays(image: Path, unpacked: Path | None) -> bool:
+    """Whether a manifest may name a file where it lies: for good, and under a name that a cell holds."""
+    whole = str(image.absolute())
+    passing = unpacked is not None and unpacked.resolve() in image.resolve().parents
+    return not passing and printable(whole) == whole == whole.strip()
+
+
+def refuse_repeated(found: Sequence[Found]) -> list[Found]:
+    """The same with a problem for each image that is annotated several times, be it once in vain."""
+    keys = [
+        (one.image, None if one.pixels is None else one.name) if isinstance(one, Annotation) else None
+        for one in found  # a clip has several
     ]
-    return [one for one, key in zip(read, keys, strict=True) if counts[key] == 1], problems
+    counts = Counter(keys)
+    failed = {one.id for one in found if isinstance(one, Problem)}
+    return [
+        Problem(one.name, "image that is annotated several times", one.name)
+        if isinstance(one, Annotation) and (counts[key] > 1 or one.name in failed)
+        else one
+        for one, key in zip(found, keys, strict=True)
+    ]
 
 
 def list_words(annotation: Annotation) -> list[str]:
@@ -184,7 +208,7 @@ def list_words(annotation: Annotation) -> list[str]:
     return [*dict.fromkeys((*annotation.tags, *(shape.word for shape in annotation.shapes)))]
 
 
-class CaseNames:
+class UniqueIds:
     """Ids of cases: names without suffix where that tells them apart."""
 
     def __init__(self) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 
 from busi.core import CLASSES, NORMAL, InputError, write_whole
 from busi.data import Problem
-from busi.formats.annotations import Annotation, Case, Found, Mask, Shape
-from busi.formats.files import MAX_TEXT, need
+from busi.formats.annotations import Annotation, Case, Found, Mask, Shape, Unplaced
+from busi.formats.files import MAX_TEXT, OtherKind, need
 from busi.formats.placing import place_image
 from busi.formats.shapes import (
     Draw,
@@ -42,21 +42,25 @@ def read(source: Source) -> Iterator[Found]:
                 name = image.get("name") or ""
                 if image.tag == "track":
                     kind = "track of a video: export the task as CVAT for images 1.1"
-                    yield Problem(f"track {image.get('id')}", kind, path.name)
+                    yield Unplaced(f"track {image.get('id')}", kind, path.name)
                     continue
                 try:
-                    yield read_image(image, name, source)
+                    name, file = source.images.find(name)
+                    yield read_image(image, name, file)
                 except InputError as error:
                     yield Problem(name or f"image {image.get('id')}", str(error), name or path.name)
-        except InputError as error:
+        except OtherKind as error:
             yield Problem(path.name, str(error), path.name)
+        except InputError as error:
+            yield Unplaced(path.name, str(error), path.name)
 
 
 def read_elements(path: Path) -> Iterator[Any]:
     """The elements of a file that stand for an image or a track, one at a time.
 
     Raises:
-        InputError: If it is damaged, of another kind, nested too deep, or has definitions of its own.
+        InputError: If it is damaged, nested too deep, or has definitions of its own.
+        OtherKind: If its elements stand for something else.
     """
     try:
         from defusedxml import DefusedXmlException
@@ -75,7 +79,7 @@ def read_elements(path: Path) -> Iterator[Any]:
                 if depth > MAX_DEPTH:
                     raise InputError("XML that is nested too deep")
                 if top.tag != "annotations":
-                    raise InputError("XML of another kind")
+                    raise OtherKind("XML of another kind")
                 continue
             depth -= 1
             if depth == 1:
@@ -91,9 +95,8 @@ def read_elements(path: Path) -> Iterator[Any]:
         raise InputError(f"file that cannot be read ({error.strerror})") from error
 
 
-def read_image(image: Any, name: str, source: Source) -> Annotation:
+def read_image(image: Any, name: str, path: Path) -> Annotation:
     """The annotation of one image."""
-    found, path = source.images.find(name)
     size = (to_whole(image.get("height")), to_whole(image.get("width")))
     shapes, tags = [], []
     for element in image:
@@ -104,7 +107,7 @@ def read_image(image: Any, name: str, source: Source) -> Annotation:
             tags.append(word)
         else:
             shapes.append(Shape(word, read_shape(element)))
-    return Annotation(found, path, tuple(shapes), tuple(tags), size)
+    return Annotation(name, path, tuple(shapes), tuple(tags), size)
 
 
 def to_whole(text: str | None) -> int:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from busi.core import InputError
 from busi.data import Problem, read_one
-from busi.formats.annotations import Annotation, Found, Shape
+from busi.formats.annotations import Annotation, Found, Shape, Unplaced
 from busi.formats.files import Images
 from busi.formats.shapes import Draw
 from busi.formats.source import Source
@@ -29,7 +29,12 @@ def read(source: Source) -> Iterator[Found]:
         name = path.relative_to(folder / MASKS[0]).with_suffix("").as_posix()
         seen.add(name)
         try:
-            yield read_mask_image(path, name, words, images)
+            found = images.find(name, stem=True)
+        except InputError as error:
+            yield Unplaced(name, str(error), path.name)
+            continue
+        try:
+            yield Annotation(*found, read_mask_image(path, words))
         except InputError as error:
             yield Problem(name, getattr(error, "kind", str(error)), path.name)
     for name in list_names(folder):
@@ -40,15 +45,13 @@ def read(source: Source) -> Iterator[Found]:
                 yield Problem(name, str(error), name)
 
 
-def read_mask_image(path: Path, name: str, words: Mapping[int, str], images: Images) -> Annotation:
-    """The annotation that a colored image is."""
+def read_mask_image(path: Path, words: Mapping[int, str]) -> tuple[Shape, ...]:
+    """What a colored image shows."""
     colors = [int(color) for color in np.unique(read_one(path, to_colors)) if color != BACKGROUND]
     if unknown := [color for color in colors if color not in words]:
         shown = ", ".join(f"{color >> 16},{color >> 8 & 255},{color & 255}" for color in unknown[:3])
         raise InputError(f"mask with a color that labelmap.txt does not name ({shown})")
-    shapes = tuple(Shape(words[color], pick(path, color)) for color in colors if words[color] != "background")
-    found, image = images.find(name, stem=True)
-    return Annotation(found, image, shapes)
+    return tuple(Shape(words[color], pick(path, color)) for color in colors if words[color] != "background")
 
 
 def pick(path: Path, color: int) -> Draw:

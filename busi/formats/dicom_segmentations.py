@@ -4,7 +4,6 @@ pydicom alone reads them: highdicom refuses files without a slice thickness, whi
 its own among them.
 """
 
-import logging
 from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import islice
@@ -17,33 +16,20 @@ from jaxtyping import Bool, UInt8
 
 from busi.core import InputError
 from busi.data import Problem, is_dicom, read_frames
-from busi.formats.annotations import Annotation, Found, Shape
-from busi.formats.files import list_all
+from busi.formats.annotations import Annotation, Found, Shape, Unplaced
+from busi.formats.dicom_images import (
+    LABELMAP,
+    Image,
+    find_images,
+    is_segmentation,
+    read_tags,
+    refuse_deflated,
+    to_count,
+)
 from busi.formats.orientation import check_size
 from busi.formats.source import Source
 
-BINARY, LABELMAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
-"""SOP classes of segmentations with a frame a segment, and with a number a pixel."""
-DEFLATED = "1.2.840.10008.1.2.1.99"
-TAGS = ("SOPClassUID", "SOPInstanceUID", "Rows", "Columns", "NumberOfFrames")
-
-logging.getLogger("pydicom").setLevel(logging.ERROR)
-
-
-class Image(NamedTuple):
-    """A DICOM image.
-
-    Attributes:
-        name: Below its folder.
-        path: Its file.
-        size: Height and width.
-        frames: How many it has.
-    """
-
-    name: str
-    path: Path
-    size: tuple[int, int]
-    frames: int
+REPEATED = "DICOM image with the SOPInstanceUID of another one: keep the one that was drawn on"
 
 
 class Segment(NamedTuple):
@@ -69,7 +55,8 @@ def read(source: Source) -> Iterator[Found]:
 
     Of a clip, each frame on which something is drawn is an image.
     """
-    images = find_images([source.folder, *([source.image_folder] if source.image_folder else [])])
+    found, unread = find_images([source.folder, *([source.image_folder] if source.image_folder else [])])
+    images = {uid: group[0] for uid, group in found.items()}
     shapes: dict[tuple[str, int], list[Shape]] = {}
     for path in source.files:
         name = path.relative_to(source.folder).as_posix()
@@ -78,17 +65,29 @@ def read(source: Source) -> Iterator[Found]:
                 yield Problem(name, "file that is no DICOM segmentation", path.name)
             continue
         try:
-            for one in read_segments(path, images):
-                drawn = Shape(one.word, partial(pick, path, one.place, one.value))
-                shapes.setdefault((one.uid, one.frame), []).append(drawn)
+            segments = read_segments(path, images)
         except InputError as error:
-            yield Problem(name, str(error), path.name)
-    for uid, image in images.items():
-        frames = sorted(frame for one, frame in shapes if one == uid)
-        for frame in frames:
-            yield annotate(image, frame, tuple(shapes[uid, frame]))
-        if not frames and source.path.is_dir():
-            yield Annotation(image.name, image.path, size=image.size)
+            yield Unplaced(name, str(error), path.name)
+            continue
+        for one in segments:
+            drawn = Shape(one.word, partial(pick, path, one.place, one.value))
+            shapes.setdefault((one.uid, one.frame), []).append(drawn)
+        if strangers := sorted({one.uid for one in segments} - images.keys()):
+            kind = f"segmentation of an image that is not there ({strangers[0]})"
+            yield Unplaced(name, f"{kind}: give the DICOM images with --images", path.name)
+    frames: dict[str, list[int]] = {}
+    for uid, frame in sorted(shapes):
+        frames.setdefault(uid, []).append(frame)
+    for uid, group in found.items():
+        if len(group) > 1 and (uid in frames or source.path.is_dir()):
+            yield from (Problem(one.name, REPEATED, one.name) for one in group)
+            continue
+        for frame in frames.get(uid, []):
+            yield annotate(group[0], frame, tuple(shapes[uid, frame]))
+        if uid not in frames and source.path.is_dir():
+            yield Annotation(group[0].name, group[0].path, size=group[0].size)
+    if source.path.is_dir():
+        yield from unread
 
 
 def annotate(image: Image, frame: int, shapes: tuple[Shape, ...]) -> Found:
@@ -123,57 +122,15 @@ def read_pixels(path: Path, frame: int) -> UInt8[np.ndarray, "h w"]:
     return gray
 
 
-def find_images(folders: list[Path]) -> dict[str, Image]:
-    """The DICOM images below some folders, by their identifiers."""
-    images: dict[str, Image] = {}
-    for folder in folders:
-        for path in list_all(folder):
-            if is_dicom(path) and not is_segmentation(path):
-                header = read_tags(path)
-                size = (to_count(header.get("Rows")), to_count(header.get("Columns")))
-                frames = to_count(header.get("NumberOfFrames"), 1)
-                image = Image(path.relative_to(folder).as_posix(), path, size, frames)
-                images.setdefault(header.get("SOPInstanceUID", str(path)), image)
-    return images
-
-
-def is_segmentation(path: Path) -> bool:
-    """Whether a DICOM file is a segmentation."""
-    return read_tags(path).get("SOPClassUID") in (BINARY, LABELMAP)
-
-
-def read_tags(path: Path) -> dict[str, str]:
-    """What tells images and segmentations apart; empty of a damaged file, which its reader names."""
-    try:
-        refuse_deflated(path)
-        found = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(TAGS))
-        return {tag: str(found[tag].value) for tag in TAGS if tag in found}
-    except Exception:  # pydicom raises whatever a damaged file makes its parts raise
-        return {}
-
-
-def to_count(text: str | None, missing: int = 0) -> int:
-    """A number of a header; what it is where there is none."""
-    return int(text) if text and text.isdecimal() else missing
-
-
-def refuse_deflated(path: Path) -> None:
-    """Raise `InputError` for a file that is packed as a whole, and may unpack to anything."""
-    meta = pydicom.filereader.read_file_meta_info(path)
-    if str(meta.get("TransferSyntaxUID")) == DEFLATED:
-        raise InputError("DICOM file that is deflated as a whole: save it without")
-
-
 def read_segments(path: Path, images: Mapping[str, Image]) -> list[Segment]:
     """What the frames of a segmentation say, those without a pixel left out.
 
     Raises:
-        InputError: If it is damaged, too large or of probabilities, or an image is not there or has another
-            size.
+        InputError: If it is damaged, too large or of probabilities, or an image has another size.
     """
     try:
         dataset, pixels = open_segmentation(path)
-        words = {int(one.SegmentNumber): str(one.SegmentLabel) for one in dataset.SegmentSequence}
+        words = read_words(dataset)
         listed = [list_frame(dataset, index, pixels[index], words) for index in range(len(pixels))]
     except InputError:
         raise
@@ -181,13 +138,23 @@ def read_segments(path: Path, images: Mapping[str, Image]) -> list[Segment]:
         raise InputError("damaged or incomplete DICOM segmentation") from error
     found = [one for frame in listed for one in frame]
     for one in found:
-        if one.uid not in images:
-            raise InputError(
-                f"segmentation of an image that is not there ({one.uid}): give the DICOM images with --images"
-            )
-        if images[one.uid].size != pixels.shape[1:]:
+        if one.uid in images and images[one.uid].size != pixels.shape[1:]:
             raise InputError("segmentation of another size than its image")
     return found
+
+
+def read_words(dataset: pydicom.Dataset) -> dict[int, str]:
+    """The label of each segment.
+
+    Raises:
+        InputError: If two have one number.
+    """
+    words: dict[int, str] = {}
+    for one in dataset.SegmentSequence:
+        number, word = int(one.SegmentNumber), str(one.SegmentLabel)
+        if words.setdefault(number, word) != word:
+            raise InputError(f"two segments with the number {number}: {words[number]} and {word}")
+    return words
 
 
 def open_segmentation(path: Path) -> tuple[pydicom.Dataset, UInt8[np.ndarray, "n h w"]]:

@@ -50,6 +50,10 @@ def list_all(folder: Path) -> list[Path]:
     return sorted(found, key=natural)
 
 
+class OtherKind(InputError):
+    """A file that is not of the format that is read, and not a damaged one of it either."""
+
+
 def need(package: str, extra: str = "formats") -> InputError:
     """The error of a package that is not installed."""
     return InputError(f"this needs the package {package}: pip install 'busi[{extra}]'")
@@ -59,11 +63,12 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object that a JSON file holds.
 
     Raises:
-        InputError: If it cannot be read, is too large, damaged, or no object.
+        InputError: If it cannot be read, is too large or damaged.
+        OtherKind: If it is no object.
     """
     found = read_json_value(path)
     if not isinstance(found, dict):
-        raise InputError("JSON of another kind")
+        raise OtherKind("JSON of another kind")
     return found
 
 

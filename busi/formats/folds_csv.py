@@ -1,9 +1,10 @@
 """A split as a manifest: the files of the data set where they are, with their group and fold."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from busi.core import CLASSES, InputError, Record, write_table
-from busi.data import SharedSplit, read_csv
+from busi.core import InputError, Record, write_table
+from busi.data import SharedSplit, read_csv, to_row
 
 
 def write_manifest(split: SharedSplit, folder: Path, name: str) -> str:
@@ -28,25 +29,13 @@ def write_manifest(split: SharedSplit, folder: Path, name: str) -> str:
     rows = []
     for i in places:
         record = cohort.records[i]
-        patient = ""
+        patient = None
         if record.patient is not None:
             key = (record.source, record.patient)
             patient = patients.setdefault(key, f"patient-{len(patients) + 1}")
-        rows.append(
-            {
-                "id": record.id,
-                "image": str(record.image.absolute()),
-                "mask": ";".join(str(path.absolute()) for path in record.masks),
-                "label": CLASSES[record.label],
-                "patient": patient,
-                "source": record.source,
-                "scanner": record.scanner or "",
-                "birads": record.birads or "",
-                "spacing": ";".join(f"{x!r}" for x in record.spacing or ()),
-                "fold": int(cohort.folds[i]),
-                "_group": int(cohort.groups[i]),
-            }
-        )
+        masks = tuple(path.absolute() for path in record.masks)
+        row = to_row(replace(record, image=record.image.absolute(), masks=masks, patient=patient))
+        rows.append({**row, "fold": int(cohort.folds[i]), "_group": int(cohort.groups[i])})
     path = write_table(folder / "manifest.csv", rows)
     check_round_trip([cohort.records[i] for i in places], path)
     number = f" data.num_folds={split.num_folds}" * (split.num_folds != 5)

@@ -115,7 +115,7 @@ def recognize_file(path: Path, has_columns: bool = False, in_folder: bool = Fals
     if b"<annotations" in head:
         return "cvat"
     if head[128:132] == b"DICM":
-        from busi.formats.dicom_segmentations import is_segmentation
+        from busi.formats.dicom_images import is_segmentation
 
         return "dicom-seg" if is_segmentation(path) else None
     if in_folder:

@@ -6,7 +6,7 @@ import io
 import json
 import math
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,8 +18,8 @@ from PIL import Image
 
 from busi.core import CLASSES, NORMAL, InputError, write_whole
 from busi.data import Problem, to_gray
-from busi.formats.annotations import Annotation, Case, Found, Shape
-from busi.formats.files import leads_out, read_json
+from busi.formats.annotations import Annotation, Case, Found, Shape, Unplaced
+from busi.formats.files import OtherKind, leads_out, read_json, stem_of
 from busi.formats.placing import name_of, place_image
 from busi.formats.shapes import Draw, fill_circle, fill_pillow, no_mask, pair_up, split_lesions
 from busi.formats.source import Source
@@ -38,30 +38,55 @@ def read(source: Source) -> Iterator[Found]:
     Flags that are on, of the image or of a shape, are words about the image. Images without a JSON file have
     no annotation.
     """
-    used = set()
+    used: set[Path] = set()
+    stems = {stem_of(name) for name in source.images.files}
     for path in source.files:
         if path.suffix.lower() != ".json" and path != source.path:
             continue
-        name = path.relative_to(source.folder).as_posix()
+        name, image = path.relative_to(source.folder).as_posix(), None
         try:
             content = read_json(path)
-            if not isinstance(content.get("shapes"), list):
-                raise InputError("JSON of another kind")
-            annotation = read_content(content, path, source)
-        except InputError as error:
+            if "shapes" not in content and "imagePath" not in content:
+                raise OtherKind("JSON of another kind")
+            image = find_image(content, path, source, stems)
+            used.add(image[1])
+            yield read_content(content, path, *image)
+        except OtherKind as error:
             yield Problem(name, str(error), name)
-            continue
-        used.add(annotation.image)
-        yield annotation
+        except InputError as error:
+            yield Unplaced(name, str(error), name) if image is None else Problem(image[0], str(error), name)
     if source.path.is_dir():
         for name, path in source.images.files.items():
             if path not in used:
                 yield Annotation(name, path)
 
 
-def read_content(content: Mapping[str, Any], path: Path, source: Source) -> Annotation:
-    """The annotation that one file holds."""
+def find_image(
+    content: Mapping[str, Any], path: Path, source: Source, stems: Collection[str]
+) -> tuple[str, Path]:
+    """Name and file of the image that a file is about: the file itself where the image stands in it.
+
+    Raises:
+        InputError: If there is none, or another one has the name of the file.
+    """
+    given = content.get("imagePath")
+    text = given.replace("\\", "/") if isinstance(given, str) else ""
+    try:
+        return source.images.find(place(text, path, source))
+    except InputError:
+        if not isinstance(content.get("imageData"), str):
+            raise
+    own = path.relative_to(source.folder).with_suffix("").as_posix()
+    if own in stems:
+        raise InputError("imagePath that is not there, beside an image of the name of the file: correct it")
+    return f"{own}.png", path
+
+
+def read_content(content: Mapping[str, Any], path: Path, name: str, image: Path) -> Annotation:
+    """The annotation of an image that one file holds."""
     shapes, tags = [], read_flags(content)
+    if not isinstance(content.get("shapes"), list):
+        raise InputError("damaged LabelMe file: shapes is no list")
     for shape in content["shapes"]:
         if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
             raise InputError("shape without a label")
@@ -70,25 +95,14 @@ def read_content(content: Mapping[str, Any], path: Path, source: Source) -> Anno
     size = (content.get("imageHeight"), content.get("imageWidth"))
     if any(type(number) is not int for number in size if number is not None):
         raise InputError("size that is no whole number")
-    known = None if None in size else size
-    given = content.get("imagePath")
-    text = given.replace("\\", "/") if isinstance(given, str) else ""
-    try:
-        name, image = source.images.find(place(text, path, source))
-    except InputError:
-        if not isinstance(content.get("imageData"), str):
-            raise
-        # The image stands in the file itself.
-        name = path.relative_to(source.folder).with_suffix(".png").as_posix()
-        return Annotation(
-            name,
-            path,
-            tuple(shapes),
-            tuple(tags),
-            known,  # type: ignore[arg-type]
-            pixels=lambda: open_image(content["imageData"], to_gray),
-        )
-    return Annotation(name, image, tuple(shapes), tuple(tags), known)  # type: ignore[arg-type]
+    return Annotation(
+        name,
+        image,
+        tuple(shapes),
+        tuple(tags),
+        None if None in size else size,  # type: ignore[arg-type]
+        pixels=(lambda: open_image(content["imageData"], to_gray)) if image == path else None,
+    )
 
 
 def place(text: str, path: Path, source: Source) -> str:

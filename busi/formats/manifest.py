@@ -1,6 +1,6 @@
 """Manifests: what any data set becomes, and where the other formats are written from."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from busi.core import CLASSES, NORMAL, Record, write_table
-from busi.data import find_data, read_mask
+from busi.data import find_data, read_mask, to_row
 from busi.figures import write_png
 from busi.formats.annotations import Annotation, Case, Found, Shape
 from busi.formats.labels import MASK
@@ -55,7 +55,7 @@ def write(cases: Iterable[Case], folder: Path) -> None:
             image = str(case.image.absolute())
         else:
             image = f"images/{copy_image(case, folder / 'images')}"
-        rows.append(to_row(case, image, write_mask(case, folder / "masks")))
+        rows.append(describe_case(case, image, write_mask(case, folder / "masks")))
     if rows:
         write_table(folder / FILE, rows)
 
@@ -69,9 +69,10 @@ def write_mask(case: Case, folder: Path) -> str:
     return f"{folder.name}/{name}"
 
 
-def to_row(case: Case, image: str, mask: str | None = None) -> Mapping[str, str]:
-    """The row of a case; without a mask in a sheet beside another format."""
-    spacing = "" if case.spacing is None else ";".join(f"{number:.9g}" for number in case.spacing)
-    row = {"id": case.id, "image": image, **({} if mask is None else {"mask": mask})}
-    row |= {"label": CLASSES[case.label], "patient": case.patient or "", "spacing": spacing}
-    return row | {name: str(case.values.get(name, "")) for name in VALUES}
+def describe_case(case: Case, image: str, mask: str = "") -> dict[str, str]:
+    """The row of a case in a manifest."""
+    values = {name: value for name in VALUES if (value := case.values.get(name))}
+    masks = (Path(mask),) if mask else ()
+    return to_row(
+        Record(case.id, Path(image), masks, case.label, patient=case.patient, spacing=case.spacing, **values)
+    )

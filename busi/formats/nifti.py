@@ -33,18 +33,25 @@ def read_nifti(path: Path) -> Volume:
         zooms = [float(zoom) * unit for zoom in header.get_zooms()[:3]]
         says = bool(header["qform_code"] or header["sform_code"])
         affine = np.asarray(image.affine, np.float64) if says else None
+        return Volume([read_layer(values)], affine, (*zooms, 1.0, 1.0)[:3])
     except InputError:
         raise
     except Exception as error:  # nibabel raises whatever a damaged file makes its parts raise
         raise InputError("damaged or truncated NIfTI file") from error
+
+
+def read_layer(values: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "x y z"]:
+    """The values of the one image of a file, color as gray.
+
+    Raises:
+        InputError: If there are several.
+    """
     if values.dtype.names:
         values = np.stack([values[name] for name in values.dtype.names[:3]], -1)
-        layer = color_to_gray(to_axes(values, 3))
-    elif values.ndim == MAX_AXES and values.shape[3:] == (1, 3):
-        layer = color_to_gray(values[:, :, :, 0])
-    else:
-        layer = to_axes(values, 0)
-    return Volume([layer], affine, (*zooms, 1.0, 1.0)[:3])
+        return color_to_gray(to_axes(values, 3))
+    if values.ndim == MAX_AXES and values.shape[3:] == (1, 3):
+        return color_to_gray(values[:, :, :, 0])
+    return to_axes(values, 0)
 
 
 def sizes_of(content: bytes) -> list[int]:

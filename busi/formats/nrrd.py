@@ -41,12 +41,11 @@ def read_nrrd(path: Path) -> Volume:
             raise InputError("header whose data lies in another file: save both as one .nrrd file")
         check_size(tuple(header["sizes"].tolist()))
         unpack_bounded(content[file.tell() :])  # pynrrd unpacks whatever comes
-        values = nrrd.read_data(header, file)
+        return make_volume(nrrd.read_data(header, file), header)
     except InputError:
         raise
     except Exception as error:  # pynrrd raises whatever a damaged file makes its parts raise
         raise InputError("damaged or truncated NRRD file") from error
-    return make_volume(values, header)
 
 
 def make_volume(values: Shaped[np.ndarray, "..."], header: Mapping[str, Any]) -> Volume:

@@ -9,7 +9,7 @@ from typing import Any
 
 from busi.core import InputError, printable, read_cells
 from busi.data import OPTIONAL, Problem, parse_values, read_one, read_workbook, to_mask
-from busi.formats.annotations import Annotation, Found, Mask, Shape
+from busi.formats.annotations import Annotation, Found, Mask, Shape, Unplaced
 from busi.formats.files import Names
 from busi.formats.labels import MASK
 from busi.formats.source import Source
@@ -98,7 +98,8 @@ def read(source: Source) -> Iterator[Found]:
             continue
         try:
             if not cells["image"]:
-                raise InputError("row without an image")
+                yield Unplaced(name, "row without an image", f"{name} (row {row.number})")
+                continue
             yield read_case(row, source)
         except InputError as error:
             yield Problem(name, getattr(error, "kind", str(error)), f"{name} (row {row.number})")
@@ -150,22 +151,30 @@ def read_plain(path: Path, *_: int) -> Mask:
 def add_sheet(found: list[Found], path: Path, columns: Mapping[str, str]) -> list[Found]:
     """Add what a sheet says to the annotations of another format.
 
-    A row is about the image whose path ends as its cell ``image`` does, with or without suffix.
+    A row is about the image whose path ends as its cell ``image`` does, with or without suffix. A class that
+    a row gives to no image may be that of any.
 
     Returns:
         The annotations and problems, and one for each row that is about no image, or about several.
     """
     rows = read_sheet_rows(path, columns)
     places = {one.name: k for k, one in enumerate(found) if isinstance(one, Annotation)}
+    failed = Names(one.id for one in found if isinstance(one, Problem) and not isinstance(one, Unplaced))
     names, result, told = Names(places), list(found), Counter[str]()
     for row in rows:
         text = row.cells["image"]
         mine = names.find(text, stem=True) if text else []
         told.update(mine)
-        if not mine or row.problems:
+        if mine or (text and failed.find(text, stem=True)):
+            result += row.problems
+        else:
             kind = "row of the sheet without an image" if text else "row of the sheet that names no image"
             where = f"{text} (row {row.number} of {path.name})"
-            result += row.problems or (Problem(text or f"row {row.number}", kind, where),)
+            lost = Unplaced if row.cells["label"] else Problem
+            result += [
+                lost(one.id, one.kind, one.file)
+                for one in row.problems or [Problem(text or f"row {row.number}", kind, where)]
+            ]
         for name in mine:
             one = result[places[name]]
             if row.problems or len(mine) > 1 or told[name] > 1:

@@ -1,6 +1,5 @@
 """Images and masks as pairs of NIfTI or NRRD files, as 3D Slicer and ITK-SNAP save them."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -10,22 +9,16 @@ from jaxtyping import Bool, Shaped, UInt8
 
 from busi.core import CLASSES, NORMAL, InputError
 from busi.data import Problem, is_image, read_gray
-from busi.formats.annotations import Annotation, Case, Found, Shape
-from busi.formats.files import list_all, stem_of
+from busi.formats.annotations import Annotation, Case, Found, Shape, Unplaced
+from busi.formats.files import list_all
 from busi.formats.known import is_nifti, read_head
 from busi.formats.nifti import read_nifti, write_nifti_file
 from busi.formats.nrrd import read_nrrd, write_nrrd_file
 from busi.formats.orientation import Slice, Volume, slice_to_gray, to_slice
 from busi.formats.placing import name_of
 from busi.formats.source import Source
+from busi.formats.volume_names import find_masks, image_keys, index_images, list_stems, mask_keys
 
-WORDS = r"masks?|seg|segmentations?|labels?|labelmap|gt|groundtruth|annotations?|rois?"
-MASK = re.compile(rf"(?:^|[ ._-])(?:{WORDS})(?:[ _-]?\d+| ?\(\d+\))?$", re.IGNORECASE)
-"""What the name of a mask ends with: ``a_mask``, ``a.seg``, ``a-label``, ``Segmentation``."""
-MASK_FOLDER = re.compile(rf"(?:{WORDS})(?:tr|ts)?", re.IGNORECASE)
-IMAGE_FOLDER = re.compile(r"(?:images?|imgs?|scans?|volumes?)(?:tr|ts)?", re.IGNORECASE)
-CHANNEL = re.compile(r"_0000$")
-"""What nnU-Net adds to the name of an image."""
 MAX_LABELS = 255
 
 
@@ -47,45 +40,47 @@ def read(source: Source) -> Iterator[Found]:
             path.relative_to(source.image_folder).as_posix(): path for path in list_all(source.image_folder)
         }
     others = {name: path for name, path in below.items() if is_volume(path) or is_image(path)}
-    images: dict[str, list[tuple[str, Path]]] = {}
     no_images = find_masks(others)
     if source.image_folder is not None:  # what is called exactly as a mask is its image
-        exact = {mask_keys(name)[0] for name in masks}
-        no_images = {name for name in no_images if image_key(name) not in exact}
-    for name, path in others.items():
-        if name not in no_images and path != source.path:
-            images.setdefault(image_key(name), []).append((name, path))
-    for name in volumes:  # a volume that is called as an image of another kind is its mask
-        mine = images.get(image_key(name), [])
-        if whole and (name, volumes[name]) in mine and any(not is_volume(path) for _, path in mine):
-            mine.remove((name, volumes[name]))
+        exact = {image_keys(name)[0] for name in masks}
+        no_images = {name for name in no_images if not exact & {*image_keys(name)}}
+    images = {name: path for name, path in others.items() if name not in no_images and path != source.path}
+    exact_names, channels = index_images(images)
+    for name, path in volumes.items():  # a volume that is called as an image of another kind is its mask
+        key = image_keys(name)[0]
+        near = [*exact_names.get(key, ()), *channels.get(key, ())]
+        if whole and images.get(name) == path and any(not is_volume(others[other]) for other in near):
+            del images[name]
             masks.add(name)
     drawn = {name: path for name, path in volumes.items() if name in masks}
+    for name in others if whole else ():
+        if name in no_images and others[name] not in drawn.values():
+            kind = "file that is called as a mask: give masks as .nii.gz or .nrrd, or list them in a sheet"
+            yield Unplaced(name, kind, name)
     yield from pair_files(drawn if whole else {source.path.name: source.path}, images, source)
 
 
-def pair_files(
-    masks: Mapping[str, Path], images: Mapping[str, list[tuple[str, Path]]], source: Source
-) -> Iterator[Found]:
+def pair_files(masks: Mapping[str, Path], images: Mapping[str, Path], source: Source) -> Iterator[Found]:
     """The annotation of each image, by the masks that belong to it."""
-    mine: dict[Path, list[Path]] = {}
+    mine: dict[str, list[Path]] = {}
+    indices = index_images(images)
     for name, path in masks.items():
-        found = next((images[key] for key in mask_keys(name) if images.get(key)), [])
+        keys = mask_keys(name)
+        found = next((index[key] for index in indices for key in keys if key in index), [])
         if not found and not list_stems(name)[-1]:
-            found = [one for group in images.values() for one in group if one[1].parent == path.parent]
+            found = [other for other, image in images.items() if image.parent == path.parent]
         if len(found) == 1:
-            mine.setdefault(found[0][1], []).append(path)
+            mine.setdefault(found[0], []).append(path)
         else:
             kind = "mask with several images of its name" if found else "mask without an image of its name"
-            yield Problem(name, kind, path.name)
-    for group in images.values():
-        for name, path in group:
-            if path not in mine and source.path.is_file():
-                continue
-            try:
-                yield read_pair(name, path, mine.get(path, []), source.orientation)
-            except InputError as error:
-                yield Problem(name, getattr(error, "kind", str(error)), name)
+            yield Unplaced(name, kind, path.name)
+    for name, path in images.items():
+        if name not in mine and source.path.is_file():
+            continue
+        try:
+            yield read_pair(name, path, mine.get(name, []), source.orientation)
+        except InputError as error:
+            yield Problem(name, getattr(error, "kind", str(error)), name)
 
 
 def read_pair(name: str, image: Path, masks: list[Path], orientation: str) -> Annotation:
@@ -110,10 +105,13 @@ def list_segments(mask: Slice) -> list[tuple[str, int, int]]:
     """Name, layer and value of what a mask holds; a value without a name is called by its number.
 
     Raises:
-        InputError: If its values are no labels.
+        InputError: If its values are no labels, or one has two names.
     """
     found: list[tuple[str, int, int]] = []
-    names = {(layer, value): word for word, layer, value in mask.segments or ()}
+    names: dict[tuple[int, int], str] = {}
+    for word, layer, value in mask.segments or ():
+        if names.setdefault((layer, value), word) != word:
+            raise InputError(f"two segments of one value: {names[layer, value]} and {word}")
     for layer, values in enumerate(mask.layers):
         check_labels(values)
         found += [
@@ -157,65 +155,6 @@ def is_volume(path: Path) -> bool:
     head = read_head(path)
     named = path.name.lower().endswith((".nii", ".nii.gz", ".nrrd"))
     return head.startswith(b"NRRD") or is_nifti(head) or (named and path.is_file() and not is_image(path))
-
-
-def find_masks(names: Iterable[str]) -> set[str]:
-    """Which files are masks: by the folder above them, or else by their own names.
-
-    ``left_roi.nrrd`` is none if there is ``left_roi.seg.nrrd``.
-    """
-    masks, bases = set(), set()
-    for name in names:
-        above, _, last = name.rpartition("/")
-        kinds = [MASK_FOLDER.fullmatch(part) is not None for part in above.split("/") if is_kind(part)]
-        if kinds[-1] if kinds else MASK.search(plain_name(last)):
-            masks.add(name)
-            bases.add((above, strip_mask(plain_name(last))))
-    return {
-        name
-        for name in masks
-        if is_kind(name.rpartition("/")[0].rpartition("/")[2])
-        or (name.rpartition("/")[0], plain_name(name)) not in bases
-    }
-
-
-def is_kind(folder: str) -> bool:
-    """Whether the name of a folder says that it holds images, or masks."""
-    return MASK_FOLDER.fullmatch(folder) is not None or IMAGE_FOLDER.fullmatch(folder) is not None
-
-
-def plain_name(name: str) -> str:
-    """The last part of a name, without suffix; that of ``a.seg.nrrd`` ends with ``.seg``."""
-    last = name.rpartition("/")[2]
-    return last[: -len(".nrrd")] if last.lower().endswith(".nrrd") else stem_of(last)
-
-
-def strip_mask(stem: str) -> str:
-    """The name of a mask without what says that it is one; empty for ``Segmentation``."""
-    return MASK.sub("", stem)
-
-
-def place_of(name: str) -> str:
-    """The folders of a file but for those that say what it is."""
-    return "/".join(part for part in name.split("/")[:-1] if not is_kind(part))
-
-
-def image_key(name: str) -> str:
-    """Equal for an image and `mask_keys` of its masks."""
-    return f"{place_of(name)}/{CHANNEL.sub('', plain_name(name))}".casefold()
-
-
-def mask_keys(name: str) -> list[str]:
-    """What the image of a mask may be called, the likeliest first."""
-    return [f"{place_of(name)}/{stem}".casefold() for stem in list_stems(name) if stem]
-
-
-def list_stems(name: str) -> list[str]:
-    """The name of a mask, and shorter ones until nothing says that it is a mask."""
-    stems = [plain_name(name)]
-    while (shorter := strip_mask(stems[-1])) != stems[-1]:
-        stems.append(shorter)
-    return stems
 
 
 def write_nifti(cases: Iterable[Case], folder: Path) -> None:

@@ -1,9 +1,10 @@
 """The manifest of a review, as `data=csv` reads it."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
-from busi.core import EMPTY_WORDS
-from busi.data import SPACINGS, file_name
+from busi.core import CLASSES, EMPTY_WORDS, Record
+from busi.data import file_name, keep_spacing, to_row
 from busi.review.work import Correction
 
 
@@ -26,12 +27,7 @@ def make_rows(corrections: Mapping[str, Correction]) -> list[dict[str, object]]:
         one = corrections[name]
         rows.append(
             {
-                "id": ids[image],
-                "image": one.image,
-                "mask": one.mask,
-                "label": one.label,
-                "patient": one.patient,
-                "spacing": write_spacing(one.spacing),
+                **to_row(to_record(ids[image], one)),
                 "_reviewer": one.reviewer,
                 "_time": one.time,
                 "_model": one.model,
@@ -49,6 +45,13 @@ def make_rows(corrections: Mapping[str, Correction]) -> list[dict[str, object]]:
     return rows
 
 
+def to_record(name: str, one: Correction) -> Record:
+    """What a correction says about its image."""
+    masks = (Path(one.mask),) if one.mask else ()
+    label, spacing = CLASSES.index(one.label), keep_spacing(one.spacing)
+    return Record(name, Path(one.image), masks, label, patient=one.patient or None, spacing=spacing)
+
+
 def name_rows(images: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """An id for each image that a manifest takes, and that differs from all others.
 
@@ -64,10 +67,3 @@ def name_rows(images: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
         used.add(file_name(chosen).lower())
         given[name, file] = chosen
     return given
-
-
-def write_spacing(spacing: list[float] | None) -> str:
-    """Millimeters a pixel as a manifest has them; empty if unknown, or beyond what it takes."""
-    if spacing is None or not all(SPACINGS[0] <= number <= SPACINGS[1] for number in spacing):
-        return ""
-    return ";".join(f"{number:.6g}" for number in spacing)

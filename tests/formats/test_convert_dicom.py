@@ -1,6 +1,7 @@
 """DICOM segmentations that highdicom writes, with the images that they refer to."""
 
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from pydicom.uid import UltrasoundImageStorage, UltrasoundMultiFrameImageStorage
 
 from busi.core.tables import read_table
 from busi.core.types import InputError
+from busi.data.dicom import open_header
 from busi.data.files import read_gray
 from busi.data.manifest import read_csv
 from busi.data.masks import read_mask
+from busi.formats import Maker, make_segmentation
+from busi.formats.annotations import MAY_BE_MISSING
 from busi.formats.conversion import convert
 from busi.formats.dicom_segmentations import find_group
 from busi.formats.known import recognize
@@ -182,3 +186,95 @@ def test_every_fault_of_a_segmentation_is_a_row(data: Path, tmp_path: Path) -> N
     assert len(read_table(tmp_path / "out" / "manifest.csv")) == 3
     with pytest.raises(InputError, match=r"file that is no DICOM segmentation"):
         convert(str(data / "images" / "benign a.dcm"), tmp_path / "other", source_format="dicom-seg")
+
+
+@pytest.mark.parametrize("kind", ["cut", "stranger", "deflated", "two words"])
+def test_a_segmentation_that_cannot_be_used_leaves_no_normal_image(
+    kind: str, data: Path, tmp_path: Path
+) -> None:
+    path = data / "seg0.dcm"
+    dataset = pydicom.dcmread(path)
+    if kind == "stranger":
+        dataset.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0].SourceImageSequence[
+            0
+        ].ReferencedSOPInstanceUID = "1.2.3"
+    elif kind == "two words":
+        dataset.SegmentSequence.append(pydicom.Dataset())
+        dataset.SegmentSequence[1].SegmentNumber, dataset.SegmentSequence[1].SegmentLabel = 1, "Cyst"
+    elif kind == "deflated":
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    dataset.save_as(path)
+    path.write_bytes(path.read_bytes()[: -30 if kind == "cut" else None])
+    convert(str(data), tmp_path / "out", empty="normal")
+    found = problems_of(tmp_path / "out")
+    assert found.keys() == {"seg0.dcm", "images/benign a.dcm"}
+    assert found["images/benign a.dcm"] == MAY_BE_MISSING
+    assert read_back(tmp_path / "out").keys() == {"benign b", "malignant (1)"}
+
+
+def test_images_of_one_identifier_are_rows_unless_they_are_the_same(data: Path, tmp_path: Path) -> None:
+    images = data / "images"
+    shutil.copy(images / "benign a.dcm", images / "same.dcm")
+    other = pydicom.dcmread(images / "benign b.dcm")
+    other.PixelData = bytes(255 - x for x in other.PixelData)
+    other.save_as(images / "other.dcm")
+    convert(str(data), tmp_path / "out", empty="normal")
+    found = problems_of(tmp_path / "out")
+    assert found.keys() == {"images/benign b.dcm", "images/other.dcm"}
+    assert all(text.startswith("DICOM image with the SOPInstanceUID of another") for text in found.values())
+    assert read_back(tmp_path / "out").keys() == {"benign a", "malignant (1)"}
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_images_of_an_archive_are_kept_beside_those_of_a_folder(
+    copy: bool, data: Path, tmp_path: Path
+) -> None:
+    """What is unpacked is gone afterwards; what lies elsewhere stays there."""
+    (data / "images" / "benign a.dcm").rename(tmp_path / "benign a.dcm")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in data.rglob("*.dcm"):
+            archive.write(path, path.relative_to(data))
+    (tmp_path / "far").mkdir()
+    (tmp_path / "benign a.dcm").rename(tmp_path / "far" / "benign a.dcm")
+    convert(str(tmp_path / "a.zip"), tmp_path / "out", images=tmp_path / "far", copy=copy)
+    assert same(read_back(tmp_path / "out"), {k: v for k, v in MASKS.items() if "normal" not in k})
+    images = {row["id"]: row["image"] for row in read_table(tmp_path / "out" / "manifest.csv")}
+    far = str(tmp_path / "far" / "benign a.dcm")
+    assert [text for text in images.values() if not text.startswith("images/")] == ([] if copy else [far])
+
+
+def test_a_sheet_names_all_images_of_a_patient(data: Path, tmp_path: Path) -> None:
+    """Whose other images have the same PatientID; and numbers are names that the sheet does not use."""
+    sheet = tmp_path / "s.csv"
+    write_image(data / "images" / "new.dcm", "new", NOISE[::-1])
+    sheet.write_text("image,patient\nbenign b,P0001\n")
+    convert(str(data), tmp_path / "one", sheet=sheet, empty="normal")
+    found = {
+        row["id"].rpartition("/")[2]: row["patient"] for row in read_table(tmp_path / "one" / "manifest.csv")
+    }
+    assert found == {"benign a": "P0001", "benign b": "P0001", "malignant (1)": "p0002", "new": "p0003"}
+    sheet.write_text("image,patient\nbenign a,A17\nbenign b,B2\n")
+    convert(str(data), tmp_path / "two", sheet=sheet, empty="normal")
+    kind = "DICOM image of one PatientID with several names (A17, B2): give it one in the sheet"
+    assert problems_of(tmp_path / "two") == dict.fromkeys(
+        ("images/benign a.dcm", "images/benign b.dcm"), kind
+    )
+
+
+def test_what_busi_predicts_comes_back_equal(tmp_path: Path) -> None:
+    """A still, and a clip on whose middle frame nothing is drawn: that frame is no image."""
+    maker, data = Maker("model", "8cfa53b2", "1.2.3"), tmp_path / "in"
+    write_image(data / "still.dcm", "7")
+    clip = np.stack([NOISE, NOISE[::-1], NOISE[:, ::-1]])
+    write_image(data / "clip.dcm", "7", clip, UltrasoundMultiFrameImageStorage)
+    drawn = {"still": MASKS["benign a"], "clip [1]": MASKS["benign b"], "clip [3]": MASKS["benign a"]}
+    frames = [drawn["clip [1]"], np.zeros((HEIGHT, WIDTH), bool), drawn["clip [3]"]]
+    still, source = open_header(data / "still.dcm"), open_header(data / "clip.dcm")
+    make_segmentation(still, [None], [drawn["still"]], maker).save_as(data / "1.dcm")
+    make_segmentation(source, [1, 2, 3], frames, maker).save_as(data / "2.dcm")
+    assert not convert(str(data), tmp_path / "out", labels={"lesion": "benign"})
+    rows = {row["id"]: row for row in read_table(tmp_path / "out" / "manifest.csv")}
+    assert rows.keys() == drawn.keys()
+    for name, mask in drawn.items():
+        assert np.array_equal(read_gray(tmp_path / "out" / rows[name]["mask"]), mask * np.uint8(255))
+    assert np.array_equal(read_gray(tmp_path / "out" / rows["clip [3]"]["image"]), clip[2])

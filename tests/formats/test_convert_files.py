@@ -15,6 +15,7 @@ from pycocotools import mask as coco_masks
 
 from busi.core.tables import read_table
 from busi.core.types import InputError
+from busi.formats.annotations import MAY_BE_MISSING
 from busi.formats.coco import unpack_counts
 from busi.formats.conversion import convert
 from busi.formats.known import recognize
@@ -143,14 +144,14 @@ def test_every_fault_of_a_coco_file_is_a_row(tmp_path: Path) -> None:
         "benign c.png": "annotation of another size than its image: 36 x 50 for 50 x 36 pixels, turned",
         "benign d.png": "a box instead of a mask: draw the outline, or map its category to ignore",
         "benign e.png": "image of several classes: benign and malignant",
-        "benign f.png": "image that is annotated several times",
+        "benign f.png": "image without an id",
         "../benign a.png": outside,
         "/etc/passwd": outside,
         "gone.png": "no such image: give the folder of the images with --images",
         "image 11": "image without file_name",
         "image 13": "image without file_name",
-        "image_id 77": "annotation of an image that the file does not list, or lists twice",
-        "image_id None": "annotation of an image that the file does not list, or lists twice",
+        "image_id 77": "annotation of an image that the file does not list",
+        "image_id None": "annotation of an image that the file does not list",
         "b.json": "damaged JSON",
         "c.json": "JSON of another kind",
         "d.json": "damaged JSON",
@@ -349,6 +350,7 @@ def test_masks_of_cvat_with_other_colors_sizes_or_images_are_rows(exported: Path
         make().save(exported / "SegmentationClass" / f"{name}.png")
         if name != "no image":
             write_images(exported / "JPEGImages", {name: draw_masks()["benign a"]})
+    write_images(exported / "JPEGImages", {"bad": draw_masks()["benign a"]})
     (exported / "SegmentationClass" / "bad.png").write_bytes(b"x")
     convert(str(exported), tmp_path / "out", labels={"evil": "malignant"}, empty="normal")
     assert problems_of(tmp_path / "out") == {
@@ -356,8 +358,106 @@ def test_masks_of_cvat_with_other_colors_sizes_or_images_are_rows(exported: Path
         "JPEGImages/other size.png": "mask of another size than its image: 9 x 9 for 50 x 36 pixels",
         "no image": "no such image: give the folder of the images with --images",
         "bad": "unreadable or truncated file",
+        "JPEGImages/normal x.png": MAY_BE_MISSING,
     }
     for wrong in ("benign:1,2", "a:1,2,3::\nb:1,2,3::"):
         (exported / "labelmap.txt").write_text(wrong)
         with pytest.raises(InputError, match="labelmap.txt"):
             convert(str(exported), tmp_path / "other")
+
+
+def write_objects(
+    path: Path, images: list[Any], annotations: list[Any], *categories: tuple[int, str]
+) -> Path:
+    """A COCO file, with a polygon for each annotation."""
+    drawn = [{"category_id": 1, "segmentation": [FLAT], **one} for one in annotations]
+    listed = [{"id": key, "name": name} for key, name in categories or [(1, "benign")]]
+    path.write_text(json.dumps({"images": images, "annotations": drawn, "categories": listed}))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["truncated", "no image", "image beside", "other id", "cvat"])
+def test_nothing_said_counts_only_where_every_annotation_was_read(kind: str, tmp_path: Path) -> None:
+    """An image whose annotation may be the one that cannot be used is no normal image."""
+    data = tmp_path / "in"
+    if kind == "other id":
+        write_images(data, {name: draw_masks()["benign a"] for name in ("benign a", "b", "c")})
+        images = [{"id": k, "file_name": f"{name}.png"} for k, name in enumerate(("benign a", "b", "c"))]
+        write_objects(data / "a.json", images, [{"image_id": 0}, {"image_id": "1"}])
+        failed = "image_id 1"
+    elif kind == "cvat":
+        path, failed = write_cvat(data, POLYGON.replace("tumor", "benign")), "annotations.xml"
+        write_images(data / "images", {name: draw_masks()["benign a"] for name in ("b", "c")})
+        listed = "".join(f'<image id="1" name="{x}" width="50" height="36"/>' for x in ("b.png", "c.png"))
+        path.write_text(path.read_text().replace("</annotations>", f"{listed}<image id="))
+    else:
+        write_labelme(data, shape(label="benign"))
+        more = {"imagePath": "gone.png"} if kind != "truncated" else {}
+        more |= {"imageData": to_base64(Image.new("L", (WIDTH, HEIGHT)))} if kind == "image beside" else {}
+        path, failed = write_labelme(data, shape(label="benign"), name="b", **more), "b.json"
+        path.write_text(path.read_text()[:-30] if kind == "truncated" else path.read_text())
+        write_images(data, {"c": draw_masks()["benign a"]})
+    (data / "notes.json").write_text('{"other": 1}')
+    convert(str(data), tmp_path / "out", empty="normal", source_format="cvat" if kind == "cvat" else None)
+    found = {name.removeprefix("images/"): text for name, text in problems_of(tmp_path / "out").items()}
+    assert failed in found
+    assert found["b.png"] == found["c.png"] == MAY_BE_MISSING
+    assert [row["label"] for row in read_table(tmp_path / "out" / "manifest.csv")] == ["benign"]
+
+
+def test_a_damaged_shape_is_a_row_of_its_image_and_of_no_other(tmp_path: Path) -> None:
+    write_labelme(tmp_path / "in", {**shape(points=None), "label": "benign"}, name="b")
+    write_images(tmp_path / "in", {"c": draw_masks()["benign a"]})
+    convert(str(tmp_path / "in"), tmp_path / "out", empty="normal")
+    assert problems_of(tmp_path / "out") == {"b.png": "shape without points"}
+    assert [row["id"] for row in read_table(tmp_path / "out" / "manifest.csv")] == ["c"]
+
+
+def test_a_class_that_a_sheet_gives_to_no_image_may_be_that_of_any(tmp_path: Path) -> None:
+    write_labelme(tmp_path / "in", shape(label="benign"))
+    write_images(tmp_path / "in", {"b": draw_masks()["benign a"]})
+    (tmp_path / "s.csv").write_text("image,label\nbenign a,benign\nmisspelt,malignant\n")
+    convert(str(tmp_path / "in"), tmp_path / "one", empty="normal", sheet=tmp_path / "s.csv")
+    assert problems_of(tmp_path / "one") == {
+        "misspelt": "row of the sheet without an image",
+        "b.png": MAY_BE_MISSING,
+    }
+    (tmp_path / "s.csv").write_text("image,patient\nbenign a,1\nanother,2\n")
+    convert(str(tmp_path / "in"), tmp_path / "two", empty="normal", sheet=tmp_path / "s.csv")
+    assert problems_of(tmp_path / "two").keys() == {"another"}
+
+
+def test_coco_ids_tell_images_and_categories_apart(tmp_path: Path) -> None:
+    write_images(tmp_path, {name: draw_masks()["benign a"] for name in ("a", "b", "c", "d", "e")})
+    images: list[Any] = [
+        {"id": 1, "file_name": "a.png"},
+        {"id": 1, "file_name": "b.png"},
+        {"id": 2, "file_name": "c.png"},
+        {"file_name": "d.png"},
+        {"id": True, "file_name": "e.png"},
+    ]
+    path = write_objects(tmp_path / "a.json", images, [{"image_id": 1}, {"image_id": 2}])
+    convert(str(path), tmp_path / "out", empty="normal")
+    twice = "image with the id of another one (1)"
+    assert problems_of(tmp_path / "out") == {
+        "a.png": twice,
+        "b.png": twice,
+        "d.png": "image without an id",
+        "e.png": "image without an id",
+    }
+    assert [row["id"] for row in read_table(tmp_path / "out" / "manifest.csv")] == ["c"]
+    write_objects(path, images[2:3], [{"image_id": 2}], (1, "benign"), (1, "malignant"))
+    with pytest.raises(InputError, match="two categories with the id 1: benign and malignant"):
+        convert(str(path), tmp_path / "other")
+    write_objects(path, images[2:3], [{"image_id": 2}], (1, "benign"), (1, "benign"), (2, "benign"))
+    assert not convert(str(path), tmp_path / "same")
+
+
+def test_an_image_of_two_files_of_which_one_is_wrong_is_a_row(tmp_path: Path) -> None:
+    write_images(tmp_path / "in", {name: draw_masks()["benign a"] for name in ("a", "b")})
+    images = [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "b.png"}]
+    write_objects(tmp_path / "in" / "1.json", images, [{"image_id": 1}, {"image_id": 2}])
+    write_objects(tmp_path / "in" / "2.json", images[:1], [{"image_id": 1, "category_id": 7}])
+    convert(str(tmp_path / "in"), tmp_path / "out")
+    assert problems_of(tmp_path / "out").keys() == {"a.png"}
+    assert [row["id"] for row in read_table(tmp_path / "out" / "manifest.csv")] == ["b"]

@@ -5,6 +5,7 @@ import contextlib
 import csv
 import gzip
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from PIL import Image
 from busi.core.tables import read_table
 from busi.core.types import InputError
 from busi.data.files import read_gray
+from busi.data.workbook import read_workbook
+from busi.formats.annotations import MAY_BE_MISSING
 from busi.formats.conversion import convert
 from busi.formats.nifti import read_nifti
 from busi.formats.nrrd import read_nrrd
@@ -128,19 +131,40 @@ def test_pairs_are_found_by_their_names(image: str, mask: str, tmp_path: Path) -
 
 def test_images_that_are_called_like_masks(tmp_path: Path) -> None:
     """What is written of them comes back; so do images in a folder of their own."""
-    masks = {"benign": MASK > 0, "benign roi": MASK > 0, "benign_seg": MASK > 0}
+    names = ("benign", "benign roi", "benign_seg", "benign_0000", "benign x_0000")
+    masks = {name: np.roll(MASK > 0, k, 0) for k, name in enumerate(names)}
     for name, back in (("nifti", {"1": "mask"}), ("nrrd", {})):
         manifest = write_manifest(tmp_path / name, masks)
-        manifest.write_text(manifest.read_text().replace(",benign_seg,", ",benign,"))
+        text = manifest.read_text()
+        manifest.write_text(text.replace(",benign_seg,", ",benign,").replace(",benign_0000,", ",benign,"))
         convert(str(manifest), tmp_path / f"{name} there", to=name)
         there = tmp_path / f"{name} there"
         convert(str(there), tmp_path / f"{name} back", labels=back, sheet=there / "cases.csv")
         rows = read_table(tmp_path / f"{name} back" / "manifest.csv")
-        assert len(rows) == 3
+        assert len(rows) == len(names)
+        for row in rows:
+            drawn = read_gray(tmp_path / f"{name} back" / row["mask"]) > 0
+            assert np.array_equal(drawn, masks[row["id"].rpartition("/")[2].removeprefix("scans_")])
         assert not (tmp_path / f"{name} back" / "problems.csv").exists()
     there = tmp_path / "nifti there"
     convert(str(there / "masks"), tmp_path / "two", labels=BENIGN, images=there / "images")
-    assert len(read_table(tmp_path / "two" / "manifest.csv")) == 3
+    assert len(read_table(tmp_path / "two" / "manifest.csv")) == len(names)
+
+
+def test_a_mask_that_belongs_to_no_image_leaves_no_normal_image(tmp_path: Path) -> None:
+    """Also one whose image is there twice, and one in a file of another kind."""
+    names = ("benign a", "b", "c", "d")
+    write_images(tmp_path / "in", dict.fromkeys(names, MASK > 0))
+    Image.fromarray(GRAY).save(tmp_path / "in" / "b.jpg")
+    Image.fromarray(MASK * 255).save(tmp_path / "in" / "d_mask.png")
+    for name in ("benign a", "b"):
+        save(tmp_path / "in" / f"{name}_mask.nii.gz", MASK.T)
+    convert(str(tmp_path / "in"), tmp_path / "out", labels=BENIGN, empty="normal")
+    found = problems_of(tmp_path / "out")
+    assert found.pop("d_mask.png").startswith("file that is called as a mask")
+    assert found.pop("b_mask.nii.gz") == "mask with several images of its name"
+    assert found == dict.fromkeys(("b.jpg", "b.png", "c.png", "d.png"), MAY_BE_MISSING)
+    assert read_back(tmp_path / "out").keys() == {"benign a"}
 
 
 SEGMENTS = {
@@ -269,6 +293,8 @@ def pack_zeros(content: bytearray) -> bytes:
         (lambda content: content[:30], "damaged or truncated NRRD file"),
         (swap(b"Layer:=0", b"Layer:=7"), "segment in a layer that is not there"),
         (swap(b"Value:=3", b"Value:=x"), "whose value or layer is no number"),
+        (swap(b"kinds: domain", b"kinds: list RGB-color domain domain domain"), "damaged or truncated NRRD"),
+        (swap(b"kinds: domain", b"kinds: domain domain domain vector"), "damaged or truncated NRRD"),
         (pack_zeros, "unpacks to over 2 MB"),
     ],
 )
@@ -329,6 +355,48 @@ def write_sheet(path: Path, rows: list[list[object]]) -> Path:
         book.active.append(row)
     book.save(path)
     return path
+
+
+def test_merged_cells_are_said_of_each_row(tmp_path: Path) -> None:
+    """A merged cell is said of all its rows, and makes no rows of its own."""
+    write_images(tmp_path, dict.fromkeys(("a", "b", "c"), MASK > 0))
+    rows: list[list[object]] = [
+        ["patient", "image", "label"],
+        ["Ann", "a.png", "normal"],
+        [None, "b.png", None],
+        ["Bo", "c.png", "normal"],
+    ]
+    path = write_sheet(tmp_path / "a.xlsx", rows)
+    book = openpyxl.load_workbook(path)
+    for cells in ("A2:A3", "C2:C3", "A4:A900"):
+        book.active.merge_cells(cells)
+    book.save(path)
+    assert not convert(str(path), tmp_path / "out")
+    found = {row["id"]: row["patient"] for row in read_table(tmp_path / "out" / "manifest.csv")}
+    assert found == {"a": "Ann", "b": "Ann", "c": "Bo"}
+
+
+def test_merged_cells_of_any_size_fill_no_memory(tmp_path: Path) -> None:
+    """They may reach beyond the sheet, and lie on each other."""
+    path, changed = write_sheet(tmp_path / "a.xlsx", [["a", "b"], [1, 2], ["", 3]]), tmp_path / "b.xlsx"
+    for refs, expected in (
+        (["A2:XFD1048576"], [["a", "b"], ["1", "2"], ["1", "3"]]),
+        (["XFD1:XFD9", "B1:C1"], [["a", "b"], ["1", "2"], ["", "3"]]),
+        (["x"], None),
+    ):
+        merged = "".join(f'<mergeCell ref="{ref}"/>' for ref in refs)
+        with zipfile.ZipFile(path) as old, zipfile.ZipFile(changed, "w") as new:
+            for name in old.namelist():
+                content = old.read(name)
+                if name.endswith("sheet1.xml"):
+                    end = b"</sheetData>"
+                    content = content.replace(end, end + f"<mergeCells>{merged}</mergeCells>".encode())
+                new.writestr(name, content)
+        if expected is None:
+            with pytest.raises(InputError, match="damaged"):
+                read_workbook(changed, "excel")
+        else:
+            assert [row[:2] for row in read_workbook(changed, "excel")] == expected
 
 
 COLUMNS = {"image": "Datei", "label": "Diagnose", "patient": "Fall", "mask": "Maske"}
@@ -403,3 +471,11 @@ def test_a_sheet_adds_what_annotations_do_not_say(tmp_path: Path) -> None:
         "images/benign b.png": "birads is not one of 0 to 6, 4a, 4b, 4c",
         "gone": "row of the sheet without an image",
     }
+
+
+def test_a_value_of_two_names_is_a_row(tmp_path: Path) -> None:
+    write_images(tmp_path, {"benign a": MASK > 0})
+    second = {"Segment1_Name": "Malignant", "Segment1_LabelValue": "3", "Segment1_Layer": "0"}
+    save_segments(tmp_path / "benign a.seg.nrrd", MASK.T[:, :, None] * 3, **second)
+    with pytest.raises(InputError, match="two segments of one value: Benign and Malignant"):
+        convert(str(tmp_path), tmp_path / "out")
