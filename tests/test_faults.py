@@ -270,7 +270,7 @@ def test_truncated_cache(ready: list[str], uninterrupted: dict[str, str], tmp_pa
     (cache,) = [Path(text.removeprefix("cache_dir=")) for text in ready if text.startswith("cache_dir=")]
     shutil.copytree(cache, tmp_path / "damaged")
     files = [p for p in (tmp_path / "damaged").rglob("[!.]*") if p.is_file() and "synthetic" not in p.parts]
-    assert {path.suffix for path in files} == {".npy", ".json"}
+    assert {path.suffix for path in files} == {".npy", ".npz", ".json"}
     for path in files:
         path.write_bytes(path.read_bytes()[:-20])
     assert finish([*one(ready), f"cache_dir={tmp_path}/damaged"], tmp_path) == 0
