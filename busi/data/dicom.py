@@ -215,7 +215,8 @@ def read_header(path: Path, keywords: Sequence[str]) -> dict[str, str]:
     try:
         dataset = _open(path, stop_before_pixels=True)
         begin = dataset.file_meta
-        found = {key: begin[f"MediaStorage{key}"] for key in keywords if f"MediaStorage{key}" in begin}
+        stored = [key for key in keywords if key in ("SOPClassUID", "SOPInstanceUID")]  # that begin may have
+        found = {key: begin[f"MediaStorage{key}"] for key in stored if f"MediaStorage{key}" in begin}
         found |= {key: dataset[key] for key in keywords if key in dataset}
         values = {key: found[key].value for key in keywords if key in found}
         return {key: str(value) for key, value in values.items() if value is not None}

@@ -118,5 +118,6 @@ def test_evaluated_on_its_own_data_its_test_fold_remains_with_the_numbers_of_the
         if source == "busi" and metric != "hd95":
             # Masks are those of images of 320 px that were made smaller, and of images of 160 px in the run:
             # another mask of one normal image is 0.037 of them, and 0.007 of all images.
-            most = {"normal_fp_rate": 0.04, "dice_all": 0.011}.get(metric, 0.0055)
+            of_masks = metric.startswith(("dice", "iou"))
+            most = {"normal_fp_rate": 0.04, "dice_all": 0.011}.get(metric, 0.0075 if of_masks else 0.0055)
             assert found[f"test/{metric}"] == pytest.approx(value, abs=most), name
