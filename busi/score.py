@@ -2,13 +2,13 @@
 
 from busi import data, evaluation  # load nothing yet, so that --help is fast
 from busi.core import (
+    add_split,
     check_there,
     default_cache_dir,
     make_parser,
     parse_trusting,
     path_argument,
     run_command,
-    whole_argument,
 )
 
 
@@ -26,10 +26,11 @@ def main() -> None:
         metavar="SUBMISSION",
         help="a folder of masks, a table of class probabilities, a submission.json, or run folders",
     )
-    parser.add_argument(
-        "--data",
-        required=True,
-        help="a name (busi, busbra), a folder in the layout of one, or a CSV manifest",
+    add_split(
+        parser,
+        1,
+        "folds of images whose submission states none; 1 for one model of all (default: those that the "
+        "manifest gives, or 5)",
     )
     parser.add_argument(
         "--output",
@@ -38,24 +39,7 @@ def main() -> None:
         metavar="DIR",
         help="folder for index.html and the rest",
     )
-    parser.add_argument(
-        "--num-folds",
-        type=whole_argument(1, 1000),
-        metavar="K",
-        help="folds of images whose submission states none; 1 for one model of all (default: those that the "
-        "manifest gives, or 5)",
-    )
-    parser.add_argument("--split-seed", type=whole_argument(0, 2**32 - 1), default=0, help="of these folds")
-    parser.add_argument(
-        "--folds",
-        choices=("grouped", "published"),
-        help="folds of our own, or those of the data (default: those that a manifest gives, else our own)",
-    )
     parser.add_argument("--partial", action="store_true", help="score fewer folds than there are")
-    parser.add_argument("--on-bad", choices=("error", "skip"), default="error", help="unusable files")
-    parser.add_argument(
-        "--cache", type=path_argument, help="folder for decoded data (default: $BUSI_CACHE or ~/.cache/busi)"
-    )
     arguments = parse_trusting(parser)
     check_there(arguments.submissions, "predictions: masks, a table, a submission.json, or a run folder")
     data.find_data(arguments.data)  # soon, where it is none

@@ -2,6 +2,7 @@
 
 from busi import data, formats  # load nothing yet, so that --help is fast
 from busi.core import (
+    add_split,
     check_there,
     default_cache_dir,
     expand,
@@ -9,7 +10,6 @@ from busi.core import (
     parse,
     path_argument,
     run_command,
-    whole_argument,
 )
 
 
@@ -20,11 +20,7 @@ def main() -> None:
         "--data busi --to nnunet --output nnUNet_raw/Dataset501_BUSI",
         "--data my_manifest.csv --to csv --output folds",
     )
-    parser.add_argument(
-        "--data",
-        required=True,
-        help="a name (busi, busbra), a folder in the layout of one, or a CSV manifest",
-    )
+    add_split(parser, 3, "number of folds (default: those that the manifest gives, or 5)")
     parser.add_argument(
         "--to", choices=("csv", "monai", "nnunet"), required=True, help="whose files are written"
     )
@@ -36,23 +32,7 @@ def main() -> None:
         help="the folder; new. For nnU-Net, nnUNet_raw/DatasetNNN_NAME",
     )
     parser.add_argument(
-        "--num-folds",
-        type=whole_argument(3, 1000),
-        metavar="K",
-        help="number of folds (default: those that the manifest gives, or 5)",
-    )
-    parser.add_argument("--split-seed", type=whole_argument(0, 2**32 - 1), default=0, help="of the folds")
-    parser.add_argument(
-        "--folds",
-        choices=("grouped", "published"),
-        help="folds of our own, or those of the data (default: those that a manifest gives, else our own)",
-    )
-    parser.add_argument(
         "--exclude", type=path_argument, help="a CSV file with the column id: more images to leave out"
-    )
-    parser.add_argument("--on-bad", choices=("error", "skip"), default="error", help="unusable files")
-    parser.add_argument(
-        "--cache", type=path_argument, help="folder for decoded data (default: $BUSI_CACHE or ~/.cache/busi)"
     )
     arguments = parse(parser)
     check_there([arguments.exclude], "a CSV file with the column id")

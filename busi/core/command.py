@@ -150,6 +150,32 @@ def add_labels(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_split(parser: argparse.ArgumentParser, least: int, of: str) -> None:
+    """Add ``--data`` and what groups and splits its images.
+
+    Args:
+        parser: Of the command.
+        least: The smallest number of folds.
+        of: What the folds are for, as help.
+    """
+    parser.add_argument(
+        "--data",
+        required=True,
+        help="a name (busi, busbra), a folder in the layout of one, or a CSV manifest",
+    )
+    parser.add_argument("--num-folds", type=whole_argument(least, 1000), metavar="K", help=of)
+    parser.add_argument("--split-seed", type=whole_argument(0, 2**32 - 1), default=0, help="of the folds")
+    parser.add_argument(
+        "--folds",
+        choices=("grouped", "published"),
+        help="folds of our own, or those of the data (default: those that a manifest gives, else our own)",
+    )
+    parser.add_argument("--on-bad", choices=("error", "skip"), default="error", help="unusable files")
+    parser.add_argument(
+        "--cache", type=path_argument, help="folder for decoded data (default: $BUSI_CACHE or ~/.cache/busi)"
+    )
+
+
 def labels_argument(text: str) -> list[tuple[str, str]]:
     """The type of ``--labels``: words of a manifest, and the class that each means."""
     pairs: list[tuple[str, str]] = []

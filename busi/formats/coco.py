@@ -10,13 +10,12 @@ import numpy as np
 from busi.core import CLASSES, NORMAL, InputError, write_json
 from busi.data import Problem
 from busi.formats.annotations import Annotation, Case, Found, Shape, Unplaced
-from busi.formats.files import OtherKind, read_json
+from busi.formats.files import OtherKind, import_extra, read_json
 from busi.formats.placing import place_image
 from busi.formats.shapes import (
     Draw,
     fill_coco,
     from_runs,
-    import_coco,
     no_mask,
     pair_up,
     split_lesions,
@@ -180,7 +179,7 @@ def write(cases: Iterable[Case], folder: Path) -> None:
 
     ``iscrowd`` is 0, for tools leave out what is 1 when they score.
     """
-    coco = import_coco()
+    coco = import_extra("pycocotools.mask", "pycocotools")
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for case in cases:

@@ -10,7 +10,7 @@ import numpy as np
 from busi.core import CLASSES, NORMAL, InputError, write_whole
 from busi.data import Problem
 from busi.formats.annotations import Annotation, Case, Found, Mask, Shape, Unplaced
-from busi.formats.files import MAX_TEXT, OtherKind, need
+from busi.formats.files import MAX_TEXT, OtherKind, import_extra
 from busi.formats.placing import place_image
 from busi.formats.shapes import (
     Draw,
@@ -62,11 +62,8 @@ def read_elements(path: Path) -> Iterator[Any]:
         InputError: If it is damaged, nested too deep, or has definitions of its own.
         OtherKind: If its elements stand for something else.
     """
-    try:
-        from defusedxml import DefusedXmlException
-        from defusedxml.ElementTree import iterparse
-    except ImportError:
-        raise need("defusedxml") from None
+    refused = import_extra("defusedxml", "defusedxml").DefusedXmlException
+    iterparse = import_extra("defusedxml.ElementTree", "defusedxml").iterparse
     depth, top = 0, None
     try:
         if path.stat().st_size > MAX_TEXT:
@@ -87,7 +84,7 @@ def read_elements(path: Path) -> Iterator[Any]:
                     yield element
                 assert top is not None
                 top.clear()
-    except DefusedXmlException as error:
+    except refused as error:
         raise InputError("XML with definitions of its own") from error
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise InputError("damaged XML") from error

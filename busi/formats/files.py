@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import importlib
 import io
 import json
 import os
@@ -54,9 +55,17 @@ class OtherKind(InputError):
     """A file that is not of the format that is read, and not a damaged one of it either."""
 
 
-def need(package: str, extra: str = "formats") -> InputError:
-    """The error of a package that is not installed."""
-    return InputError(f"this needs the package {package}: pip install 'busi[{extra}]'")
+def import_extra(module: str, package: str, extra: str = "formats") -> Any:
+    """Import a module of a package that not everybody has installed.
+
+    Raises:
+        InputError: If it is not installed.
+    """
+    try:
+        importlib.import_module(module.partition(".")[0])
+        return importlib.import_module(module)
+    except ImportError:
+        raise InputError(f"this needs the package {package}: pip install 'busi[{extra}]'") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:

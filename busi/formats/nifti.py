@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Shaped
 
 from busi.core import InputError, write_whole
-from busi.formats.files import read_bytes
-from busi.formats.orientation import Volume, check_size, color_to_gray, import_nibabel
+from busi.formats.files import import_extra, read_bytes
+from busi.formats.orientation import Volume, check_size, color_to_gray
 
 MILLIMETERS = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
 MAX_AXES = 5
@@ -21,7 +21,7 @@ def read_nifti(path: Path) -> Volume:
     Raises:
         InputError: If it is damaged, too large, or holds several images.
     """
-    nibabel = import_nibabel()
+    nibabel = import_extra("nibabel", "nibabel")
     content = read_bytes(path)
     version = nibabel.Nifti2Image if 540 in sizes_of(content) else nibabel.Nifti1Image
     try:
@@ -76,7 +76,7 @@ def write_nifti_file(
     path: Path, values: Shaped[np.ndarray, "h w"], spacing: tuple[float, float] | None
 ) -> None:
     """Write rows and columns as ITK does: columns along the first axis, to the patient's left and back."""
-    nibabel = import_nibabel()
+    nibabel = import_extra("nibabel", "nibabel")
     down, across = spacing or (1.0, 1.0)
     affine = np.diag([-across, -down, 1.0, 1.0])
     image: Any = nibabel.Nifti1Image(np.ascontiguousarray(values.T)[:, :, None], affine)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from busi.core import InputError, write_whole
-from busi.formats.files import need, read_bytes, unpack_bounded
+from busi.formats.files import import_extra, read_bytes, unpack_bounded
 from busi.formats.orientation import AXES, Volume, check_size, color_to_gray
 
 SIGNS = {
@@ -32,7 +32,7 @@ def read_nrrd(path: Path) -> Volume:
     Raises:
         InputError: If it is damaged, too large, holds several images, or its data lies in another file.
     """
-    nrrd = import_nrrd()
+    nrrd = import_extra("nrrd", "pynrrd")
     try:
         content = read_bytes(path)
         file = io.BytesIO(content)
@@ -126,7 +126,7 @@ def write_nrrd_file(
     segments: Sequence[str] = (),
 ) -> None:
     """Write rows and columns as 3D Slicer does, with the names of the segments 1, 2 and so on."""
-    nrrd = import_nrrd()
+    nrrd = import_extra("nrrd", "pynrrd")
     down, across = spacing or (1.0, 1.0)
     header: dict[str, Any] = {
         "space": "left-posterior-superior",
@@ -147,16 +147,3 @@ def write_nrrd_file(
         header |= {"Segmentation_MasterRepresentation": "Binary labelmap", OFFSET: "0 0 0"}
     flat = np.ascontiguousarray(values.T)[:, :, None]
     write_whole(path, lambda part: nrrd.write(str(part), flat, header), durable=False)
-
-
-def import_nrrd() -> Any:
-    """Pynrrd.
-
-    Raises:
-        InputError: If it is not installed.
-    """
-    try:
-        import nrrd
-    except ImportError:
-        raise need("pynrrd") from None
-    return nrrd

@@ -16,7 +16,7 @@ from PIL import Image
 
 from busi.core import InputError
 from busi.data import to_gray
-from busi.formats.files import need
+from busi.formats.files import import_extra
 
 MAX_VALUES = 50_000_000
 """Pixels of one file, all its layers together."""
@@ -97,7 +97,7 @@ def turn(layers: list[Any], affine: Float[np.ndarray, "4 4"]) -> tuple[list[Any]
     Returns:
         The layers, and for each new axis the one that it was.
     """
-    orientations = import_nibabel().orientations
+    orientations = import_extra("nibabel", "nibabel").orientations
     if not np.isfinite(affine).all():
         raise InputError("header whose directions are no numbers: say --orientation itk or numpy")
     now = orientations.io_orientation(affine)
@@ -162,16 +162,3 @@ def check_size(shape: tuple[int, ...]) -> None:
         raise InputError(
             f"size of {' x '.join(map(str, shape))}: give at most 50 megapixels, and at least one"
         )
-
-
-def import_nibabel() -> Any:
-    """Nibabel.
-
-    Raises:
-        InputError: If it is not installed.
-    """
-    try:
-        import nibabel
-    except ImportError:
-        raise need("nibabel") from None
-    return nibabel

@@ -6,7 +6,6 @@ serves for CVAT, whose exports of masks use it. LabelMe fills with Pillow, outli
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +13,7 @@ from jaxtyping import Bool
 from PIL import Image, ImageDraw
 
 from busi.core import InputError
-from busi.formats.files import need
+from busi.formats.files import import_extra
 
 Mask = Bool[np.ndarray, "h w"]
 Draw = Callable[[int, int], Mask]
@@ -37,7 +36,7 @@ def fill_coco(polygons: Sequence[Points]) -> Draw:
     """Fill polygons as pycocotools does: a pixel belongs to it if its middle does, about."""
 
     def draw(height: int, width: int) -> Mask:
-        coco = import_coco()
+        coco = import_extra("pycocotools.mask", "pycocotools")
         for points in polygons:
             check_points(points, height, width)
         flat = [[float(number) for point in points for number in point] for points in polygons]
@@ -164,16 +163,3 @@ def split_lesions(mask: Mask) -> list[Mask]:
     """The connected parts of a mask, neighbors at corners included: a lesion each."""
     number, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     return [parts == k for k in range(1, number)]
-
-
-def import_coco() -> Any:
-    """Pycocotools' module of masks.
-
-    Raises:
-        InputError: If it is not installed.
-    """
-    try:
-        from pycocotools import mask
-    except ImportError:
-        raise need("pycocotools") from None
-    return mask
