@@ -192,7 +192,8 @@ def test_crossval_is_the_commands_that_the_page_lists(tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text('#!/bin/sh\necho "$@" >> "$ASKED"\n')
     python.chmod(0o755)
-    (listed,) = (block.text for block in BLOCKS if block.language == "sh")
+    page = "docs/how-to/cross-validate.md"
+    (listed,) = (block.text for block in BLOCKS if block.page == page and block.language == "sh")
     crossval = ["make", "--old-file=install", "crossval", f"BIN={tmp_path}", "ARGS=experiment=quick"]
     for name, command in (("listed", ["bash", "-ec", listed]), ("made", crossval)):
         environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "ASKED": str(tmp_path / name)}
