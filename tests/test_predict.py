@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from busi import Prediction, Predictor
-from busi.core.files import write_json
+from busi.core.files import write_text
 from busi.core.locks import hold
 from busi.core.tables import read_table
 from busi.core.types import CLASSES, InputError
@@ -172,13 +172,13 @@ def test_images_are_on_the_disk_before_the_tables_say_so(
     folder, output, flushed = make_folder(tmp_path / "in", 3), tmp_path / "out", set[int]()
     monkeypatch.setattr(os, "fsync", lambda handle: flushed.add(os.fstat(handle).st_ino))
 
-    def note(path: Path, value: object) -> Path:
+    def note(path: Path, text: str) -> Path:
         images = [*output.glob("*/*.png"), output / "masks", output / "overlays"]
         assert len(images) == 8
         assert {image.stat().st_ino for image in images} <= flushed
-        return write_json(path, value)
+        return write_text(path, text)
 
-    monkeypatch.setattr("busi.inference.folder.write_json", note)
+    monkeypatch.setattr("busi.inference.folder.write_text", note)
     predict_sources(Predictor(bundle), find_sources([str(folder)], leave_out=output), output)
     assert (output / "predictions.json").exists()
 

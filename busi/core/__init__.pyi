@@ -45,6 +45,12 @@ from .markdown import Markdown as Markdown
 from .markdown import code_span as code_span
 from .markdown import escape_markdown as escape_markdown
 from .memory import keep_freed_memory as keep_freed_memory
+from .shapes import Bool as Bool
+from .shapes import Float as Float
+from .shapes import Float32 as Float32
+from .shapes import Int32 as Int32
+from .shapes import Shaped as Shaped
+from .shapes import UInt8 as UInt8
 from .tables import read_cells as read_cells
 from .tables import read_table as read_table
 from .tables import write_table as write_table

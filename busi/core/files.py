@@ -53,8 +53,9 @@ def write_whole(path: Path, write: Callable[[Path], object], durable: bool = Tru
         if durable:
             flush(part)
         part.replace(path)
-    finally:
+    except BaseException:
         part.unlink(missing_ok=True)
+        raise
     if durable:
         flush(path.parent)
     return path
@@ -86,6 +87,8 @@ def write_text(path: Path, text: str) -> Path:
 
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it, unless they are there, and flush their names to the disk."""
+    if folder.is_dir():
+        return
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in new:

@@ -6,6 +6,7 @@ is accepted if its features agree on one affine map, and if detail agrees under 
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -16,6 +17,7 @@ from busi.data.contents import map_threads
 from busi.data.described import Description, GrayImage, describe_image, root_features
 from busi.data.detail import agreement
 from busi.data.duplicates import INLIERS, MAX_SCALE, match_points
+from busi.data.kept_searches import KeptSearches
 
 VERSION = 1  # part of the key of cached answers: raised whenever `find_altered` may answer differently
 
@@ -42,7 +44,11 @@ class Known(NamedTuple):
     tree: cv2.flann.Index
 
 
-def find_altered(images: Sequence[GrayImage], known: Sequence[GrayImage]) -> list[tuple[int, int]]:
+def find_altered(
+    images: Sequence[GrayImage],
+    known: Sequence[GrayImage],
+    kept: tuple[KeptSearches, KeptSearches] | None = None,
+) -> list[tuple[int, int]]:
     """Find the images that are altered versions of known ones; unaltered ones are found, too.
 
     Time and memory grow in proportion to the number of images (times the logarithm of those known).
@@ -50,6 +56,8 @@ def find_altered(images: Sequence[GrayImage], known: Sequence[GrayImage]) -> lis
     Args:
         images: 8-bit gray images of any sizes. Each is asked for once and then forgotten.
         known: The same.
+        kept: What earlier searches kept of both, not upright: of images that were described, nothing is
+            decoded.
 
     Returns:
         Pairs ``(i, j)`` of positions in `images` and in `known`, sorted. A constant image has no pair, nor
@@ -58,9 +66,14 @@ def find_altered(images: Sequence[GrayImage], known: Sequence[GrayImage]) -> lis
 
     Source: Ma, Chen and Su, MI-SIFT, CIVR 2010, for features of mirrored and inverted images.
     """
-    described = map_threads(
-        lambda j: describe_image(known[j], upright=False), range(len(known)), "known images"
-    )
+
+    def describe(which: int, index: int) -> Description:
+        both = images, known
+        if kept is None:
+            return describe_image(both[which][index], upright=False)
+        return kept[which].describe(index, both[which])
+
+    described = map_threads(partial(describe, 1), range(len(known)), "known images")
     counts = [min(INDEXED, len(description.features)) for description in described]
     if not any(counts):
         return []
@@ -68,13 +81,13 @@ def find_altered(images: Sequence[GrayImage], known: Sequence[GrayImage]) -> lis
     cv2.setRNGSeed(0)  # the trees split at random
     tree = cv2.flann.Index(root_features(features), {"algorithm": 1, "trees": 4})
     trained = Known(described, np.repeat(np.arange(len(described)), counts), tree)
-    found = map_threads(lambda i: _find(images[i], trained), range(len(images)), "altered versions")
+    found = map_threads(lambda i: _find(describe(0, i), trained), range(len(images)), "altered versions")
     return [(i, j) for i, matches in enumerate(found) for j in matches]
 
 
-def _find(image: GrayImage, known: Known) -> list[int]:
+def _find(image: Description, known: Known) -> list[int]:
     """Positions of the known images that an image is a version of."""
-    versions = list(_versions(describe_image(image, upright=False)))
+    versions = list(_versions(image))
     votes = np.stack([_vote(version, known) for version in versions])
     best = np.argsort(-votes.ravel(), kind="stable")[:CANDIDATES]
     pairs = [divmod(int(place), votes.shape[1]) for place in best if votes.flat[place] >= VOTES]

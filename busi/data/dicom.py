@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from jaxtyping import Bool, Shaped
 
-from busi.core import InputError
+from busi.core import Bool, InputError, Shaped
 from busi.data.dicom_frames import decode_frames
 from busi.data.dicom_gray import COLOR, number, to_gray, values_of_frame
 from busi.data.frames import Frame, Spacing

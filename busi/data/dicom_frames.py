@@ -5,7 +5,6 @@ from io import BytesIO
 
 import numpy as np
 import pydicom
-from jaxtyping import Shaped
 from PIL import Image
 from pydicom.encaps import generate_frames
 from pydicom.pixels.common import PhotometricInterpretation as Kind
@@ -13,7 +12,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
 
-from busi.core import InputError
+from busi.core import InputError, Shaped
 
 END = b"\xff\xd9"
 """What a JPEG, JPEG-LS or JPEG 2000 stream ends with."""

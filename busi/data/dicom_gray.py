@@ -5,12 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pydicom
-from jaxtyping import Shaped, UInt8
 from PIL import Image
 from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_color_lut, apply_windowing
 
-from busi.core import InputError
+from busi.core import InputError, Shaped, UInt8
 from busi.data.levels import say, scale, wide_to_gray
 
 YBR = ("YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420")

@@ -52,10 +52,7 @@ def find_duplicates(
         if kept is None:
             gray = images[i]
             return pixel_hash(gray), i, describe_image(gray)
-        if (description := kept.read_description(i)) is None:
-            description = describe_image(images[i])
-            kept.keep_description(i, description)
-        return kept.names[i], i, description
+        return kept.names[i], i, kept.describe(i, images)
 
     # The products of a pair are small: threads within each would wait for each other most of the time.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

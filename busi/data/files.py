@@ -10,9 +10,9 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
 from PIL import Image
 
+from busi.core import UInt8
 from busi.data.frames import Frame
 from busi.data.images import SEVERAL, BadFile, read_pages
 from busi.data.levels import to_gray

@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+
+from busi.core import UInt8
 
 
 class Spacing(NamedTuple):

@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, UInt8
 from PIL import Image
+
+from busi.core import Float32, UInt8
 
 
 class Box(NamedTuple):
@@ -57,11 +58,14 @@ def unletterbox(
         probs: Map over the square, [0, 1].
         height: Of the original image, in pixels.
         width: Of the original image, in pixels.
+
+    Returns:
+        The map, which cannot be written to.
     """
     top, left, inner_height, inner_width = fit_box(height, width, probs.shape[0])
     inner = np.ascontiguousarray(probs[top : top + inner_height, left : left + inner_width])
     original = Image.fromarray(inner).resize((width, height), Image.Resampling.BILINEAR)
-    return np.array(original, np.float32)
+    return np.asarray(original, np.float32)
 
 
 def quantize(probs: Float32[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import UInt8
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
-from busi.core import InputError
+from busi.core import InputError, UInt8
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 MAX_PIXELS = 50_000_000

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from busi.core import note_use, read_kept, write_json, write_whole
-from busi.data.described import VERSION, Description
+from busi.data.described import VERSION, Description, GrayImage, describe_image
 
 FOLDER = "described"
-"""Of the cache; about 90 kB an image."""
+"""Of the cache; about 90 kB an image, and as much again once it was compared with altered versions."""
 
 
 class KeptSearches:
@@ -23,11 +23,19 @@ class KeptSearches:
     Args:
         cache_dir: The cache.
         names: Pixel hashes of the images of this search.
+        upright: See `describe_image`.
     """
 
-    def __init__(self, cache_dir: Path, names: Sequence[str]) -> None:
-        self.names, self.folder = names, cache_dir / FOLDER
+    def __init__(self, cache_dir: Path, names: Sequence[str], upright: bool = True) -> None:
+        self.names, self.folder, self.upright = names, cache_dir / FOLDER, upright
         self.path = cache_dir / "duplicates" / f"verdicts-v{VERSION}.json"
+
+    def describe(self, index: int, images: Sequence[GrayImage]) -> Description:
+        """Describe an image of this search, or read what was kept; then it is not asked for."""
+        if (description := self.read_description(index)) is None:
+            description = describe_image(images[index], self.upright)
+            self.keep_description(index, description)
+        return description
 
     def read_description(self, index: int) -> Description | None:
         """The description of an image; None if it was not kept, or is damaged."""
@@ -60,7 +68,7 @@ class KeptSearches:
             )
 
     def _path(self, index: int) -> Path:
-        return self.folder / f"{self.names[index]}-v{VERSION}.npz"
+        return self.folder / f"{self.names[index]}{'' if self.upright else '-turning'}-v{VERSION}.npz"
 
 
 def _save(description: Description, part: Path) -> None:

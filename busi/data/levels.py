@@ -5,10 +5,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageOps
 
-from busi.core import InputError
+from busi.core import InputError, Shaped, UInt8
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ def to_gray(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
     refuse_wide_color(image)
     tags: Any = getattr(image, "tag_v2", {})
     bits, transparent = max(tags.get(BITS_PER_SAMPLE, (16,))), image.info.get("transparency")
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if not is_wide(image):
         return np.array(over_black(image).convert("L"))
     values = np.array(image)

@@ -12,6 +12,7 @@ from busi.core import Record, read_kept, write_json, writing_cache
 from busi.data import altered
 from busi.data.contents import Content, GrayImages
 from busi.data.groups import find_groups
+from busi.data.kept_searches import KeptSearches
 from busi.data.splits import fingerprint
 
 log = logging.getLogger(__name__)
@@ -73,8 +74,12 @@ def _find_altered(images: Images, known: Images, cache_dir: Path) -> list[list[s
     pairs: list[list[str]] | None = read_kept(path)
     if pairs is None:
         log.info("Comparing %d images with %d known ones, kept in %s", len(names), len(sources), path)
-        found = altered.find_altered(GrayImages(images[0]), GrayImages(known[0]))
-        pairs = [[names[i], sources[j]] for i, j in found]
         with writing_cache(cache_dir):
+            kept = (
+                KeptSearches(cache_dir, names, upright=False),
+                KeptSearches(cache_dir, sources, upright=False),
+            )
+            found = altered.find_altered(GrayImages(images[0]), GrayImages(known[0]), kept)
+            pairs = [[names[i], sources[j]] for i, j in found]
             write_json(path, pairs)
     return pairs

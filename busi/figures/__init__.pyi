@@ -13,8 +13,8 @@ from .contours import title_mask as title_mask
 from .curves import draw_curves as draw_curves
 from .gallery import write_gallery as write_gallery
 from .overlay import add_words as add_words
-from .overlay import draw_outline as draw_outline
 from .overlay import draw_overlay as draw_overlay
+from .overlay import encode_outline as encode_outline
 from .pages import write_page as write_page
 from .palette import ANNOTATION as ANNOTATION
 from .palette import CHANCE as CHANCE

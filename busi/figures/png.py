@@ -4,9 +4,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
 
-from busi.core import write_whole
+from busi.core import UInt8, write_whole
 
 
 def write_png(path: Path, gray: UInt8[np.ndarray, "h w"], durable: bool = True) -> Path:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, UInt8
 
+from busi.core import Float32, UInt8
 from busi.inference.graph import Network, open_graph
 from busi.inference.model_info import GRAPH_FILE, INFO_FILE, ModelInfo, read_model_json
 

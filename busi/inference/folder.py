@@ -6,16 +6,15 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from busi.core import InputError, flush, hold, write_json, write_table, write_whole, writing_to
+from busi.core import InputError, flush, hold, write_table, write_text, write_whole, writing_to
 from busi.data import Frame, Item, Source, find_sources, read_items
-from busi.figures import draw_outline, write_gallery, write_png
+from busi.figures import encode_outline, encode_png, write_gallery
 from busi.inference.bundle import PRETRAINED
 from busi.inference.prediction import Prediction
 from busi.inference.predictor import Predictor
@@ -26,7 +25,8 @@ from busi.inference.tables import (
     JOURNAL,
     Row,
     dicom_paths,
-    hash_images,
+    dump_rows,
+    hash_bytes,
     image_paths,
     make_row,
     read_finished,
@@ -146,10 +146,10 @@ def predict_sources(
             for item, prediction in predict_items(predictor, rest):
                 row = make_row(item, prediction, header)
                 if prediction is not None and item.frame is not None:
-                    if error := write_images(output, item.id, item.frame, prediction):
-                        row = make_row(item._replace(error=error), None, header)
-                    else:
-                        row["written"] = hash_images(output, item.id)
+                    try:
+                        row["written"] = write_images(output, item.id, item.frame, prediction)
+                    except InputError as problem:
+                        row = make_row(item._replace(error=str(problem)), None, header)
                 rows.append(row)
                 note([row])
             flush_images(output, [row["id"] for row in rows if not row["error"]])
@@ -164,7 +164,7 @@ def predict_sources(
         order = {source.id: i for i, source in enumerate(sources)}
         rows.sort(key=lambda row: (order[row["source"]], row["number"] or 0))
         shown = [{name: x for name, x in row.items() if name not in INTERNAL} for row in rows]
-        write_json(output / "predictions.json", {"made_by": made_by, "predictions": rows})
+        write_text(output / "predictions.json", dump_rows(made_by, rows))
         write_table(output / "predictions.csv", shown)
         write_gallery(output / GALLERY, shown)
         (output / JOURNAL).unlink()
@@ -208,28 +208,33 @@ def read_ahead(batches: Iterator[T]) -> Iterator[T]:
             yield batch
 
 
-def write_images(output: Path, name: str, frame: Frame, prediction: Prediction) -> str:
-    """Write mask and overlay; what is wrong with the name for this file system, else empty.
+def write_images(output: Path, name: str, frame: Frame, prediction: Prediction) -> dict[str, str]:
+    """Write mask and overlay; their fingerprints by folder, as `hash_images` finds them.
 
     They are not flushed to the disk: `flush_images` does that, and until then a later call looks at them.
 
     Raises:
+        InputError: If this file system does not take the name.
         OSError: If nothing can be written there, whatever its name.
     """
     paths = image_paths(output, name)
-    # Speckle hardly gets smaller without a filter, which takes six times as long.
-    save = partial(draw_outline(frame.gray, prediction.mask).save, format="PNG", compress_level=0)
+    contents = {
+        "masks": encode_png(prediction.mask * np.uint8(255)),
+        "overlays": encode_outline(frame.gray, prediction.mask),
+    }
     try:
-        write_png(paths["masks"], prediction.mask * np.uint8(255), durable=False)
-        write_whole(paths["overlays"], save, durable=False)
+        for folder, content in contents.items():
+            write_whole(paths[folder], lambda part, content=content: part.write_bytes(content), durable=False)
     except OSError as error:
         if error.errno not in BAD_NAME:
             raise
         for path in paths.values():
             with contextlib.suppress(OSError):
                 path.unlink()
-        return f"cannot write {name}.png: {error.strerror}. Rename the file, or give another --output"
-    return ""
+        raise InputError(
+            f"cannot write {name}.png: {error.strerror}. Rename the file, or give another --output"
+        ) from error
+    return {folder: hash_bytes(content) for folder, content in contents.items()}
 
 
 def flush_images(output: Path, names: Sequence[str]) -> None:

@@ -3,13 +3,14 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Shaped, UInt8
 
-from busi.core import CLASSES, InputError
+from busi.core import CLASSES, Float32, InputError, Shaped, UInt8
 from busi.inference.model_info import AGAIN, read_part
 
 Network = Callable[
@@ -45,7 +46,8 @@ def open_graph(
 ) -> Network:
     """Open an exported graph with ONNX Runtime, on the CPU.
 
-    A batch is run in pieces of an image a core: larger ones do not fit the caches, and take longer.
+    Of a batch each core takes an image at a time: cores that share one wait for each other, and larger pieces
+    do not fit the caches. All cores share what there are fewer of.
 
     Args:
         path: Of the file, which may come from anywhere.
@@ -68,27 +70,38 @@ def open_graph(
         raise InputError(f"{path} is not the graph that its model.json describes: {AGAIN}")
     if not own:
         check_content(content, path)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what it finds becomes the one line below
-    # Threads that wait in a loop would take the CPU from the one that reads the next images.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    cores = os.cpu_count() or 1
+
+    @cache
+    def open_session(num_threads: int) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # what it finds becomes the one line below
+        options.intra_op_num_threads = num_threads
+        # Threads that wait in a loop would take the CPU from the one that reads the next images.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = open_session(0)  # as many as there are cores
     except Exception as error:  # whatever it finds in a damaged file
         raise InputError(f"ONNX Runtime cannot open {path} ({_first_line(error)}): {AGAIN}") from error
     check_signature(session, path, image_size, classes)
     outputs = ["mask_probs", "class_probs"] if classes else ["mask_probs"]
-    piece = os.cpu_count() or 1
+    pool = ThreadPoolExecutor(cores)
+
+    def run_all(letterboxed: UInt8[np.ndarray, "b s s"]) -> Iterator[list[Shaped[np.ndarray, "..."]]]:
+        if len(letterboxed) < cores or cores == 1:
+            return iter([session.run(outputs, {"images": letterboxed})])
+        single = open_session(1)
+        ones = np.split(letterboxed, len(letterboxed))
+        return pool.map(lambda one: single.run(outputs, {"images": one}), ones)
 
     def run(
         letterboxed: UInt8[np.ndarray, "b s s"],
     ) -> tuple[Float32[np.ndarray, "b s s"], Float32[np.ndarray, "b c"]]:
         try:
-            answers = [
-                session.run(outputs, {"images": letterboxed[start : start + piece]})
-                for start in range(0, len(letterboxed), piece)
-            ]
-            mask_probs, *rest = (np.concatenate(parts) for parts in zip(*answers, strict=True))
+            parts = zip(*run_all(letterboxed), strict=True)
+            mask_probs, *rest = (np.concatenate(part) for part in parts)
             class_probs = rest[0] if rest else np.empty((len(letterboxed), 0), np.float32)
         except Exception as error:
             raise InputError(f"ONNX Runtime cannot run {path} ({_first_line(error)}): {AGAIN}") from error

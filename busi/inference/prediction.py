@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
 from PIL import Image
 
+from busi.core import Bool, Float32, UInt8
 from busi.data import Spacing
 from busi.figures import add_words, draw_overlay
 from busi.models import Postprocess, bounding_box, find_parts

@@ -9,10 +9,9 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float32, Shaped
 from PIL import Image
 
-from busi.core import CLASSES, InputError, expand
+from busi.core import CLASSES, Float, Float32, InputError, Shaped, expand
 from busi.data import Frame, letterbox, read_frames, refuse_flat, to_gray, unletterbox
 from busi.inference.bundle import PRETRAINED, Model, is_bundle, load_bundle
 from busi.inference.model_info import GRAPH_FILE, INFO_FILE, ModelInfo
@@ -123,9 +122,11 @@ class Predictor:
     ) -> Prediction:
         height, width = frame.gray.shape
         mask_probs = unletterbox(maps[0], height, width)
-        for one in maps[1:]:
-            mask_probs += unletterbox(one, height, width)
-        mask_probs /= np.float32(len(maps))
+        if len(maps) > 1:
+            mask_probs = mask_probs.copy()
+            for one in maps[1:]:
+                mask_probs += unletterbox(one, height, width)
+            mask_probs /= np.float32(len(maps))
         conformal_set: tuple[str, ...] | None = None
         if self.calibrated and (quantiles := self.infos[0].quantiles):
             limits = zip(CLASSES, probs, quantiles, strict=True)

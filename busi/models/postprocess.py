@@ -7,9 +7,8 @@ from itertools import repeat
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Int32
 
-from busi.core import InputError
+from busi.core import Bool, Float, InputError, Int32
 
 HIGH_THRESHOLDS = (0.0, 0.8, 0.9, 0.95, 0.98, 0.99)
 """What is tried; of equally good ones the first is taken, which is the simplest."""

@@ -241,7 +241,7 @@ def test_a_bundle_needs_no_pytorch(bundle: Path, tmp_path: Path) -> None:
         f"sys.argv[1:] = ['a.png', '--run', {str(bundle)!r}, '--output', 'out']\n"
         "import busi.predict; busi.predict.main()\n"
         # Each takes a good part of the time of predicting an image that does not need it.
-        "print({'pydicom', 'scipy', 'rich', 'cv2'} & sys.modules.keys())"
+        "print({'pydicom', 'scipy', 'rich', 'jaxtyping', 'PIL.ImageFont', 'cv2'} & sys.modules.keys())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
