@@ -80,7 +80,8 @@ def time_process(arguments: Sequence[str], folder: Path) -> float:
     Raises:
         InputError: If the process fails.
     """
-    environment = {**os.environ, "BUSI_CACHE": str(folder / "cache")}
+    # As from the second call on of an installed busi, whose modules are compiled.
+    environment = {**os.environ, "BUSI_CACHE": str(folder / "cache"), "PYTHONDONTWRITEBYTECODE": ""}
     place = tempfile.mkdtemp(dir=folder)
     began = time.perf_counter()
     done = subprocess.run(

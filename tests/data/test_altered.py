@@ -22,6 +22,7 @@ from busi.data.files import read_gray
 from busi.data.geometry import letterbox
 from busi.data.groups import published_groups
 from busi.data.images import pixel_hash
+from busi.data.kept_searches import KeptSearches
 from busi.data.levels import to_gray
 from tests.data.conftest import burn_in, scan
 
@@ -195,11 +196,22 @@ def test_equal_text_and_shading_are_no_versions() -> None:
     assert find_altered(changed, images[:6]) == []
 
 
-def test_the_answer_is_the_same_twice_and_for_any_order(known: list[GrayImage]) -> None:
+def test_the_answer_is_the_same_with_what_was_kept_and_for_any_order(
+    known: list[GrayImage], tmp_path: Path
+) -> None:
     changes = list(CHANGES.values())[:-3]
     images = [change(known[i % len(known)]) for i, change in enumerate(changes)]
     pairs = find_altered(images, known)
-    assert pairs == [(i, i % len(known)) for i in range(len(changes))] == find_altered(images, known)
+    assert pairs == [(i, i % len(known)) for i in range(len(changes))]
+    of_images, of_known = (
+        KeptSearches(tmp_path, [pixel_hash(image) for image in some], upright=False)
+        for some in (images, known)
+    )
+    assert find_altered(images, known, (of_images, of_known)) == pairs
+    gone = np.zeros((0, 0), np.uint8)  # cannot be described
+    again = find_altered([gone] * len(images), [gone] * len(known), (of_images, of_known))
+    assert again == pairs
+    assert KeptSearches(tmp_path, of_known.names).read_description(0) is None
     turned = find_altered(images[::-1], known)
     assert sorted((len(images) - 1 - i, j) for i, j in turned) == pairs
 
