@@ -69,8 +69,8 @@ check: ## lint, layers, types and tests, in the environment that is there
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo --no-cache
-	$(BIN)/mypy
-	$(PYTEST) -m "not slow"
+	@# Beside the tests: alone, it would leave all processors but one idle.
+	$(BIN)/mypy & types=$$!; $(PYTEST) -m "not slow"; tests=$$?; wait $$types && exit $$tests
 
 test: install check ## install, then check
 

@@ -1,34 +1,37 @@
 """Synthetic data and composed configs that many tests share."""
 
+import importlib
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-# These go before busi: while one of its modules is imported, the hook that checks shapes reads all others
-# without their cached bytecode.
-import albumentations  # noqa: F401
 import hydra
-import lightning  # noqa: F401
 import pytest
-import segmentation_models_pytorch  # noqa: F401
-import sklearn.metrics  # noqa: F401
-import torchmetrics  # noqa: F401
+from filelock import FileLock
 from omegaconf import DictConfig
 
-from busi.core.files import conf_dir, file_hash
-from busi.data.catalog import find_data
-from busi.data.shared_split import SharedSplit, share_split
-from busi.data.synthetic import make_synthetic
 from tests.processes import call, no_wait
+
+if TYPE_CHECKING:
+    from busi.data.shared_split import SharedSplit
+    from busi.runs.run import Run
 
 os.fsync = no_wait  # type: ignore[assignment]
 
-# Threads that wait for each other make networks of this size many times slower on a busy machine.
+# Threads that wait for each other make networks of this size many times slower on a busy machine. Libraries
+# read this when they are imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 Compose = Callable[..., DictConfig]
+Fitted = Callable[..., "Run"]
+
+HEAVY = ("albumentations", "lightning", "segmentation_models_pytorch", "sklearn.metrics", "torchmetrics")
+"""They go before busi: while one of its modules is imported, the hook that checks shapes reads all others
+without their cached bytecode."""
 
 SMALL = (
     "data=synthetic",
@@ -57,6 +60,13 @@ LONG = (
 """Files of tests that take longest. They begin first: one that begins last leaves other processes idle."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Import what the tests need, but not in the process that only hands them to others."""
+    if not config.getoption("numprocesses", None):
+        for name in HEAVY:
+            importlib.import_module(name)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort files by how long they take."""
     places = {f"test_{name}": place for place, name in enumerate(LONG)}
@@ -72,16 +82,45 @@ def unfinished(stage: str) -> str:
 
 def accept(folder: Path) -> None:
     """Let a run folder whose files a test has changed say that they are its own."""
+    from busi.core.files import file_hash
+
     path = folder / "provenance.json"
     provenance = json.loads(path.read_text())
     files = {name: file_hash(folder / name) for name in provenance["files"] if (folder / name).is_file()}
     path.write_text(json.dumps({**provenance, "files": files}))
 
 
+def of_fold(fold: int) -> list[str]:
+    """What a run of this fold asks for, as those of the first one ask for nothing."""
+    return [f"data.fold={fold}"] if fold else []
+
+
+def of_seed(seed: int) -> list[str]:
+    """As `of_fold`, of the seed of a training."""
+    return [f"seed={seed}"] if seed else []
+
+
+def compose_run(*overrides: str) -> DictConfig:
+    """Compose the config of ``python -m busi.train``."""
+    from busi.core.files import conf_dir
+
+    with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+        return hydra.compose("train", overrides=list(overrides))
+
+
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the whole session: that of all its processes."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def cache(shared: Path) -> Path:
     """One cache for the whole session: synthetic data is made once."""
-    return tmp_path_factory.mktemp("cache")
+    folder = shared / "cache"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -91,39 +130,65 @@ def configs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[.
 
     def composed(*overrides: str) -> DictConfig:
         paths = [f"cache_dir={cache}", f"output_dir={outputs}", *SMALL, "data.num_folds=3"]
-        with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
-            return hydra.compose("train", overrides=[*paths, *overrides])
+        return compose_run(*paths, *overrides)
 
     return composed
 
 
 @pytest.fixture(scope="session")
-def shared_split(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> SharedSplit:
+def shared_split(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> "SharedSplit":
     """Three folds of a small hospital."""
+    from busi.data.catalog import find_data
+    from busi.data.shared_split import share_split
+    from busi.data.synthetic import make_synthetic
+
     folder = make_synthetic(tmp_path_factory.mktemp("shared") / "hospital", (14, 15, 14), 64, 3)
     return share_split(find_data(str(folder)), cache_dir=cache, num_folds=3)
 
 
 @pytest.fixture(scope="session")
-def trained(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished classification run, guided by a finished segmentation run, both tiny."""
-    from busi.training.fitting import fit  # what is imported before the tests has no shape checks
+def fitted(cache: Path, shared: Path) -> Fitted:
+    """Finished runs of three folds, tiny, each trained once for all tests: none may change them.
 
-    outputs = tmp_path_factory.mktemp("trained")
-    for stage in ("seg", "cls"):
-        paths = [f"cache_dir={cache}", f"output_dir={outputs}", *SMALL, f"stage={stage}", "data.num_folds=3"]
-        with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
-            fit(hydra.compose("train", overrides=paths), outputs / stage / "run")
-    return outputs / "cls" / "run"
+    It takes the stage and overrides, e.g. ``fitted("cls", "guide=empty")``. What guides is
+    ``fitted("seg")``.
+    """
+    from busi.runs.run import open_run
+    from busi.training.fitting import fit
+
+    outputs = shared / "fitted"
+    outputs.mkdir(exist_ok=True)
+
+    def made(stage: str, *overrides: str) -> "Run":
+        if stage == "cls" and not any(text.startswith("guide=") for text in overrides):
+            made("seg")
+        name = re.sub(r"[^\w.=,-]", "-", "_".join(overrides)) or "run"
+        folder = outputs / stage / name
+        with FileLock(outputs / f"{stage}_{name}.lock"):
+            if not folder.exists():
+                guided = [f"seg_ckpt={outputs}/seg/run"] if stage == "cls" else []
+                paths = [f"cache_dir={cache}", f"output_dir={outputs}", *SMALL, "data.num_folds=3"]
+                fit(compose_run(*paths, f"stage={stage}", *guided, *overrides), folder)
+        return open_run(folder)
+
+    return made
 
 
 @pytest.fixture(scope="session")
-def bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(fitted: Fitted) -> Path:
+    """A finished classification run, guided by a finished segmentation run."""
+    return fitted("cls").folder
+
+
+@pytest.fixture(scope="session")
+def bundle(trained: Path, shared: Path) -> Path:
     """The run `trained` as a bundle."""
     from busi.inference.export import write_bundle
 
-    folder = tmp_path_factory.mktemp("bundles") / "bundle"
-    write_bundle(trained, folder)
+    folder = shared / "bundles" / "bundle"
+    with FileLock(shared / "bundle.lock"):
+        if not folder.exists():
+            write_bundle(trained, folder)
     return folder
 
 
@@ -132,9 +197,7 @@ def compose(cache: Path, tmp_path: Path) -> Callable[..., DictConfig]:
     """Compose a config whose paths lie in temporary folders."""
 
     def composed(*overrides: str) -> DictConfig:
-        paths = [f"cache_dir={cache}", f"output_dir={tmp_path}/outputs"]
-        with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
-            return hydra.compose("train", overrides=[*paths, *overrides])
+        return compose_run(f"cache_dir={cache}", f"output_dir={tmp_path}/outputs", *overrides)
 
     return composed
 

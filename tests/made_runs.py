@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from scipy.special import softmax
@@ -135,6 +136,24 @@ def make_run(
     if shortcut is not None:
         write_json(folder / "shortcut.json", json.loads(json.dumps(shortcut)))
     facts: dict[str, object] = {"epoch": 0, "monitor": "val/x", "monitored": 0.5, "tested": True}
+    return run.finish({}, **facts, seconds=1.0, device="cpu")
+
+
+def record_run(folder: Path, cfg: DictConfig) -> Run:
+    """The folder of a config's run, with its real data and without a training: no checkpoints.
+
+    Args:
+        folder: The new run folder.
+        cfg: As it is composed.
+    """
+    from busi.training.fitting import resolve  # what is imported before the tests has no shape checks
+
+    cfg = resolve(cfg, folder)
+    cohort = hydra.utils.instantiate(cfg.data).cohort
+    run = start_run(folder, cfg, cohort, {})
+    rows = [row for row in simulate_rows(cohort, cfg.stage, cfg.seed) if cfg.test or row["split"] == "val"]
+    write_table(folder / "predictions.csv", rows)
+    facts: dict[str, object] = {"epoch": 0, "monitor": cfg.monitor, "monitored": 0.5, "tested": cfg.test}
     return run.finish({}, **facts, seconds=1.0, device="cpu")
 
 

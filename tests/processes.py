@@ -21,6 +21,7 @@ Done = subprocess.CompletedProcess[str]
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
+        "gradio",
         "busi.training.fitting",
         "busi.guides.prepare",
         "busi.sweeps.optuna_sweeper",
@@ -52,10 +53,12 @@ def act(
     os.fsync = no_wait  # type: ignore[assignment]
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # as the environment says it
     os.chdir(folder)
     for number, path in enumerate(outputs, 1):
         with path.open("ab") as file:
             os.dup2(file.fileno(), number)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     if limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     sys.path.insert(0, str(folder))

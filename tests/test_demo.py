@@ -11,11 +11,13 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from html.parser import HTMLParser
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import httpx
@@ -46,7 +48,7 @@ from busi.models.postprocess import Postprocess
 from tests.data.test_dicom import write
 from tests.data.test_files import make_bomb
 from tests.inference.test_predictor import make_image
-from tests.processes import call
+from tests.processes import call, start
 
 PROBS = {"normal": 0.1, "benign": 0.25, "malignant": 0.65}
 MASK = np.zeros((20, 30), bool)
@@ -177,24 +179,24 @@ def test_what_cannot_be_served_says_so(trained: Path, tmp_path: Path) -> None:
 
 
 @contextmanager
-def demo(folder: Path, *arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A demo whose temporary files lie in `folder`: the process, and the address of its page."""
-    command = [sys.executable, "-u", "-m", "busi.demo", "--port", "0", *map(str, arguments)]
-    places = {**os.environ, "TMPDIR": str(folder)}
-    with (
-        (folder / "log").open("w+") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=places) as process,
-    ):
-        for line in process.stdout or ():
-            if found := re.search(r"Open (http://\S+)", line):
-                break
-        else:
-            log.seek(0)
-            pytest.fail(log.read())
-        try:
-            yield process, found[1]
-        finally:
-            process.kill()
+def demo(folder: Path, *arguments: object) -> Iterator[tuple[BaseProcess, str]]:
+    """A demo whose temporary files lie in `folder`: the process, and the address of its page.
+
+    What it prints goes to ``said``, its errors to ``log``.
+    """
+    said, log = folder / "said", folder / "log"
+    said.unlink(missing_ok=True)
+    options = ["--port", "0", *map(str, arguments)]
+    process = start("busi.demo", options, folder, (said, log), {"TMPDIR": str(folder)})
+    try:
+        while not (found := re.search(r"Open (http://\S+) in", said.read_text() if said.exists() else "")):
+            if not process.is_alive():
+                pytest.fail(log.read_text())
+            time.sleep(0.02)
+        yield process, found[1]
+    finally:
+        process.kill()
+        process.join()
 
 
 def kept(folder: Path) -> list[Path]:
@@ -209,7 +211,7 @@ def address(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         assert kept(folder)
         yield url
         process.terminate()
-        process.communicate()
+        process.join()
     assert kept(folder) == [], "the images of the demo stay when it ends"
 
 
@@ -367,10 +369,12 @@ def test_no_image_stays_whatever_ends_the_demo(number: signal.Signals, tmp_path:
         assert stored.read_bytes() == make_png()
         assert stored.is_relative_to(kept(tmp_path)[0])
         with httpx.stream("GET", f"{url}/gradio_api/heartbeat/open", trust_env=False):  # as the page does
-            process.send_signal(number)
-            rest, _ = process.communicate(timeout=60)
-    assert (process.returncode, rest) == (0, "")
-    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+            assert process.pid is not None
+            before = (tmp_path / "said").read_text()
+            os.kill(process.pid, number)
+            process.join(60)
+    assert (process.exitcode, (tmp_path / "said").read_text()) == (0, before)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "said"]
     assert (tmp_path / "log").read_text() == ""
 
 
@@ -378,6 +382,7 @@ def test_the_next_demo_removes_what_a_killed_one_left_and_no_more(tmp_path: Path
     with demo(tmp_path) as (killed, url):
         send_image(url)
         killed.kill()
+        killed.join()
     (left,) = kept(tmp_path)
     with demo(tmp_path) as (_, url):
         (living,) = kept(tmp_path)
@@ -386,7 +391,7 @@ def test_the_next_demo_removes_what_a_killed_one_left_and_no_more(tmp_path: Path
         with demo(tmp_path) as (last, _):
             assert len(kept(tmp_path)) == 2
             last.terminate()
-            last.communicate()
+            last.join()
         assert kept(tmp_path) == [living]
         assert stored.is_file()
 

@@ -36,6 +36,8 @@ from busi.runs.run import Run, open_run
 from busi.runs.variants import read_variants
 from busi.training.ensemble import make_ensemble, make_ensembles
 from busi.training.fitting import fit, go_on
+from tests.conftest import Fitted, of_fold, of_seed
+from tests.made_runs import record_run
 from tests.processes import call
 
 Compose = Callable[..., DictConfig]
@@ -161,8 +163,8 @@ def test_classifiers_of_one_segmentation_model_keep_it(
     assert sorted(made.config.encoder.split(" and ")) == ["resnet10t", "test_efficientnet"]
 
 
-def test_empty_guides_need_no_segmentation_model(configs: Compose, tmp_path: Path) -> None:
-    runs = [fit(configs("stage=cls", "guide=empty", f"seed={k}"), tmp_path / f"{k}") for k in (0, 1)]
+def test_empty_guides_need_no_segmentation_model(fitted: Fitted, tmp_path: Path) -> None:
+    runs = [fitted("cls", "guide=empty", *of_seed(k)) for k in (0, 1)]
     made = make_ensemble(runs, tmp_path / "ensemble")
     found = [read_table(run.folder / "predictions.csv") for run in (made, *runs)]
     for mean, one, other in zip(*found, strict=True):
@@ -171,8 +173,8 @@ def test_empty_guides_need_no_segmentation_model(configs: Compose, tmp_path: Pat
             assert float(mean[f"logit_{name}"]) == pytest.approx(expected, abs=1e-4)
 
 
-def test_untested_members_leave_the_test_fold_alone(configs: Compose, tmp_path: Path) -> None:
-    runs = [fit(configs("stage=seg", f"seed={k}", "test=false"), tmp_path / f"{k}") for k in (0, 1)]
+def test_untested_members_leave_the_test_fold_alone(fitted: Fitted, tmp_path: Path) -> None:
+    runs = [fitted("seg", *of_seed(k), "test=false") for k in (0, 1)]
     made = make_ensemble(runs, tmp_path / "ensemble")
     assert not made.provenance["tested"]
     assert {row["split"] for row in read_table(made.folder / "predictions.csv")} == {"val"}
@@ -182,7 +184,11 @@ def test_untested_members_leave_the_test_fold_alone(configs: Compose, tmp_path: 
 
 
 def test_what_does_not_belong_together_is_refused(
-    configs: Compose, members: dict[str, list[Run]], ensembles: dict[str, Run], tmp_path: Path
+    configs: Compose,
+    fitted: Fitted,
+    members: dict[str, list[Run]],
+    ensembles: dict[str, Run],
+    tmp_path: Path,
 ) -> None:
     first, second = members["seg"]
     with pytest.raises(InputError, match="Give at least two"):
@@ -197,7 +203,7 @@ def test_what_does_not_belong_together_is_refused(
     assert "busi.ensemble" in stopped.how_to_finish
     with pytest.raises(InputError, match="differ in split, and cannot"):
         check_members([first, Run(second.folder, second.provenance | {"split": "another"})])
-    larger = fit(configs("stage=seg", "image_size=64"), tmp_path / "larger")
+    larger = record_run(tmp_path / "larger", configs("stage=seg", "image_size=64"))
     with pytest.raises(InputError, match="differ in image_size, and cannot"):
         check_members([first, larger])
     inner = [Run(run.folder, run.provenance | {"leave_out": 2}) for run in members["seg"]]
@@ -205,11 +211,12 @@ def test_what_does_not_belong_together_is_refused(
         make_ensembles(inner, tmp_path / "out")
     with pytest.raises(InputError, match="carry 2 segmentation models, .* Give the runs of all of them"):
         make_ensembles(members["cls"], tmp_path / "out")
-    third = fit(configs("stage=seg", "seed=2"), tmp_path / "third")
+    third = fitted("seg", "seed=2")
     with pytest.raises(InputError, match=f"Leave out those that no classifier carries: {third.folder}"):
         make_ensembles([*members["cls"], *members["seg"], third], tmp_path / "out")
     other_fold = [
-        fit(configs("stage=seg", "data.fold=1", f"seed={seed}"), tmp_path / f"seed{seed}") for seed in (1, 2)
+        record_run(tmp_path / f"seed{seed}", configs("stage=seg", "data.fold=1", f"seed={seed}"))
+        for seed in (1, 2)
     ]
     with pytest.raises(InputError, match=r"folds 0 and 1 have different members \(seeds 0, 1 and 1, 2\)"):
         make_ensembles([*members["seg"], *other_fold], tmp_path / "out")
@@ -311,7 +318,7 @@ def test_an_ensemble_is_neither_trained_nor_taken_for_a_run_to_train_like(
             cfg = configs("stage=cls", f"seed={seed}", "seg_ckpt=auto")
             data, output_dir = hydra.utils.instantiate(cfg.data), Path(cfg.output_dir)
             assert find_upstream("auto", data, output_dir, debug=False).path == run.best_checkpoint
-        fit(configs("stage=seg", "seed=3", "optimizer.lr=1e-4"), other)
+        record_run(other, configs("stage=seg", "seed=3", "optimizer.lr=1e-4"))
         with pytest.raises(InputError, match="different settings"):
             find_upstream("auto", data, output_dir, debug=False)
     finally:
@@ -332,10 +339,14 @@ def test_an_output_that_cannot_be_is_one_line(members: dict[str, list[Run]], tmp
     assert re.fullmatch(r"error: .*mine\.txt.*\n", done.stderr)
 
 
-def test_folds_of_ensembles_are_one_result(configs: Compose, tmp_path: Path) -> None:
+def test_folds_of_ensembles_are_one_result(fitted: Fitted, tmp_path: Path) -> None:
     """Two seeds of every fold, in folders whose names are in no order."""
     runs = [
-        fit(configs("stage=cls", "guide=empty", f"seed={seed}", f"data.fold={fold}"), tmp_path / name)
+        open_run(
+            shutil.copytree(
+                fitted("cls", "guide=empty", *of_seed(seed), *of_fold(fold)).folder, tmp_path / name
+            )
+        )
         for name, (seed, fold) in zip(
             ["10", "2", "33", "4", "5", "6"], product((0, 1), range(3)), strict=True
         )

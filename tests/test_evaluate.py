@@ -16,7 +16,7 @@ from busi.data.synthetic import make_synthetic
 from busi.runs.predictions import find_records
 from busi.runs.run import Run
 from busi.training.fitting import fit
-from tests.conftest import SMALL, unfinished
+from tests.conftest import SMALL, Fitted, unfinished
 from tests.processes import call
 
 Evaluate = Callable[..., subprocess.CompletedProcess[str]]
@@ -29,10 +29,9 @@ def test_evaluation_needs_no_pytorch_until_a_run_is_opened() -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(configs: Callable[..., DictConfig]) -> dict[str, Run]:
+def runs(fitted: Fitted) -> dict[str, Run]:
     """A run of each stage; the classifier carries the segmentation network along."""
-    outputs = Path(configs().output_dir)
-    return {stage: fit(configs(f"stage={stage}"), outputs / stage / "run") for stage in ("seg", "cls")}
+    return {stage: fitted(stage) for stage in ("seg", "cls")}
 
 
 @pytest.fixture

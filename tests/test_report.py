@@ -10,26 +10,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 from busi.core.types import CLASSES
-from busi.training.fitting import fit
-from tests.conftest import accept
+from tests.conftest import Fitted, accept, of_fold
 from tests.processes import call
 
 Report = Callable[..., subprocess.CompletedProcess[str]]
-Compose = Callable[..., DictConfig]
 
 
 @pytest.fixture(scope="module")
-def runs(configs: Compose) -> Path:
+def runs(fitted: Fitted, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All three folds of segmentation, and of diagnosis with two guides."""
-    folder = Path(configs().output_dir)
+    folder = tmp_path_factory.mktemp("runs")
     for fold in range(3):
-        fit(configs("stage=seg", f"data.fold={fold}"), folder / "seg" / str(fold))
+        shutil.copytree(fitted("seg", *of_fold(fold)).folder, folder / "seg" / str(fold))
         for guide in ("empty", "ground_truth"):
-            fit(configs("stage=cls", f"guide={guide}", f"data.fold={fold}"), folder / guide / str(fold))
+            run = fitted("cls", f"guide={guide}", *of_fold(fold))
+            shutil.copytree(run.folder, folder / guide / str(fold))
     return folder
 
 

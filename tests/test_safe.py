@@ -31,6 +31,7 @@ from busi.runs.run import FILES, Run, open_run
 from busi.training.ensemble import ensemble_folders
 from busi.training.fitting import go_on
 from tests.conftest import SMALL
+from tests.processes import call
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
 Config = dict[str, Any]
@@ -205,9 +206,7 @@ def test_no_command_reads_data_by_what_a_run_folder_names(
     assert "evil_package" not in sys.modules
 
 
-def test_resume_takes_nothing_from_what_hydra_stored(
-    trained: Path, evil: Path, tmp_path: Path, train: Train
-) -> None:
+def test_resume_takes_nothing_from_what_hydra_stored(trained: Path, evil: Path, tmp_path: Path) -> None:
     run = tamper(trained, tmp_path / "run")
     (run.folder / ".hydra").mkdir(exist_ok=True)
     overrides = [
@@ -217,7 +216,7 @@ def test_resume_takes_nothing_from_what_hydra_stored(
         f"hydra.searchpath=[file://{tmp_path}]",
     ]
     (run.folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(overrides))
-    done = train(f"resume={run.folder}", PYTHONPATH=str(tmp_path / "packages"))
+    done = call("busi.train", f"resume={run.folder}", cwd=tmp_path / "packages")  # where it can be imported
     assert done.returncode == 0, done.stderr
     assert "Finished already" in done.stdout
     assert not evil.exists()
@@ -343,17 +342,16 @@ def test_own_package_trains_and_is_opened_by_whoever_says_so(
     own = ["model=unet_plain", "model.network._target_=own_package.OwnUNet", "model.network.width=4"]
     folder = tmp_path / "seg"
     arguments = [*SMALL, "stage=seg", *own, "encoder_weights=none", f"hydra.run.dir={folder}"]
-    environment = {"PYTHONPATH": str(package.parent)}
-    refused = train(*arguments, **environment)
+    refused = train(*arguments)  # in the folder of the package
     assert refused.returncode == 1
     assert "trust=[own_package] in training, --trust own_package elsewhere" in refused.stderr
     assert not (folder / "provenance.json").exists()
-    done = train(*arguments, "trust=own_package", **environment)
+    done = train(*arguments, "trust=own_package")
     assert done.returncode == 0, done.stderr
     run = open_run(folder)
     with pytest.raises(InputError, match="own_package.OwnUNet is nothing that a config may build"):
         load_network(read_best(run))
-    again = train(f"resume={folder}", "trust=[own_package]", **environment)
+    again = train(f"resume={folder}", "trust=[own_package]")
     assert "Finished already" in again.stdout
     targets.trust("own_package")
     assert type(load_network(read_best(run)).network).__name__ == "OwnUNet"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SMALL
+from tests.processes import call
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -70,13 +71,15 @@ def test_wrong_input_is_one_line_and_no_traceback(train: Train, arguments: list[
     assert "Traceback" not in done.stderr + done.stdout
 
 
-def test_a_bug_shows_its_traceback(train: Train, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(
-        "import busi.runs.provenance\n"
+def test_a_bug_shows_its_traceback(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(
+        "import runpy\n"
+        "import busi.runs.run\n"
         "def broken(*_): raise ZeroDivisionError('a bug')\n"
-        "busi.runs.provenance.describe_environment = broken\n"
+        "busi.runs.run.describe_environment = broken\n"
+        "runpy.run_module('busi.train', run_name='__main__', alter_sys=True)\n"
     )
-    done = train("stage=seg", *SMALL, PYTHONPATH=str(tmp_path))
+    done = call("broken", "stage=seg", *SMALL, cwd=tmp_path, BUSI_CACHE=str(cache))
     assert done.returncode == 1
     assert "ZeroDivisionError: a bug" in done.stderr
 

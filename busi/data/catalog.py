@@ -110,7 +110,7 @@ def recognize_layout(folder: Path) -> DataSet:
     for name in list_data():
         if name in NO_LAYOUT:
             continue
-        read = compose_data(name)["read"]
+        read = compose_data(name, alone=True)["read"]
         try:
             reader = construct({**read, "_partial_": True}, "data")
         except InputError:  # of a package that is not trusted
@@ -134,8 +134,13 @@ def list_data() -> list[str]:
         return sorted(loader.get_group_options("data"))
 
 
-def compose_data(name: str) -> dict[str, Any]:
+def compose_data(name: str, alone: bool = False) -> dict[str, Any]:
     """Compose the option ``data=name`` without anything else of a command line.
+
+    Args:
+        name: Of the option.
+        alone: Without the rest of the config, which takes a third of the time, where the reader refers to
+            nothing there; what other values refer to stays as it is written.
 
     Returns:
         Plain values; ``root`` is None where it has to be given.
@@ -145,6 +150,11 @@ def compose_data(name: str) -> dict[str, Any]:
     """
     try:
         with _hydra():
+            if alone:
+                option = hydra.compose(f"data/{name}", overrides=_search_path()).data
+                plain: dict[str, Any] = OmegaConf.to_container(option)  # type: ignore[assignment]
+                if "${" not in str(plain.get("read")):
+                    return plain
             config = hydra.compose("train", overrides=[f"data={name}", *_search_path()]).data
         return to_plain(config)
     except (HydraException, OmegaConfBaseException) as error:

@@ -169,6 +169,17 @@ def render(figure: Figure, kind: str = "png") -> bytes:
         if id(text) not in ticks:  # their formatters write numbers as formulas
             text.set_parse_math(False)
             text.set_text(text.get_text().encode("utf-8", "backslashreplace").decode())
+    return save(figure, kind)
+
+
+def save(figure: Figure, kind: str) -> bytes:
+    """As `render`, of a figure that was rendered before."""
+    if kind == "pdf":
+        from fontTools.subset import Options
+
+        # For those who set text, and no PDF reads them: to shorten them takes most of the time of a PDF.
+        dropped = getattr(Options, "_drop_tables_default", [])
+        Options._drop_tables_default = sorted({*dropped, "GDEF", "GPOS", "GSUB"})
     buffer = io.BytesIO()
     no_date = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
     # The default level takes more than twice the time, and saves four percent.

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from busi.core import printable, write_table, write_text, write_whole
 from busi.figures.blocks import Cell, Section, Table, show
-from busi.figures.contours import render
+from busi.figures.contours import render, save
 
 MOST = 48
 """Letters of a part of a file's name."""
@@ -39,8 +39,9 @@ def write_figure(folder: Path, name: str, figure: Figure) -> bytes:
         The PNG.
     """
     png = render(figure)
-    figure.set_layout_engine("none")  # the places of its parts are known, which takes most of the time
-    for suffix, content in (("png", png), ("pdf", render(figure, "pdf")), ("svg", render(figure, "svg"))):
+    # The places of its parts are known: another layout would draw it once more for each file.
+    figure.set_layout_engine(None)
+    for suffix, content in (("png", png), ("pdf", save(figure, "pdf")), ("svg", save(figure, "svg"))):
         write_whole(folder / f"{name}.{suffix}", lambda part, content=content: part.write_bytes(content))
     return png
 

@@ -158,22 +158,45 @@ def calibration_error(
     Returns:
         In [0, 1]; NaN when no bin holds two images.
     """
-    errors = np.full(len(weights), np.nan)
-    for row, repeats in enumerate(weights):
-        total = int(repeats.sum())
-        if not total:
-            continue
-        edges = np.quantile(np.repeat(confidence, repeats), np.arange(1, num_bins) / num_bins)
-        bins = np.searchsorted(edges, confidence, side="right")
-        size = np.bincount(bins, repeats)
-        effective = size**2 / np.maximum(np.bincount(bins, repeats**2), 1)
-        if not (kept := effective > 1).any():
-            continue
-        accuracy = np.bincount(bins, repeats * correct)[kept] / size[kept]
-        gap = np.bincount(bins, repeats * confidence)[kept] / size[kept] - accuracy
-        excess = gap**2 - accuracy * (1 - accuracy) / (effective[kept] - 1)
-        errors[row] = np.sqrt(max((size[kept] * excess).sum() / total, 0.0))
-    return errors
+    if not len(confidence):
+        return np.full(len(weights), np.nan)
+    order = np.argsort(confidence, kind="stable")
+    ranked = confidence[order].astype(np.float64)
+    edges = _quantiles(ranked, weights[:, order], np.arange(1, num_bins) / num_bins)
+    bins = np.zeros(weights.shape, np.int64)
+    for edge in edges.T:
+        bins += edge[:, None] <= confidence
+    bins += num_bins * np.arange(len(weights))[:, None]
+
+    def add(values: Float[np.ndarray, "d n"] | Int[np.ndarray, "d n"]) -> Float[np.ndarray, "d bins"]:
+        added = np.bincount(bins.ravel(), values.ravel(), minlength=num_bins * len(weights))
+        return added.reshape(-1, num_bins)
+
+    size = add(weights)
+    effective = size**2 / np.maximum(add(weights**2), 1)
+    kept = effective > 1
+    with np.errstate(invalid="ignore", divide="ignore"):  # of bins that are not kept, and 0 / 0 is NaN
+        accuracy = add(weights * correct) / size
+        gap = add(weights * confidence) / size - accuracy
+        excess = gap**2 - accuracy * (1 - accuracy) / (effective - 1)
+        mean = np.where(kept, size * excess, 0.0).sum(axis=1) / weights.sum(axis=1)
+    return np.where(kept.any(axis=1), np.sqrt(np.maximum(mean, 0.0)), np.nan)
+
+
+def _quantiles(
+    ranked: Float[np.ndarray, " n"], weights: Weights, shares: Float[np.ndarray, " q"]
+) -> Float[np.ndarray, "d q"]:
+    """Quantiles of sorted values that stand in each resample as often as it says, as `numpy.quantile`."""
+    up_to = weights.cumsum(axis=1)
+    places = np.maximum(up_to[:, -1:] - 1, 0) * shares
+    below = np.floor(places)
+    # The value at a place is the first one that, with all before it, stands there more often.
+    index = [
+        np.stack([np.searchsorted(row, at, "right") for row, at in zip(up_to, wanted, strict=True)])
+        for wanted in (below, np.minimum(below + 1, np.maximum(up_to[:, -1:] - 1, 0)))
+    ]
+    low, high = (ranked[np.minimum(one, len(ranked) - 1)] for one in index)
+    return np.asarray(low + (high - low) * (places - below))
 
 
 def calibration_slope(

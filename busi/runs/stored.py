@@ -3,7 +3,9 @@
 Somebody else may have written it. What it may build is checked where it is built; see `busi.core.construct`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from copy import deepcopy
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
@@ -206,7 +208,7 @@ def check_stored(kind: type[Stored], content: object, source: object) -> None:
         ) from None
 
 
-def parse_config(text: str, source: object) -> DictConfig:
+def parse_config(text: str, source: Hashable) -> DictConfig:
     """Read the stored config of a run.
 
     Args:
@@ -217,6 +219,11 @@ def parse_config(text: str, source: object) -> DictConfig:
         InputError: If it is none, lacks a value, or has one of another type, or one that would be looked up
             elsewhere (``${...}``).
     """
+    return deepcopy(_parse(text, source))
+
+
+@lru_cache(maxsize=64)  # a run is asked for its config many times, and YAML is read slowly
+def _parse(text: str, source: Hashable) -> DictConfig:
     try:
         config = OmegaConf.create(text)
         plain = OmegaConf.to_container(config, resolve=False)

@@ -5,9 +5,9 @@ import json
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hydra
 import numpy as np
@@ -24,9 +24,13 @@ from busi.guides.crossfit import check_guides, find_inner_runs, group_by_run, re
 from busi.guides.prepare import load_guides
 from busi.inference.maps import predict_maps, segment
 from busi.runs.checkpoints import load_segmenter, read_checkpoint
+from busi.runs.finding import find_same
 from busi.runs.run import Run, open_run
-from busi.training.fitting import fit
+from busi.training.fitting import fit, resolve
 from tests.conftest import SMALL
+from tests.made_runs import record_run
+from tests.processes import call
+from tests.test_safe import tamper
 
 Compose = Callable[..., DictConfig]
 Train = Callable[..., subprocess.CompletedProcess[str]]
@@ -135,11 +139,16 @@ def test_inner_run_is_shared_between_outer_folds(
     assert all(torch.equal(x, after[name]) for name, x in before.items())
 
 
-@pytest.mark.parametrize("other", ["optimizer.lr=0.01", "seed=1", "data.fold=2", "model=unetplusplus"])
-def test_other_content_is_not_reused(
-    configs: Compose, runs: dict[str, Run], tmp_path: Path, other: str
-) -> None:
-    run = fit(configs("stage=seg", "reuse=true", other), tmp_path / "run")
+def test_other_content_is_not_reused(configs: Compose, runs: dict[str, Run], tmp_path: Path) -> None:
+    for other in ("optimizer.lr=0.01", "seed=1", "data.fold=2", "model=unetplusplus", "data.fold=1"):
+        cfg = resolve(configs("stage=seg", other), tmp_path)
+        same = find_same(cfg, hydra.utils.instantiate(cfg.data).cohort, {})
+        if other == "data.fold=1":
+            assert same is not None
+            assert same.folder == runs["1"].folder
+        else:
+            assert same is None, other
+    run = fit(configs("stage=seg", "reuse=true", "seed=1"), tmp_path / "run")
     assert run.folder == tmp_path / "run"
     assert run.folder not in {earlier.folder for earlier in runs.values()}
 
@@ -173,21 +182,21 @@ def test_missing_runs_are_made_by_the_command_that_is_printed(train: Train, tmp_
 
 
 def test_runs_of_another_recipe_are_not_taken(configs: Compose, runs: dict[str, Run], tmp_path: Path) -> None:
-    other = fit(configs("stage=seg", "optimizer.lr=1e-4"), tmp_path / "other")
-    with pytest.raises(InputError, match=r"2 or 3 or 4\. Make them with: python -m busi\.train"):
-        fit(configs("stage=cls", "guide=crossfit", f"seg_ckpt={other.folder}"), tmp_path / "cls")
-    wide = "model.network.decoder_channels=[16,16,8,8,8]"
-    other = fit(configs("stage=seg", wide), tmp_path / "wide")
-    with pytest.raises(InputError, match=r"2 or 3 or 4\. Make them with: python -m busi\.train"):
-        fit(configs("stage=cls", "guide=crossfit", f"seg_ckpt={other.folder}"), tmp_path / "cls")
-    assert runs
+    changes: dict[str, Callable[[dict[str, Any]], object]] = {
+        "rate": lambda config: config["optimizer"].update(lr=1e-4),
+        "wide": lambda config: config["model"]["network"].update(decoder_channels=[16, 16, 8, 8, 8]),
+    }
+    for name, change in changes.items():
+        other = tamper(runs["0"].folder, tmp_path / name, change)
+        with pytest.raises(InputError, match=r"2 or 3 or 4\. Make them with: python -m busi\.train"):
+            fit(configs("stage=cls", "guide=crossfit", f"seg_ckpt={other.folder}"), tmp_path / "cls")
 
 
 def test_runs_of_another_seed_guide_until_there_are_some_of_the_same(
     configs: Compose, runs: dict[str, Run], tmp_path: Path
 ) -> None:
     """Either way, what guides an image has never trained on it; and a seed more costs a run, not four."""
-    outer = fit(configs("stage=seg", "seed=7"), tmp_path / "outer")
+    outer = record_run(tmp_path / "outer", configs("stage=seg", "seed=7"))
     cfg = configs("stage=cls", "guide=crossfit", f"seg_ckpt={outer.folder}", "seed=7")
 
     def found() -> dict[int, Path]:
@@ -197,7 +206,7 @@ def test_runs_of_another_seed_guide_until_there_are_some_of_the_same(
     others = {fold: runs[f"0 without {fold}"].folder for fold in (2, 3, 4)}
     assert found() == others
     folder = Path(cfg.output_dir) / "seg" / "0_3_seed_7"
-    fit(configs("stage=seg", "seed=7", "data.leave_out=3"), folder)
+    record_run(folder, configs("stage=seg", "seed=7", "data.leave_out=3"))
     try:
         assert found() == others | {3: folder}
         kept = {path.resolve() for path in others.values()}
@@ -269,14 +278,20 @@ def test_inner_runs_that_cannot_be_are_refused(
 
 @pytest.mark.slow
 def test_crossval_makes_each_model_once_and_repeats_nothing(cache: Path, tmp_path: Path) -> None:
-    command = ["make", "--old-file=install", "crossval", f"BIN={Path(sys.executable).parent}"]
+    """The commands are those of make, which are given to a python that writes them down."""
+    python, asked = tmp_path / "python", tmp_path / "asked"
+    python.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> {asked}\n')
+    python.chmod(0o755)
+    command = ["make", "--old-file=install", "crossval", f"BIN={tmp_path}"]
     command += [f"CROSSVAL={tmp_path}/crossval", f"ARGS={shlex.join([*SMALL, f'cache_dir={cache}'])}"]
+    subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, check=True)
+    commands = [line.split() for line in asked.read_text().splitlines()]
+    assert [words[:2] for words in commands] == [["-m", "busi.train"]] * 7 + [["-m", "busi.report"]]
     finished = []
     for _ in range(2):
-        done = subprocess.run(
-            command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+        for words in commands:
+            done = call(*words[1:], cwd=tmp_path)
+            assert done.returncode == 0, done.stderr
         runs = [open_run(path.parent) for path in sorted(tmp_path.rglob("provenance.json"))]
         finished.append({str(run.folder): run.provenance["finished"] for run in runs})
     assert finished[0] == finished[1]

@@ -31,6 +31,7 @@ from busi.models.two_stage import to_guide
 from busi.runs.predictions import find_records
 from busi.runs.run import open_run
 from busi.training.fitting import fit
+from tests.conftest import Fitted
 
 SIZES = [(1, 2), (2, 300), (37, 61), (300, 200), (3000, 4000)]
 
@@ -215,8 +216,10 @@ def test_a_malicious_checkpoint_is_not_executed(trained: Path, tmp_path: Path) -
     assert harm.exists()
 
 
-def test_what_is_no_model_says_so(trained: Path, configs: Callable[..., DictConfig], tmp_path: Path) -> None:
-    empty = fit(configs("stage=cls", "guide=empty"), tmp_path / "empty")
+def test_what_is_no_model_says_so(
+    trained: Path, fitted: Fitted, configs: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    empty = fitted("cls", "guide=empty")
     large = fit(configs("stage=seg", "image_size=64"), tmp_path / "large")
     other = fit(configs("stage=cls", f"seg_ckpt={large.folder}"), tmp_path / "other")
     for source, words in (

@@ -15,7 +15,8 @@ from scipy.special import softmax
 from busi.core.types import CLASSES, InputError
 from busi.runs.predictions import Predictions
 from busi.runs.variants import read_variants
-from busi.training.fitting import fit
+from tests.conftest import Fitted, of_fold
+from tests.made_runs import record_run
 
 Compose = Callable[..., DictConfig]
 
@@ -26,12 +27,13 @@ def read(folders: list[Path], partial: bool = False) -> list[Predictions]:
 
 
 @pytest.fixture(scope="module")
-def runs(configs: Compose) -> Path:
+def runs(fitted: Fitted, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All three folds of both stages."""
-    folder = Path(configs().output_dir)
+    folder = tmp_path_factory.mktemp("runs")
     for fold in range(3):
-        fit(configs("stage=seg", f"data.fold={fold}"), folder / "seg" / str(fold))
-        fit(configs("stage=cls", "guide=empty", f"data.fold={fold}"), folder / "cls" / str(fold))
+        shutil.copytree(fitted("seg", *of_fold(fold)).folder, folder / "seg" / str(fold))
+        run = fitted("cls", "guide=empty", *of_fold(fold))
+        shutil.copytree(run.folder, folder / "cls" / str(fold))
     return folder
 
 
@@ -69,10 +71,10 @@ def test_the_same_fold_twice_is_an_error(runs: Path) -> None:
 
 
 def test_other_splits_and_data_do_not_mix(runs: Path, configs: Compose, tmp_path: Path) -> None:
-    split = fit(configs("stage=seg", "data.split_seed=1"), tmp_path / "split").folder
+    split = record_run(tmp_path / "split", configs("stage=seg", "data.split_seed=1")).folder
     with pytest.raises(InputError, match="2 different splits"):
         read_variants([runs / "seg", split], partial=True)
-    data = fit(configs("stage=seg", "data.read.seed=1"), tmp_path / "data").folder
+    data = record_run(tmp_path / "data", configs("stage=seg", "data.read.seed=1")).folder
     with pytest.raises(InputError, match="2 different data sets"):
         read_variants([runs / "seg", data], partial=True)
 
@@ -80,15 +82,17 @@ def test_other_splits_and_data_do_not_mix(runs: Path, configs: Compose, tmp_path
 def test_runs_that_cannot_be_reported_say_what_to_do(
     runs: Path, configs: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    untested = fit(configs("stage=seg", "test=false"), tmp_path / "untested").folder
-    inner = fit(configs("stage=seg", "data.num_folds=4", "data.leave_out=2"), tmp_path / "inner").folder
+    untested = record_run(tmp_path / "untested", configs("stage=seg", "test=false")).folder
+    inner = record_run(
+        tmp_path / "inner", configs("stage=seg", "data.num_folds=4", "data.leave_out=2")
+    ).folder
     unfinished, damaged = (
         shutil.copytree(runs / "seg" / "0", tmp_path / name) for name in ("stopped", "damaged")
     )
     provenance = json.loads((unfinished / "provenance.json").read_text())
     (unfinished / "provenance.json").write_text(json.dumps({**provenance, "finished": None}))
     (damaged / "predictions.csv").write_text("id,label\n")
-    other = fit(configs("stage=seg", "data.fold=1", "image_size=64"), tmp_path / "other").folder
+    other = record_run(tmp_path / "other", configs("stage=seg", "data.fold=1", "image_size=64")).folder
     shutil.copytree(runs / "seg" / "0", tmp_path / "both" / "0")
     shutil.copytree(unfinished, tmp_path / "both" / "1")
     with caplog.at_level(logging.WARNING):
@@ -99,14 +103,14 @@ def test_runs_that_cannot_be_reported_say_what_to_do(
         read_variants([runs / "seg" / "0", unfinished], partial=True)
     with pytest.raises(InputError, match="not of one recipe: image_size 32 and 64"):
         read_variants([runs / "seg" / "0", other], partial=True)
-    last = fit(
-        configs("stage=seg", "data.fold=1", "callbacks.checkpoint.monitor=null"), tmp_path / "last"
+    last = record_run(
+        tmp_path / "last", configs("stage=seg", "data.fold=1", "callbacks.checkpoint.monitor=null")
     ).folder
     with pytest.raises(
         InputError, match="not of one recipe: callbacks.checkpoint.monitor val/dice_net and None"
     ):
         read_variants([runs / "seg" / "0", last], partial=True)
-    seed = fit(configs("stage=seg", "data.fold=1", "seed=1"), tmp_path / "seed").folder
+    seed = record_run(tmp_path / "seed", configs("stage=seg", "data.fold=1", "seed=1")).folder
     with pytest.raises(InputError, match=r"seeds of segmentation have different folds \(0, 1\)"):
         read_variants([runs / "seg" / "0", seed], partial=True)
     for folder, words in (

@@ -25,7 +25,8 @@ from busi.metrics.segmentation import dice
 from busi.runs.checkpoints import load_classifier, load_segmenter, read_checkpoint
 from busi.runs.run import Run
 from busi.training.fitting import fit
-from tests.conftest import SMALL, unfinished
+from tests.conftest import SMALL, Fitted, unfinished
+from tests.made_runs import record_run
 
 Compose = Callable[..., DictConfig]
 
@@ -224,9 +225,9 @@ def test_segmentation_of_other_data_is_refused_unless_allowed(
 
 @pytest.mark.parametrize("guide", ["empty", "ground_truth"])
 def test_other_guides_need_no_segmentation_and_use_the_same_network(
-    configs: Compose, cls: Run, tmp_path: Path, guide: str
+    fitted: Fitted, cls: Run, guide: str
 ) -> None:
-    run = fit(configs("stage=cls", f"guide={guide}", "seg_ckpt=nowhere"), tmp_path / "run")
+    run = fitted("cls", f"guide={guide}", "seg_ckpt=nowhere")
     assert ("upper bound" in run.provenance["guide"]) == (guide == "ground_truth")
     checkpoint = read_checkpoint(run.best_checkpoint)
     assert checkpoint.metadata["upstream"] is None
@@ -270,7 +271,7 @@ def test_auto_takes_the_fitting_run_and_refuses_to_choose_between_settings(
 ) -> None:
     run = fit(configs("stage=cls", f"output_dir={outputs}"), tmp_path / "cls")
     assert run.provenance["upstream"]["segmentation"] == str(seg.best_checkpoint.resolve())
-    other = fit(configs("stage=seg", "optimizer.lr=0.01"), outputs / "seg" / "second")
+    other = record_run(outputs / "seg" / "second", configs("stage=seg", "optimizer.lr=0.01"))
     with pytest.raises(InputError, match=r"different settings: .*second.*first.*Choose with seg_ckpt"):
         fit(configs("stage=cls"), tmp_path / "again")
     (other.folder / "provenance.json").unlink()
