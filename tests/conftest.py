@@ -160,15 +160,16 @@ def fitted(cache: Path, shared: Path) -> Fitted:
     outputs.mkdir(exist_ok=True)
 
     def made(stage: str, *overrides: str) -> "Run":
-        if stage == "cls" and not any(text.startswith("guide=") for text in overrides):
-            made("seg")
+        more = []
+        if stage == "cls":
+            guided = not any(text.startswith("guide=") for text in overrides)
+            more = [f"seg_ckpt={made('seg').folder if guided else 'nowhere'}"]
         name = re.sub(r"[^\w.=,-]", "-", "_".join(overrides)) or "run"
         folder = outputs / stage / name
         with FileLock(outputs / f"{stage}_{name}.lock"):
-            if not folder.exists():
-                guided = [f"seg_ckpt={outputs}/seg/run"] if stage == "cls" else []
+            if not (folder / "metrics.json").exists():
                 paths = [f"cache_dir={cache}", f"output_dir={outputs}", *SMALL, "data.num_folds=3"]
-                fit(compose_run(*paths, f"stage={stage}", *guided, *overrides), folder)
+                fit(compose_run(*paths, f"stage={stage}", *more, *overrides), folder)
         return open_run(folder)
 
     return made

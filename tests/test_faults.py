@@ -154,10 +154,10 @@ def disturb(commands: Commands, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def ready(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def ready(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Overrides of a fast run whose cache is there."""
-    overrides = [*FAST, f"cache_dir={cache}"]
     folder = tmp_path_factory.mktemp("ready")
+    overrides = [*FAST, f"cache_dir={folder}/cache"]
     succeed(begin([*overrides, "trainer.max_epochs=1"], folder), folder)
     return overrides
 

@@ -38,7 +38,7 @@ def make_trainer(folder: Path, **options: Any) -> lightning.Trainer:
 
 
 @pytest.fixture(scope="module")
-def fitted(
+def fitted_unet(
     root: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[SegModule, dict[str, float], Path]:
     """A trained U-Net, its test metrics, and its checkpoint."""
@@ -50,9 +50,9 @@ def fitted(
 
 
 def test_module_comes_back_from_its_checkpoint(
-    fitted: tuple[SegModule, dict[str, float], Path], root: Path, cache: Path, tmp_path: Path
+    fitted_unet: tuple[SegModule, dict[str, float], Path], root: Path, cache: Path, tmp_path: Path
 ) -> None:
-    module, metrics, path = fitted
+    module, metrics, path = fitted_unet
     assert set(metrics) == {"test/loss", "test/dice_net", "test/dice_all_net"}
     again = SegModule.load_from_checkpoint(path)
     assert again.threshold == 0.4
@@ -61,19 +61,19 @@ def test_module_comes_back_from_its_checkpoint(
     assert anew == pytest.approx(metrics)
 
 
-def test_a_checkpoint_is_data(fitted: tuple[SegModule, dict[str, float], Path]) -> None:
-    content = torch.load(fitted[2], weights_only=True)
+def test_a_checkpoint_is_data(fitted_unet: tuple[SegModule, dict[str, float], Path]) -> None:
+    content = torch.load(fitted_unet[2], weights_only=True)
     assert content["hyper_parameters"]["network"]["_target_"] == "busi.models.Normalized"
 
 
 def test_training_goes_on_with_the_epoch_after_that_of_the_checkpoint(
-    fitted: tuple[SegModule, dict[str, float], Path], root: Path, cache: Path
+    fitted_unet: tuple[SegModule, dict[str, float], Path], root: Path, cache: Path
 ) -> None:
     """Also in loader processes, which draw before the trainer says which epoch it is in."""
     data = open_data(root, cache)
-    trainer = make_trainer(fitted[2].parents[1], num_sanity_val_steps=0)
+    trainer = make_trainer(fitted_unet[2].parents[1], num_sanity_val_steps=0)
     trainer.fit_loop.max_epochs = 2
-    trainer.fit(SegModule(unet(weights="none")), data, ckpt_path=str(fitted[2]))
+    trainer.fit(SegModule(unet(weights="none")), data, ckpt_path=str(fitted_unet[2]))
     assert trainer.current_epoch == 2
     assert list(data.train_dataloader().sampler) == list(trainer.train_dataloader.sampler)  # type: ignore[union-attr]
 

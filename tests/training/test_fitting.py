@@ -227,7 +227,8 @@ def test_segmentation_of_other_data_is_refused_unless_allowed(
 def test_other_guides_need_no_segmentation_and_use_the_same_network(
     fitted: Fitted, cls: Run, guide: str
 ) -> None:
-    run = fitted("cls", f"guide={guide}", "seg_ckpt=nowhere")
+    run = fitted("cls", f"guide={guide}")
+    assert run.config.seg_ckpt == "nowhere"
     assert ("upper bound" in run.provenance["guide"]) == (guide == "ground_truth")
     checkpoint = read_checkpoint(run.best_checkpoint)
     assert checkpoint.metadata["upstream"] is None

@@ -20,7 +20,7 @@ from tests.conftest import SMALL
 from tests.processes import start
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
-LONG = (*(text for text in SMALL if "max_epochs" not in text), "trainer.max_epochs=8")
+LONG = tuple(text for text in SMALL if "max_epochs" not in text)
 
 
 def stop_after_first_epoch(arguments: list[str], folder: Path, number: int, cache: Path) -> int:
@@ -44,11 +44,16 @@ def stop_after_first_epoch(arguments: list[str], folder: Path, number: int, cach
 @pytest.mark.parametrize(
     ("overrides", "number"),
     [
-        (("stage=seg", "callbacks=[default,ema]"), signal.SIGKILL),
-        (("stage=cls", "guide=empty", "data.num_workers=2"), signal.SIGTERM),
-        pytest.param(("stage=cls", "guide=empty"), signal.SIGINT, marks=pytest.mark.slow),
+        (("stage=seg", "callbacks=[default,ema]", "trainer.max_epochs=5"), signal.SIGKILL),
+        (("stage=cls", "guide=empty", "data.num_workers=2", "trainer.max_epochs=5"), signal.SIGTERM),
         pytest.param(
-            ("stage=seg", "scheduler=plateau", "callbacks=[default,early_stopping]"),
+            ("stage=cls", "guide=empty", "trainer.max_epochs=8"), signal.SIGINT, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            (
+                *("stage=seg", "scheduler=plateau", "callbacks=[default,early_stopping]"),
+                "trainer.max_epochs=8",
+            ),
             signal.SIGKILL,
             marks=pytest.mark.slow,
         ),
