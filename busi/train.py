@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from busi.runs import Run
 
 log = logging.getLogger(__name__)
+
+LOG_NAME = "train.log"
+"""What Hydra calls the log of this module."""
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
@@ -76,6 +80,8 @@ def one_line_errors(folder: Path, in_sweep: bool) -> Iterator[None]:
         message = f"{' '.join(str(cause).split())}{hint}"
         if in_sweep:
             record_failure(folder, message)
+        else:
+            forget_start(folder)
         if os.environ.get("HYDRA_FULL_ERROR") == "1":  # as Hydra reads it
             raise
         raise (CompactHydraException if in_sweep else SystemExit)(f"error: {message}") from None
@@ -87,6 +93,12 @@ def one_line_errors(folder: Path, in_sweep: bool) -> Iterator[None]:
         log.exception("%s failed", folder)
         # Not every error survives the way back from the process of a job.
         raise CompactHydraException(f"error: {message}") from None
+
+
+def forget_start(folder: Path) -> None:
+    """Remove what Hydra has written into the folder of a run that did not begin, if nothing else is there."""
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {".hydra", LOG_NAME}:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -108,6 +120,8 @@ def say_how_to_go_on(folder: Path, in_sweep: bool) -> Iterator[None]:
             arguments = [*sys.argv[1:], f"hydra.sweep.dir={folder.parent}"]
         if in_sweep or (folder / "provenance.json").exists():
             log.info("Stopped. Go on with: python -m busi.train %s", shlex.join(dict.fromkeys(arguments)))
+        else:
+            forget_start(folder)
         raise SystemExit(130) from None
 
 
@@ -157,13 +171,14 @@ def read_arguments(arguments: list[str]) -> list[str]:
     """The arguments for Hydra: paths quoted, ``resume=FOLDER`` turned into its own folder.
 
     Raises:
-        SystemExit: If there is no run to resume, or an override is wrong.
+        SystemExit: If there is no run to resume, an override is wrong, or the data is not there.
     """
-    from busi.training import check_overrides, expand_resume, options_first, quote_paths
+    from busi.training import check_overrides, expand_resume, look_at_data, options_first, quote_paths
 
     try:
         read = expand_resume(quote_paths(options_first(arguments)))
-        check_overrides(read)
+        if (cfg := check_overrides(read)) is not None:
+            look_at_data(cfg)
         return read
     except InputError as error:
         raise SystemExit(f"error: {error}") from None

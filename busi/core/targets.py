@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from busi.core.own_code import find_own
 from busi.core.types import InputError
 
 
@@ -143,6 +144,7 @@ def check_section(node: object, section: str, where: str) -> None:
     """
     for path, target, arguments in target_nodes(node, where):
         if _is_trusted(target):
+            find_own(path, str(target))
             continue
         if find_target(target, section) is None:
             raise InputError(_refusal(path, target, section))
@@ -193,9 +195,10 @@ def _refusal(path: str, target: object, section: str) -> str:
     if not NAME.fullmatch(text):
         return wrong
     package = text.rpartition(".")[0] or text
+    so_far = f", trust={','.join(trusted())} is not that" if _trusted else ""
     return (
-        f"{wrong}. If it is code of your own, say so: trust=[{package}] in training, --trust {package} "
-        "elsewhere. If the file came from somebody else, do not"
+        f"{wrong}{so_far}. If it is code of your own, say so: trust=[{package}] in training, --trust "
+        f"{package} elsewhere. If the file came from somebody else, do not"
     )
 
 

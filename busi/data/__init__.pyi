@@ -15,6 +15,7 @@ from .catalog import compose_data as compose_data
 from .catalog import find_data as find_data
 from .catalog import list_data as list_data
 from .catalog import name_sources as name_sources
+from .catalog import read_with as read_with
 from .citations import CITATIONS as CITATIONS
 from .cohort import Cohort as Cohort
 from .cohort import describe_cohort as describe_cohort
@@ -64,6 +65,7 @@ from .manifest_values import parse_fold as parse_fold
 from .masks import read_mask as read_mask
 from .masks import refuse_inverted as refuse_inverted
 from .masks import to_mask as to_mask
+from .pool import list_images as list_images
 from .pool import read_sources as read_sources
 from .recognition import Images as Images
 from .recognition import recognize as recognize

@@ -119,4 +119,11 @@ class Augmentation:
         self.compose.set_random_seed(seed)
         image, mask, guide = np.array(letterboxed)
         done = self.compose(image=image, mask=mask, guide=guide)
+        for name, before in (("image", image), ("mask", mask), ("guide", guide)):
+            after = done[name]
+            if after.shape != before.shape or after.dtype != np.uint8:
+                raise InputError(
+                    f"augmentation: it makes of the {name} {after.shape} {after.dtype}, and must leave it "
+                    f"{before.shape} uint8: a transform gives back what it was given, changed"
+                )
         return np.stack([done["image"], done["mask"], done["guide"]])

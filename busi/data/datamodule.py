@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch.utils.data import DataLoader
 
-from busi.core import Batch, InputError, default_cache_dir, expand
+from busi.core import NORMAL, Batch, InputError, default_cache_dir, expand
 from busi.data.augmentation import Augmentation
 from busi.data.balance import balance_draws, class_balance, logit_shift
 from busi.data.cache import load_letterboxed, trim
@@ -20,7 +20,7 @@ from busi.data.cohort import Cohort, build_cohort, describe_cohort
 from busi.data.dataset import BUSIDataset, EpochSampler, Guides, collate, share_batches
 from busi.data.download import check_published, download_busi
 from busi.data.options import check_options, check_sizes
-from busi.data.pool import Sources, read_sources
+from busi.data.pool import Sources, list_images
 from busi.data.records import Reading, read_busi
 from busi.data.splits import SPLITS, check_folds
 
@@ -166,11 +166,13 @@ class BUSIDataModule(lightning.LightningDataModule):
 
     def list_images(self) -> Reading:
         """Read the data set, or those of a pool; see `busi.data.records.read_busi`."""
-        if self.sources is not None:
-            return read_sources(self.sources)
-        if self.root is None:
-            raise InputError("data.root is not given: say where the data is, e.g. data.root=manifest.csv")
-        return self.read(self.root)
+        return list_images(self.root, self.read, self.sources)
+
+    @property
+    def num_lesions(self) -> int:
+        """How many training images have a lesion that somebody annotated."""
+        records = [self.cohort.records[i] for i in self.cohort.indices("train")]
+        return sum(record.annotated and record.label != NORMAL for record in records)
 
     @property
     def letterboxed(self) -> UInt8[np.ndarray, "n 2 s s"]:

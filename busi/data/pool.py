@@ -1,8 +1,9 @@
 """Several data sets as one: their images side by side, each with the name of its source."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from busi.core import InputError, Record, expand
@@ -11,6 +12,19 @@ from busi.data.records import Problem, Reading, check_ids, file_name
 
 Sources = Mapping[str, Mapping[str, Any]]
 """Name of a data set -> ``root`` and ``read``, as `busi.data.catalog.name_sources` gives them."""
+
+
+def list_images(root: Path | None, read: Callable[[Path], Reading], sources: Sources | None) -> Reading:
+    """Read the images of a data set, or those of a pool; see `busi.data.records.read_busi`.
+
+    Raises:
+        InputError: If nobody said where they are, or they cannot be read.
+    """
+    if sources is not None:
+        return read_sources(sources)
+    if root is None:
+        raise InputError("data.root is not given: say where the data is, e.g. data.root=manifest.csv")
+    return read(root)
 
 
 def read_sources(sources: Sources) -> Reading:

@@ -18,6 +18,7 @@ MASK_STEM = re.compile(r"[_ -]mask([_ -]?\d+| ?\(\d+\))?$", re.IGNORECASE)
 MAX_BYTES = 200
 """Of a name that becomes a file, so that there is room for a number and a suffix."""
 
+ROW = re.compile(r"(.*) \(row (\d+)\)", re.DOTALL)
 BUSI_URL = "https://www.kaggle.com/datasets/aryashah2k/breast-ultrasound-images-dataset"
 
 
@@ -135,17 +136,17 @@ def check_layout(root: Path) -> None:
     """Raise `InputError` unless `root` holds the three class folders and no other with images."""
     looked_for = ", ".join(CLASSES)
     if root.is_file():
-        raise WrongLayout(f"{root} is a file: for a manifest, add data=csv. {how_to_get_data()}", looked_for)
+        raise WrongLayout(f"{root} is a file: for a manifest, add data=csv", looked_for)
     if not root.is_dir():
         raise WrongLayout(f"no data at {root}. {how_to_get_data()}", looked_for)
     inner = [path.name for path in root.iterdir() if path.is_dir()]
     missing = [name for name in CLASSES if name not in inner]
     strangers = [name for name in inner if name not in CLASSES and has_images(root / name)]
     if len(missing) == len(CLASSES):
-        below = [path.parent for path in root.glob("*/benign")]
-        hint = f"did you mean data.root={below[0]}? " if below else ""
-        text = f"{root} has none of the folders {looked_for}: {hint}{how_to_get_data()}"
-        raise WrongLayout(text, looked_for + (f" (found in {below[0]})" if below else ""))
+        near = [path.parent for path in (*root.glob("*/benign"), *root.absolute().parent.glob("benign"))]
+        hint = f": did you mean data.root={near[0]}?" if near else f". {how_to_get_data()}"
+        text = f"{root} has none of the folders {looked_for}{hint}"
+        raise WrongLayout(text, looked_for + (f" (found in {near[0]})" if near else ""))
     for name in missing:
         close = difflib.get_close_matches(name, strangers, 1) or [x for x in inner if x.lower() == name]
         hint = f"rename the folder '{close[0]}'" if close else "make it (empty if the class has no images)"
@@ -226,8 +227,22 @@ def list_problems(problems: Sequence[Problem]) -> str:
     files: dict[str, list[str]] = {}
     for problem in sorted(problems, key=lambda problem: problem.kind):
         files.setdefault(problem.kind, []).append(problem.file)
-    parts = [f"{len(found)} x {kind}: {list_some(found)}" for kind, found in list(files.items())[:10]]
+    parts = [
+        f"{len(found)} x {kind}: {list_some(join_rows(found))}" for kind, found in list(files.items())[:10]
+    ]
     return "; ".join(parts) + f"; and {len(files) - 10} more kinds" * (len(files) > 10)
+
+
+def join_rows(files: Sequence[str]) -> list[str]:
+    """Join what is the same in several rows of a table: ``cyst (row 2)``, ... to ``cyst (rows 2, 5, 7)``."""
+    rows: dict[str, list[str]] = {}
+    for text in files:
+        found = ROW.fullmatch(text)
+        rows.setdefault(found[1] if found else text, []).extend([found[2]] if found else [])
+    return [
+        f"{text} (row{'s' * (len(numbers) > 1)} {list_some(numbers, 3)})" if numbers else text
+        for text, numbers in rows.items()
+    ]
 
 
 def natural(path: Path) -> list[tuple[int, str]]:

@@ -23,7 +23,7 @@ def draw_curves(logs: Mapping[str, Log], monitor: str, saved: Mapping[str, int |
     Args:
         logs: Name of a run -> its log.
         monitor: The metric by which epochs are chosen, e.g. ``val/dice_net``.
-        saved: Name of a run -> the epoch that it saved, which is marked.
+        saved: Name of a run -> the epoch that it saved, counted from 0, which is marked.
     """
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -37,12 +37,16 @@ def draw_curves(logs: Mapping[str, Log], monitor: str, saved: Mapping[str, int |
             draw_pair(right, log, metric, look if several else next(looks), name if several else metric)
         if (epoch := saved.get(name)) is not None:
             for axis in (left, right):
-                axis.axvline(epoch, color=look.color if several else CHANCE, linewidth=0.8, linestyle="--")
-    left.set(xlabel="epoch", title="loss: training dotted, validation solid")
+                axis.axvline(
+                    epoch + 1, color=look.color if several else CHANCE, linewidth=0.8, linestyle="--"
+                )
+    left.set(xlabel="epoch", title="loss: training dotted and hollow, validation solid")
     right.set(xlabel="epoch", title=monitor.removeprefix("val/") if several else "metrics at network size")
     for axis in (left, right):
         axis.grid(color="#eeeeee")
         axis.xaxis.get_major_locator().set_params(integer=True)
+        if max((row.get("epoch", 0) for log in logs.values() for row in log), default=0) == 0:
+            axis.set_xticks([1])  # of one epoch alone, matplotlib would number hundredths
         named = len(logs) <= len(SERIES)  # beyond, two would look alike
         if named and 0 < len(axis.get_legend_handles_labels()[0]) <= MOST_NAMED:
             axis.legend(fontsize=9)
@@ -64,9 +68,10 @@ def draw_pair(axis: Axes, log: Log, metric: str, look: Look, label: str) -> None
             shown = label if split == "val" else None
             marker = look.marker if len(points) < 8 else ""
             drawn: dict[str, Any] = {"color": look.color, "linestyle": style, "marker": marker}
-            axis.plot(*zip(*points, strict=True), **drawn, markersize=4, label=shown)
+            face = {"markerfacecolor": "white"} if split == "train" else {}
+            axis.plot(*zip(*points, strict=True), **drawn, **face, markersize=4, label=shown)
 
 
 def points_of(log: Log, name: str) -> list[tuple[int, float]]:
-    """The epochs that have a value, and the value."""
-    return [(int(row["epoch"]), row[name]) for row in log if "epoch" in row and name in row]
+    """The epochs that have a value, counted from 1, and the value."""
+    return [(int(row["epoch"]) + 1, row[name]) for row in log if "epoch" in row and name in row]

@@ -5,7 +5,7 @@ import logging
 import shlex
 from pathlib import Path
 
-from busi.core import InputError, expand
+from busi.core import InputError, as_typed, expand
 from busi.data import BUSIDataModule, compose_data, list_data
 from busi.runs import (
     SEED_SETTINGS,
@@ -48,7 +48,7 @@ def find_upstream(seg_ckpt: str, data: BUSIDataModule, output_dir: Path, debug: 
         if not run.members and all(run.provenance.get(key) == value for key, value in wanted.items())
     ]
     if not fitting:
-        others = f" ({len(runs)} finished runs there are of other data, splits or folds)" if runs else ""
+        others = f" (those that are there, {len(runs)}, are of other data, splits or folds)" if runs else ""
         raise InputError(
             "seg_ckpt=auto found no finished segmentation run on this data, split and fold in "
             f"{output_dir}{others}. Make one with: {seg_command(data, debug)}; or go without: guide=empty"
@@ -68,6 +68,7 @@ def seg_command(data: BUSIDataModule, debug: bool) -> str:
     parts = ["python -m busi.train stage=seg", f"data={data.name}", f"image_size={data.image_size}"]
     parts += [f"data.{key}={getattr(data, key)}" for key in ("fold", "num_folds", "split_seed")]
     parts += ["data.folds=published"] if data.folds == "published" else []
+    parts += _own_values(data)
     if data.sources:
         places = {name: _place(name, str(one["root"])) for name, one in data.sources.items()}
         named = ",".join(f"{name}: {place}" for name, place in places.items())
@@ -77,6 +78,23 @@ def seg_command(data: BUSIDataModule, debug: bool) -> str:
     parts += [f"data.train_only=[{','.join(data.train_only)}]"] if data.train_only else []
     parts += [f"data.hold_out={data.hold_out}"] if data.hold_out else []
     return " ".join([*parts, "trainer=debug"] if debug else parts)
+
+
+def _own_values(data: BUSIDataModule) -> list[str]:
+    """What decides which images there are, and is not as the option of the data says."""
+    if data.name not in list_data():
+        return []
+    usual, read = compose_data(data.name), getattr(data.read, "keywords", {})
+    root = None if data.sources or data.root is None else str(data.root)
+    own = {"data.root": (root, usual["root"] and str(expand(str(usual["root"]))))}
+    own |= {f"data.{key}": (data.build_cohort.keywords[key], usual[key]) for key in ("conflicts", "on_bad")}
+    own |= {f"data.{key}": (data.build_cohort.keywords[key], usual[key]) for key in ("exclude", "subset")}
+    own |= {f"data.read.{key}": (value, usual["read"].get(key)) for key, value in read.items()}
+    return [
+        shlex.quote(f"{name}={as_typed(value)}")
+        for name, (value, default) in own.items()
+        if value is not None and value != default
+    ]
 
 
 def _place(name: str, root: str) -> str:

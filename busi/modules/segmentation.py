@@ -94,8 +94,13 @@ class SegModule(StageModule):
         """Refuse lesions that nobody annotated: their empty masks would be learned as the truth.
 
         Raises:
-            InputError: If a data module has some.
+            InputError: If a data module has some, or trains with no lesion at all.
         """
+        if getattr(data, "num_lesions", 1) == 0:
+            raise InputError(
+                "no training image has a lesion with a mask, and stage=seg learns from masks: give some "
+                "(in a manifest, the column mask)"
+            )
         if unannotated := getattr(data, "unannotated", None):
             raise InputError(
                 f"{len(unannotated)} lesions have no annotation (e.g. {', '.join(unannotated[:3])}): leave "

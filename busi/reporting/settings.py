@@ -13,7 +13,7 @@ from busi.reporting.cells import JsonObject, cell, to_json
 from busi.reporting.estimates import estimate, estimate_masks, measure_classes, subtract
 from busi.reporting.pooling import Columns, Fit, Scored, join, score
 from busi.reporting.sources import explain_mean
-from busi.reporting.verdicts import Difference, Trainings, Verdict, explain, judge, measure_luck, say
+from busi.reporting.verdicts import Difference, Trainings, explain, judge, measure_luck, say
 from busi.reporting.words import name_test_images
 from busi.runs import Variant
 
@@ -109,6 +109,7 @@ def compare(kind: str, variants: Sequence[Variant], fit: Fit | None = None) -> t
         for label, one, variant in zip(labels[1:], found[1:], variants[1:], strict=True)
     }
     verdicts = judge(differences, list(names))
+    words = {label: say(verdicts[label], names, one.claims) for label, one in differences.items()}
     images, about = len(columns[0]["id"]), name_test_images(variants[0])
     titles = list(names.values())
     values: list[list[Cell]] = [
@@ -116,7 +117,7 @@ def compare(kind: str, variants: Sequence[Variant], fit: Fit | None = None) -> t
         for label, variant, one in zip(labels, variants, whole, strict=True)
     ]
     apart: list[list[Cell]] = [
-        [label, say(verdicts[label], names), *(cell(name, one.found) for name in names)]
+        [label, words[label], *(cell(name, one.found) for name in names)]
         for label, one in differences.items()
     ]
     blocks: list[Block] = [
@@ -126,7 +127,7 @@ def compare(kind: str, variants: Sequence[Variant], fit: Fit | None = None) -> t
     ]
     if differences:
         blocks += [
-            summarize(labels[0], verdicts, names),
+            summarize(labels[0], words),
             explain(differences, list(names)),
             Table(
                 ["setting", "verdict", *titles],
@@ -146,6 +147,7 @@ def compare(kind: str, variants: Sequence[Variant], fit: Fit | None = None) -> t
                 **to_json(difference.found, names),
                 "p_holm": {name: defined(one.p) for name, one in verdicts[label].items()},
                 "larger_than_noise": [name for name, one in verdicts[label].items() if one.larger],
+                "enough_seeds": difference.claims,
             }
             for label, difference in differences.items()
         },
@@ -193,9 +195,13 @@ def check_images(labels: Sequence[str], columns: Sequence[Columns]) -> None:
             )
 
 
-def summarize(first: str, verdicts: Mapping[str, Mapping[str, Verdict]], names: Mapping[str, str]) -> str:
-    """In a sentence, which settings differ from the first by more than the noise."""
-    said = {label: say(one, names) for label, one in verdicts.items()}
+def summarize(first: str, said: Mapping[str, str]) -> str:
+    """In a sentence, which settings differ from the first by more than the noise.
+
+    Args:
+        first: Its name.
+        said: Name of each other -> what is said of its difference.
+    """
     within = [label for label, words in said.items() if words == "within the noise"]
     if len(within) == len(said):
         return f"Compared with {first}, all others are within the noise."

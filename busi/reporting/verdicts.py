@@ -34,6 +34,12 @@ class Difference:
     luck: Mapping[str, tuple[float, int]]
     members: tuple[int, int] = (0, 0)
 
+    @property
+    def claims(self) -> bool:
+        """Whether there are enough trainings of both to claim anything; an ensemble is one model."""
+        sides = zip(self.trainings, self.members, strict=True)
+        return all(members or number >= ENOUGH_SEEDS for number, members in sides)
+
     def p_value(self, name: str) -> float:
         """Two-sided p-value of no difference; NaN where there are too few cases.
 
@@ -103,12 +109,13 @@ def judge(differences: Mapping[str, Difference], names: Sequence[str]) -> dict[s
     return verdicts
 
 
-def say(verdicts: Mapping[str, Verdict], titles: Mapping[str, str]) -> str:
+def say(verdicts: Mapping[str, Verdict], titles: Mapping[str, str], claims: bool = True) -> str:
     """What is said of the difference to one setting, in words.
 
     Args:
         verdicts: By metric.
         titles: Metric -> its title.
+        claims: See `Difference.claims`.
     """
     known = {name: one for name, one in verdicts.items() if np.isfinite(one.p)}
     if not known:
@@ -121,7 +128,8 @@ def say(verdicts: Mapping[str, Verdict], titles: Mapping[str, str]) -> str:
     if not parts:
         return "within the noise"
     rest = sum(not one.larger for one in known.values())
-    return ", ".join(parts) + (", else within the noise" if rest else "")
+    said = ", ".join(parts) + (", else within the noise" if rest else "")
+    return said if claims else f"no claim, too few seeds (these trainings: {said})"
 
 
 def explain(differences: Mapping[str, Difference], names: Sequence[str]) -> str:

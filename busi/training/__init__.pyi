@@ -8,6 +8,7 @@ from .distributed import is_worker as is_worker
 from .distributed import release_ranks as release_ranks
 from .distributed import rendezvous as rendezvous
 from .ensemble import ensemble_folders as ensemble_folders
+from .first_look import look_at_data as look_at_data
 from .fitting import fit as fit
 from .fitting import go_on as go_on
 from .fitting import resolve as resolve

@@ -31,6 +31,7 @@ def prepare(cfg: DictConfig) -> tuple[BUSIDataModule, Guide]:
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     guide: Guide = construct(cfg.guide, "guide") if "guide" in cfg else Guide()
     data: BUSIDataModule = construct(cfg.data, "data", guide=guide)
+    _ = data.cohort  # wrong data ends here, before networks are built
     guide.find(data)
     if guide.upstream is not None:
         check_upstream(cfg, guide.upstream)

@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from busi.core import Batch, InputError
+from busi.core import Batch, InputError, trusted
 from busi.data import BUSIDataModule, collate
 from busi.models import fixed_size
 from busi.modules import StageModule
@@ -39,13 +39,38 @@ def try_step(cfg: DictConfig, module: StageModule, data: BUSIDataModule, world_s
     samples = data.dataset(indices[:2], augment=True)
     try:
         batch = collate([samples[k, k] for k in range(min(share, len(samples)))])
-        _step(module, batch)
+        check_loss_value(_step(module, batch))
     except InputError:
         raise
     except Exception as error:
         raise InputError(_explain(cfg, module, samples[0], share, world_size, error)) from error
     size = sum(x.numel() * x.element_size() for x in batch.values() if isinstance(x, torch.Tensor))
     check_shared_memory(data.num_workers * world_size, size * share // len(batch["id"]))
+
+
+def check_loss_value(loss: object) -> None:
+    """Raise `InputError` if the loss of a batch is nothing that a network can learn from.
+
+    Args:
+        loss: What the step of a module has returned.
+    """
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+        what = f"of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
+        raise InputError(
+            f"loss: it gives a value {what}, and must give a tensor of one number for a batch, e.g. the mean"
+        )
+    if not loss.requires_grad:
+        raise InputError(
+            "loss: it does not depend on the weights of the network: leave out what cuts the gradient off "
+            "(a threshold, detach, item, numpy)"
+        )
+    if not torch.isfinite(loss):
+        raise InputError(
+            f"loss: it is {loss.item()} in the first training step: add a small number where it divides or "
+            "takes a logarithm"
+        )
+    if trusted():  # code of the user's own: an operation in place shows in the backward pass
+        loss.backward()  # type: ignore[no-untyped-call]
 
 
 def check_shared_memory(num_workers: int, batch_bytes: int) -> None:
@@ -68,12 +93,12 @@ def check_shared_memory(num_workers: int, batch_bytes: int) -> None:
         )
 
 
-def _step(module: StageModule, batch: Batch, train: bool = True) -> None:
+def _step(module: StageModule, batch: Batch, train: bool = True) -> torch.Tensor:
     tried = copy.deepcopy(module)
     # Batch norm that is shared by GPUs does not run in training mode before they have met.
     train = train and not any(isinstance(part, nn.SyncBatchNorm) for part in tried.modules())
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        tried.train(train).step(batch, tried.train_metrics)
+    with torch.random.fork_rng(devices=[]):
+        return tried.train(train).step(batch, tried.train_metrics)
 
 
 def _explain(

@@ -80,6 +80,8 @@ def root_keys(stage: str) -> frozenset[str]:
 
 def other_stage(key: str, stage: str) -> str | None:
     """The stage that has a key at its top, where the given one has not."""
+    if key in root_keys(stage):
+        return None
     stages = (path.stem for path in sorted((conf_dir() / "stage").glob("*.yaml")))
     return next((one for one in stages if one != stage and key in root_keys(one)), None)
 
@@ -129,7 +131,16 @@ def _paths(node: Mapping[str, Any], prefix: str) -> Iterator[str]:
 
 
 def options_of(group: str, stage: str) -> list[str]:
-    """The options of a group that say in their first line that they are for a stage."""
-    paths: list[Path] = sorted((conf_dir() / group).glob("*.yaml"))
-    line = re.compile(rf"^# stage={stage}:", re.MULTILINE)
-    return [path.stem for path in paths if line.search(path.read_text(encoding="utf-8"))]
+    """The options of a group that say in their first comment that they are for a stage."""
+    return [path.stem for path in sorted((conf_dir() / group).glob("*.yaml")) if _stage_of(path) == stage]
+
+
+def list_options(group: str, folders: Sequence[Path], stage: str) -> list[str]:
+    """The options of a group in some folders, without those that say that they are for another stage."""
+    paths = [path for folder in folders for path in (folder / group).glob("*.yaml")]
+    return sorted({path.stem for path in paths if _stage_of(path) in (None, stage)})
+
+
+def _stage_of(path: Path) -> str | None:
+    found = re.search(r"^# stage=(\w+):", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else None

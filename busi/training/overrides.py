@@ -11,12 +11,12 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from busi.core import InputError, conf_dir
 from busi.training.arguments import quote_path
-from busi.training.keys import check_keys, suggest
+from busi.training.keys import check_keys, list_options, suggest
 
 
 def options_first(arguments: Sequence[str]) -> list[str]:
@@ -32,11 +32,14 @@ def options_first(arguments: Sequence[str]) -> list[str]:
     return [*options, *overrides]
 
 
-def check_overrides(arguments: Sequence[str]) -> None:
+def check_overrides(arguments: Sequence[str]) -> DictConfig | None:
     """Check the overrides of a training, or the first combination of a sweep.
 
     Args:
         arguments: As Hydra gets them.
+
+    Returns:
+        What they compose; None where something is asked for that trains nothing.
 
     Raises:
         InputError: If one cannot be read, or names a setting, a group or an option that is none.
@@ -44,18 +47,21 @@ def check_overrides(arguments: Sequence[str]) -> None:
     asked, unknown = get_args_parser().parse_known_args(list(arguments))
     if unknown:
         name = unknown[0].partition("=")[0]
-        hint = suggest(name.lstrip("-").replace("-", "_"), _compose([], None))
+        plain, cfg = name.lstrip("-").replace("-", "_"), _compose([], None)
+        known = plain in cfg or OmegaConf.select(cfg, plain) is not None
+        hint = f"did you mean {plain}=...?" if known else suggest(plain, cfg)
         raise InputError(f"there is no {name}: settings are NAME=VALUE, --help shows more; {hint}")
     questions = (asked.help, asked.hydra_help, asked.info, asked.shell_completion)
     if any(questions) or asked.config_name or asked.config_path or asked.experimental_rerun:
-        return
+        return None
     overrides = [_parse(text) for text in asked.overrides]
     if asked.config_dir and any(one.key_or_group == "hydra.searchpath" for one in overrides):
-        return
+        return None
     modes = [str(one.value()) for one in overrides if one.key_or_group == "hydra.mode"]
     in_sweep = asked.multirun or modes[-1:] == ["MULTIRUN"]
     given = [text for one in overrides if (text := _first_value(one, in_sweep)) is not None]
-    check_keys(_compose(given, asked.config_dir))
+    check_keys(cfg := _compose(given, asked.config_dir))
+    return None if asked.cfg else cfg
 
 
 def _parse(text: str) -> Override:
@@ -65,6 +71,10 @@ def _parse(text: str) -> Override:
         name, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"{text}: write NAME=VALUE, e.g. data.fold=1") from error
+        if any(value.count(left) > value.count(right) for left, right in ("[]", "{}", "()")):
+            raise InputError(
+                f"{text} cannot be read: it ends inside a bracket. Put quotes around all of it: '{text} ...'"
+            ) from error
         raise InputError(
             f"{text} cannot be read: quote a value that has spaces, brackets or signs: "
             f'"{name}={quote_path(value)}"'
@@ -93,7 +103,7 @@ def _compose(overrides: Sequence[str], config_dir: str | None) -> DictConfig:
     with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
         try:
             return hydra.compose("train", overrides=[*overrides, *more])
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:  # the last for an option like 3
             folders = [conf_dir(), *([Path(config_dir)] if config_dir else [])]
             raise InputError(_explain(error, overrides, more, folders)) from error
 
@@ -102,10 +112,14 @@ def _explain(error: Exception, overrides: Sequence[str], more: Sequence[str], fo
     text = str(error)
     if found := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", text):
         group, option = found.groups()
-        if known := sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")}):
+        stages = [text.partition("=")[2] for text in overrides if text.startswith("stage=")]
+        if known := list_options(group, folders, (stages or ["seg"])[-1]):
             close = difflib.get_close_matches(option, known, 2)
             hint = f"did you mean {' or '.join(close)}?" if close else f"give one of {', '.join(known)}"
-            return f"there is no {group}={option}: {hint}"
+            own = (
+                "" if close or more else f" (one of your own, in FOLDER/{group}/, needs --config-dir FOLDER)"
+            )
+            return f"there is no {group}={option}: {hint}{own}"
     if found := re.search(r"Could not (?:override|delete from config\.) '([^']+)'", text):
         name = found[1].lstrip("+~").partition("=")[0]
         if name.startswith("hydra."):

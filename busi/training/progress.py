@@ -14,6 +14,9 @@ from busi.training.summary import Metrics
 
 log = logging.getLogger(__name__)
 
+ENCODERS = ("encoder", "encoder_name")
+"""Arguments of networks that name their encoder."""
+
 
 def log_plan(cfg: DictConfig, folder: Path) -> None:
     """Log what a run is going to do, before anything takes long.
@@ -24,11 +27,15 @@ def log_plan(cfg: DictConfig, folder: Path) -> None:
     """
     data = cfg.data
     place = f"{len(data.sources)} data sets: {', '.join(data.sources)}" if data.sources else data.root
-    network = str(cfg.model.network.get("_target_")).rpartition(".")[2]
+    network = cfg.model.network
+    name = str(network.get("_target_")).rpartition(".")[2]
+    if any(key in network for key in ENCODERS):
+        name += f" with encoder {cfg.encoder}"
+    epochs = cfg.trainer.max_epochs
     log.info(
-        "Training stage=%s on %s (%s), fold %d of %d: %s with encoder %s, %d px, %d epochs, batches of %d",
+        "Training stage=%s on %s (%s), fold %d of %d: %s, %d px, %d epoch%s, batches of %d",
         *(cfg.stage, data.name, place, data.fold, data.num_folds),
-        *(network, cfg.encoder, cfg.image_size, cfg.trainer.max_epochs, data.batch_size),
+        *(name, cfg.image_size, epochs, "s" * (epochs != 1), data.batch_size),
     )
     scored = "then scores the test fold" if cfg.test else "leaves the test fold alone"
     log.info("The run %s, and writes to %s", scored, folder)
@@ -49,15 +56,18 @@ def log_summary(run: Run, metrics: Metrics) -> None:
 
 
 def log_intervals(metrics: Metrics) -> None:
-    """Log the test metrics with their intervals."""
+    """Log the test metrics that have intervals, also where there are too few cases for one."""
     for name, value in metrics.items():
-        low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
-        if name.startswith("test/") and value is not None and low is not None and high is not None:
-            log.info("%-26s %7.3f   95 %% interval %.3f to %.3f", name, value, low, high)
+        if not name.startswith("test/") or value is None or f"{name}_low" not in metrics:
+            continue
+        low, high = metrics[f"{name}_low"], metrics[f"{name}_high"]
+        few = low is None or high is None
+        said = "too few cases for an interval" if few else f"95 % interval {low:.3f} to {high:.3f}"
+        log.info("%-26s %7.3f   %s", name, value, said)
 
 
 class Progress(RichProgressBar):
-    """Lightning's progress bar, with the losses and the monitored value alone."""
+    """Lightning's progress bar, with the losses and the monitored value alone; epochs count from 1."""
 
     def get_metrics(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -65,6 +75,11 @@ class Progress(RichProgressBar):
         """What stands beside the bar."""
         shown = ("train/loss", "val/loss", getattr(pl_module, "monitor", None))
         return {name: x for name, x in super().get_metrics(trainer, pl_module).items() if name in shown}
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        # Padded, or the bar would jump when that of validation comes below it.
+        text = f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"
+        return f"{text:{len(self.validation_description)}}"
 
 
 class TimeLeft(lightning.Callback):
@@ -87,9 +102,8 @@ class TimeLeft(lightning.Callback):
             return
         self.told = True
         seconds = time.monotonic() - self.began
-        log.info(
-            "The first epoch took %s, the %d that are left about %s", say(seconds), left, say(left * seconds)
-        )
+        others = f"the {left} that are left" if left > 1 else "the one that is left"
+        log.info("The first epoch took %s, %s about %s", say(seconds), others, say(left * seconds))
 
 
 def say(seconds: float) -> str:
