@@ -16,14 +16,14 @@ MOST_NAMED = 10
 
 
 def draw_curves(logs: Mapping[str, Log], monitor: str, saved: Mapping[str, int | None]) -> Figure:
-    """Draw loss and metrics against the epoch, of training images dotted, of validation images solid.
+    """Draw loss and metrics against epochs (from 0), of training images dotted, of validation images solid.
 
     Of one run all metrics are drawn, of several runs the monitored one.
 
     Args:
         logs: Name of a run -> its log.
         monitor: The metric by which epochs are chosen, e.g. ``val/dice_net``.
-        saved: Name of a run -> the epoch that it saved, counted from 0, which is marked.
+        saved: Name of a run -> the epoch that it saved, which is marked.
     """
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -37,16 +37,15 @@ def draw_curves(logs: Mapping[str, Log], monitor: str, saved: Mapping[str, int |
             draw_pair(right, log, metric, look if several else next(looks), name if several else metric)
         if (epoch := saved.get(name)) is not None:
             for axis in (left, right):
-                axis.axvline(
-                    epoch + 1, color=look.color if several else CHANCE, linewidth=0.8, linestyle="--"
-                )
-    left.set(xlabel="epoch", title="loss: training dotted and hollow, validation solid")
-    right.set(xlabel="epoch", title=monitor.removeprefix("val/") if several else "metrics at network size")
+                axis.axvline(epoch, color=look.color if several else CHANCE, linewidth=0.8, linestyle="--")
+    left.set(title="loss: training dotted and hollow, validation solid")
+    right.set(title=monitor.removeprefix("val/") if several else "metrics at network size")
     for axis in (left, right):
+        axis.set_xlabel("epoch, from 0")
         axis.grid(color="#eeeeee")
         axis.xaxis.get_major_locator().set_params(integer=True)
         if max((row.get("epoch", 0) for log in logs.values() for row in log), default=0) == 0:
-            axis.set_xticks([1])  # of one epoch alone, matplotlib would number hundredths
+            axis.set_xticks([0])  # of one epoch alone, matplotlib would number hundredths
         named = len(logs) <= len(SERIES)  # beyond, two would look alike
         if named and 0 < len(axis.get_legend_handles_labels()[0]) <= MOST_NAMED:
             axis.legend(fontsize=9)
@@ -73,5 +72,5 @@ def draw_pair(axis: Axes, log: Log, metric: str, look: Look, label: str) -> None
 
 
 def points_of(log: Log, name: str) -> list[tuple[int, float]]:
-    """The epochs that have a value, counted from 1, and the value."""
-    return [(int(row["epoch"]) + 1, row[name]) for row in log if "epoch" in row and name in row]
+    """The epochs that have a value, and the value."""
+    return [(int(row["epoch"]), row[name]) for row in log if "epoch" in row and name in row]

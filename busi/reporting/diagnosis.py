@@ -131,7 +131,7 @@ def compare_guides(
     )
     blocks: list[Block] = [f"{about} Lower is better for Brier score and log loss."]
     for name, verdicts in judge(results, COMPARED).items():
-        blocks.append(f"{name}: {say(verdicts, names)}.")
+        blocks.append(f"{name}: {say(verdicts, names, results[name].claims)}.")
     if bounds:
         blocks.append(
             "The guide ground_truth gives the label away: its gain is an upper bound and not a result."

@@ -19,7 +19,7 @@ from busi.reporting.origin import describe_origin
 from busi.reporting.pooling import Fit, by_source, join
 from busi.reporting.segmentation import describe_masks
 from busi.reporting.settings import describe_settings, share_settings
-from busi.reporting.titles import name_data, name_models, name_tested, title_of
+from busi.reporting.titles import about_missing, name_data, name_models, name_tested, title_of
 from busi.reporting.words import DUPLICATES, PATIENTS, count_groups, name_groups, warn_of_few
 from busi.runs import Variant, read_variants
 
@@ -62,7 +62,7 @@ def report_settings(variants: Sequence[Variant], output: Path) -> Path:
     held = variants[0].held_out
     data = f"{name_data([held])}, which was held out" if held else name_tested(variants[0])
     number = len({variant.setting for variant in variants})
-    title = f"Comparison of {number} settings on {data}"
+    title = f"Comparison of {number} settings on {data}{about_missing(variants)}"
     hint = "A report on the runs of one setting alone has its other tables and figures."
     return write_comparison(variants, output, title, about_split(variants), hint)
 

@@ -42,12 +42,19 @@ def title_of(variants: Sequence[Variant]) -> str:
             f"{name_data([first.held_out])}, which was held out"
         )
     number = config.data.num_folds
-    some = [
-        f"{variant.name} {name_folds(variant.folds)}" for variant in variants if len(variant.folds) < number
-    ]
     whole = f", {number} folds" if number > 1 else ""
-    folds = f" - partial, not all of {number} folds ({'; '.join(some)})" if some else whole
-    return f"Report: {models} on {name_tested(first)}{folds}"
+    return f"Report: {models} on {name_tested(first)}{about_missing(variants) or whole}"
+
+
+def about_missing(variants: Sequence[Variant]) -> str:
+    """The end of a title that says which folds there are, where some are missing; else empty."""
+    number = variants[0].seeds[0][0].config.data.num_folds
+    some = [
+        f"{one.name} {name_folds(one.folds)}"
+        for one in variants
+        if len(one.folds) < number and not one.held_out
+    ]
+    return f" - partial, not all of {number} folds ({'; '.join(dict.fromkeys(some))})" if some else ""
 
 
 def name_tested(variant: Variant) -> str:

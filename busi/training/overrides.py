@@ -55,6 +55,9 @@ def check_overrides(arguments: Sequence[str]) -> DictConfig | None:
     if any(questions) or asked.config_name or asked.config_path or asked.experimental_rerun:
         return None
     overrides = [_parse(text) for text in asked.overrides]
+    for one in overrides:
+        if (conf_dir() / one.key_or_group).is_dir() and isinstance(one.value(), int | float):
+            raise InputError(f"{one.input_line}: give the name of an option, --help lists them")
     if asked.config_dir and any(one.key_or_group == "hydra.searchpath" for one in overrides):
         return None
     modes = [str(one.value()) for one in overrides if one.key_or_group == "hydra.mode"]
@@ -103,7 +106,7 @@ def _compose(overrides: Sequence[str], config_dir: str | None) -> DictConfig:
     with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
         try:
             return hydra.compose("train", overrides=[*overrides, *more])
-        except (HydraException, OmegaConfBaseException, ValueError) as error:  # the last for an option like 3
+        except (HydraException, OmegaConfBaseException) as error:
             folders = [conf_dir(), *([Path(config_dir)] if config_dir else [])]
             raise InputError(_explain(error, overrides, more, folders)) from error
 
