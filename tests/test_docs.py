@@ -150,6 +150,13 @@ def test_there_are_as_many_training_commands_as_there_were() -> None:
     assert len({" ".join(arguments) for _, arguments in TRAINING}) > 20
 
 
+def test_brackets_are_quoted() -> None:
+    """A shell reads brackets as patterns, and zsh refuses those that match no file."""
+    typed = [line for block in BLOCKS for line in block.commands if line.startswith("python")]
+    bare = [re.sub(r"'[^']*'|\"[^\"]*\"", "", line.partition(" #")[0]) for line in typed]
+    assert not [line for line, left in zip(typed, bare, strict=True) if re.search(r"[][{}*?]| ~\w", left)]
+
+
 def test_sweep_of_the_agent_composes(compose: Callable[..., DictConfig]) -> None:
     (text,) = (block.text for block in BLOCKS if block.language == "yaml" and "method:" in block.text)
     sweep = yaml.safe_load(text)

@@ -2,9 +2,11 @@
 
 import importlib
 import re
+import sys
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from busi.core.own_code import find_own
@@ -113,6 +115,9 @@ def trust(*packages: str) -> None:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise InputError(f"trust={name!r}: give the name of a Python package, e.g. my_package")
         _trusted.add(name)
+    # `python -m busi.train` finds modules of this folder, and so does `busi train`; after all others.
+    if packages and not {"", here := str(Path.cwd())} & set(sys.path):
+        sys.path.append(here)
 
 
 def trusted() -> list[str]:

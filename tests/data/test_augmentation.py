@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from busi.core.types import InputError
 from busi.data.augmentation import Augmentation, Calipers, DepthGain, Speckle
 
 GRAY = np.full((64, 64), 100, np.uint8)
@@ -47,3 +48,16 @@ def test_calipers_are_a_few_bright_crosses() -> None:
         assert changed[drawn].min() >= 190
         widths = [box[1].stop - box[1].start for box in ndimage.find_objects(ndimage.label(drawn)[0])]
         assert max(widths) >= 2  # an arm of a cross; dots are single pixels
+
+
+class Halved(A.ImageOnlyTransform):
+    """Gives back something else than it was given."""
+
+    def apply(self, img: np.ndarray, **_: object) -> np.ndarray:
+        return img[::2] / 2
+
+
+def test_transform_that_changes_size_or_type_is_named() -> None:
+    words = r"it makes of the image \(32, 64\) float64, and must leave it \(64, 64\) uint8"
+    with pytest.raises(InputError, match=words):
+        augment(Halved(p=1.0), 0)

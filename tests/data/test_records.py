@@ -7,7 +7,7 @@ from PIL import Image
 
 from busi.core.types import CLASSES, NORMAL, InputError
 from busi.data.masks import read_mask
-from busi.data.records import annotations, file_name, read_busi
+from busi.data.records import annotations, file_name, join_rows, read_busi
 from tests.data.conftest import PER_CLASS, draw, lesion, save
 
 
@@ -178,3 +178,8 @@ def test_real_folder_has_what_was_published() -> None:
     assert [labels.count(label) for label in range(3)] == [133, 437, 210]
     assert sum(len(record.masks) for record in records) == 798 - 133
     assert sum(len(record.masks) > 1 for record in records) == 17
+
+
+def test_rows_with_the_same_word_are_joined() -> None:
+    files = [f"cyst (row {row})" for row in range(2, 8)] + ["a.png", "cancer (row 9)", "b (1).png"]
+    assert join_rows(files) == ["cyst (rows 2, 3, 4 and 3 more)", "a.png", "cancer (row 9)", "b (1).png"]

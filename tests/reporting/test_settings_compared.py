@@ -84,6 +84,8 @@ def test_a_setting_of_one_seed_makes_no_claim_and_its_name_is_what_was_typed(
     assert "test images of fold 0" in page
     assert "all folds" not in page
     assert "A claim needs at least 3 seeds of each side. One has 1: no claim can be made" in page
+    assert not diagnosis["differences"]["model=b"]["enough_seeds"]
+    assert "partial, not all of 3 folds" in page
 
 
 def test_settings_that_lack_folds_or_share_none_are_one_line(make: Make, tmp_path: Path) -> None:
@@ -146,6 +148,11 @@ def test_the_more_settings_the_larger_a_difference_must_be() -> None:
     assert [one["dice"].p for one in verdicts.values()] == pytest.approx(expected)
     assert say(verdicts["a"], {"dice": "lesion Dice"}) == "within the noise"
     assert say(judge(few, ["dice"])["a"], {"dice": "lesion Dice"}) == "better in lesion Dice"
+    said = say(judge(few, ["dice"])["a"], {"dice": "lesion Dice"}, claims=False)
+    assert said == "no claim, too few seeds (these trainings: better in lesion Dice)"
+    sides = {(3, 3): True, (2, 3): False, (3, 1): False}
+    assert all(replace(few["a"], trainings=one).claims == claims for one, claims in sides.items())
+    assert replace(few["a"], trainings=(1, 1), members=(5, 5)).claims
     few_cases = judge({"a": difference(0.05, 0.02, groups=9)}, ["dice"])["a"]
     assert say(few_cases, {"dice": "lesion Dice"}) == "too few cases: nothing can be said"
 

@@ -13,9 +13,10 @@ from torch.utils.data import DataLoader
 
 from busi.core.types import InputError
 from busi.data.dataset import BUSIDataset, NoSharedMemory, collate
+from busi.modules.segmentation import SegModule
 from busi.training.build import build, prepare
 from busi.training.checks import check_accelerator, check_settings
-from busi.training.first_step import check_shared_memory
+from busi.training.first_step import check_loss_value, check_shared_memory
 from busi.training.fitting import fit
 
 Compose = Callable[..., DictConfig]
@@ -209,3 +210,30 @@ def test_loader_process_without_shared_memory_does_not_hang(monkeypatch: pytest.
         next(iter(loader))
     assert str(caught.value) == str(NoSharedMemory())
     assert "Traceback" not in str(caught.value)
+
+
+WEIGHT = torch.ones(2, requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (WEIGHT * 2, r"loss: it gives a value of shape \(2,\), and must give a tensor of one number"),
+        (0.5, "loss: it gives a value float, and must give a tensor"),
+        (WEIGHT.detach().mean(), "loss: it does not depend on the weights of the network"),
+        ((WEIGHT * 0 / 0).mean(), "loss: it is nan in the first training step"),
+    ],
+)
+def test_a_loss_that_teaches_nothing_is_refused(loss: object, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        check_loss_value(loss)
+
+
+def test_a_loss_of_one_number_is_taken() -> None:
+    check_loss_value(WEIGHT.mean())
+    check_loss_value(WEIGHT.mean().reshape(1))
+
+
+def test_masks_are_not_learned_where_there_are_none() -> None:
+    with pytest.raises(InputError, match="no training image has a lesion with a mask"):
+        SegModule.check_data(None, SimpleNamespace(num_lesions=0))  # type: ignore[arg-type]

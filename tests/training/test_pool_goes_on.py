@@ -1,6 +1,7 @@
 """Where the data sets of a pool are, for a run that goes on and in the command that a user is told."""
 
 import shlex
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ import pytest
 from busi.core import InputError
 from busi.data.catalog import name_sources
 from busi.data.datamodule import BUSIDataModule
+from busi.data.manifest import read_csv
 from busi.guides.upstream import seg_command
 from busi.runs.run import Run
+from busi.training.arguments import quote_paths
 from busi.training.fitting import resolve
 from busi.training.resuming import read_changes, settings_to_go_on
 from tests.conftest import Compose
@@ -61,3 +64,14 @@ def test_command_that_is_told_finds_the_same_data_sets(
         found = name_sources(compose(*told).data)
         for name in names:
             assert found[name] == asked[name]
+
+
+def test_command_that_is_told_reads_the_same_manifest(compose: Compose, tmp_path: Path) -> None:
+    root = tmp_path / "my table.csv"
+    read = partial(read_csv, labels={"cancer": "malignant", "no change": "normal"})
+    data = BUSIDataModule(root, name="csv", read=read, subset=7, on_bad="skip")
+    told = quote_paths(shlex.split(seg_command(data, debug=False))[3:])
+    found = compose(*told).data
+    assert (found.root, found.subset, found.on_bad, found.conflicts) == (str(root), 7, "skip", "drop")
+    assert found.read.labels == read.keywords["labels"]
+    assert "data.root" not in seg_command(BUSIDataModule(compose().data.root), debug=False)

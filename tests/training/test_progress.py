@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig
 
 from busi.training.fitting import resolve
-from busi.training.progress import Progress, TimeLeft, log_plan, say
+from busi.training.progress import Progress, TimeLeft, log_intervals, log_plan, say
 
 
 @pytest.mark.parametrize("data", ["data=busi", "data=pooled"])
@@ -69,4 +69,32 @@ def test_a_training_says_once_how_long_it_takes_and_shows_what_matters(
     assert "the 2 that are left about" in said[0]
     assert say(3725.4) == "1:02:05"
     assert "v_num" in get_standard_metrics(trainer)
+    assert bar._get_train_description(2).strip() == "Epoch 3/3"
     assert set(bar.get_metrics(trainer, module)) == {"val/loss", "val/dice_net"}
+
+
+def test_a_small_run_shows_its_numbers_without_intervals(caplog: pytest.LogCaptureFixture) -> None:
+    metrics = {
+        "val/dice": 0.5,
+        **{"test/dice": 0.25, "test/dice_low": None, "test/dice_high": None},
+        **{"test/iou": 0.125, "test/iou_low": 0.1, "test/iou_high": 0.2},
+        **{"test/hd95": None, "test/hd95_low": None, "test/hd95_high": None},
+        "test/threshold_at_x": 0.75,
+    }
+    with caplog.at_level(logging.INFO):
+        log_intervals(metrics)
+    said = [" ".join(line.split()) for line in caplog.messages]
+    assert said == [
+        "test/dice 0.250 too few cases for an interval",
+        "test/iou 0.125 95 % interval 0.100 to 0.200",
+    ]
+
+
+def test_the_plan_names_an_encoder_where_the_network_has_one(
+    compose: Callable[..., DictConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for model in ("unet", "unet_plain"):
+        log_plan(resolve(compose("data=busi", f"model={model}", "trainer.max_epochs=1"), tmp_path), tmp_path)
+    plans = [line for line in caplog.messages if line.startswith("Training")]
+    assert ["with encoder" in line for line in plans] == [True, False]
+    assert all(", 1 epoch, " in line for line in plans)
