@@ -67,8 +67,8 @@ def draw_pair(axis: Axes, log: Log, metric: str, look: Look, label: str) -> None
             shown = label if split == "val" else None
             marker = look.marker if len(points) < 8 else ""
             drawn: dict[str, Any] = {"color": look.color, "linestyle": style, "marker": marker}
-            face = {"markerfacecolor": "white"} if split == "train" else {}
-            axis.plot(*zip(*points, strict=True), **drawn, **face, markersize=4, label=shown)
+            drawn |= {"markerfacecolor": "white"} if split == "train" else {}
+            axis.plot(*zip(*points, strict=True), **drawn, markersize=4, label=shown)
 
 
 def points_of(log: Log, name: str) -> list[tuple[int, float]]:

@@ -1,6 +1,6 @@
 """Code of the user's own that cannot be built is one line that says what is wrong with it."""
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
@@ -16,12 +16,15 @@ FILES = {
 }
 
 
-@pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    place = tmp_path_factory.mktemp("own")
     for name, text in FILES.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    monkeypatch.syspath_prepend(tmp_path)
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_text(text)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.syspath_prepend(place)
+        yield
 
 
 @pytest.mark.usefixtures("own")
