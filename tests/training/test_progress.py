@@ -93,8 +93,10 @@ def test_a_small_run_shows_its_numbers_without_intervals(caplog: pytest.LogCaptu
 def test_the_plan_names_an_encoder_where_the_network_has_one(
     compose: Callable[..., DictConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for model in ("unet", "unet_plain"):
-        log_plan(resolve(compose("data=busi", f"model={model}", "trainer.max_epochs=1"), tmp_path), tmp_path)
+    with caplog.at_level(logging.INFO):
+        for model in ("unet", "unet_plain"):
+            cfg = compose("data=busi", f"model={model}", "trainer.max_epochs=1")
+            log_plan(resolve(cfg, tmp_path), tmp_path)
     plans = [line for line in caplog.messages if line.startswith("Training")]
     assert ["with encoder" in line for line in plans] == [True, False]
     assert all(", 1 epoch, " in line for line in plans)
