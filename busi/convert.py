@@ -3,7 +3,17 @@
 import argparse
 
 from busi import formats  # loads nothing yet, so that --help is fast
-from busi.core import CLASSES, InputError, check_there, expand, make_parser, parse, path_argument, run_command
+from busi.core import (
+    CLASSES,
+    InputError,
+    check_there,
+    expand,
+    make_parser,
+    parse,
+    path_argument,
+    read_mapping,
+    run_command,
+)
 from busi.formats import FORMATS, ORIENTATIONS, SPLIT, WRITTEN
 
 
@@ -85,11 +95,11 @@ def main() -> None:
         expand(arguments.output),
         to=arguments.to,
         source_format=arguments.source_format,
-        labels=formats.read_mapping(arguments.labels, "--labels") if arguments.labels else {},
+        labels=read_mapping(arguments.labels, "--labels") if arguments.labels else {},
         empty=arguments.empty,
         images=arguments.images,
         sheet=arguments.sheet,
-        columns=formats.read_mapping(arguments.columns, "--columns") if arguments.columns else {},
+        columns=read_mapping(arguments.columns, "--columns") if arguments.columns else {},
         orientation=arguments.orientation,
         copy=arguments.copy,
     )

@@ -11,14 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hydra
+from busi.core import InputError, conf_dir, missing_package, need_room, print_anything, trust, trusted
+
+try:
+    import hydra
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"error: {missing_package(missing)}") from None
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from busi.core import InputError, conf_dir, need_room, print_anything, trust, trusted
 from busi.sweeps import Pruned, forget_failure, record_failure, record_reuse, register_sweeper
 
 if TYPE_CHECKING:

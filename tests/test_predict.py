@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from busi.core.tables import read_table
 from busi.core.types import CLASSES, InputError
 from busi.data.frames import Frame
 from busi.data.sources import find_sources
-from busi.inference.folder import predict_items, predict_sources
+from busi.inference.folder import predict_files, predict_items, predict_sources
 from tests.data.test_dicom import region, write
 from tests.data.test_files import make_bomb
 from tests.inference.test_predictor import make_image
@@ -96,6 +97,13 @@ def test_nothing_of_a_header_is_written_unless_asked_for(bundle: Path, tmp_path:
     done = predict("in/a.dcm", "--run", bundle, "--output", "asked", "--header", "PatientID", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert read_rows(tmp_path / "asked")[0]["header_PatientID"] == "ID-4711"
+    for header, words in (
+        ([], "holds predictions with another --header: give the same again"),
+        (["PatientsID"], "--header PatientsID: DICOM has no element of that name: did you mean PatientID?"),
+        (["0010 0020"], "--header 0010 0020: DICOM has no element of that name: give its keyword"),
+    ):
+        with pytest.raises(InputError, match=re.escape(words)):
+            predict_files([str(tmp_path / "in" / "a.dcm")], tmp_path / "asked", [bundle], header=header)
 
 
 class Interrupted(Predictor):
@@ -212,7 +220,7 @@ def test_results_of_other_models_and_files_are_not_mixed(trained: Path, bundle: 
     other = make_folder(tmp_path / "other", 3)
     sources = find_sources([str(folder)], leave_out=output)
     predict_sources(Predictor(bundle), sources, output)
-    with pytest.raises(InputError, match="other options"):
+    with pytest.raises(InputError, match="with another --tta"):
         predict_sources(Predictor(bundle, tta="flip"), sources, output)
     with pytest.raises(InputError, match="of other files"):
         predict_sources(Predictor(bundle), find_sources([str(other / "p (2).png")], output), output)

@@ -12,8 +12,8 @@ from .command import add_labels as add_labels
 from .command import add_split as add_split
 from .command import called_as as called_as
 from .command import check_there as check_there
-from .command import join_labels as join_labels
 from .command import make_parser as make_parser
+from .command import missing_package as missing_package
 from .command import parse as parse
 from .command import parse_trusting as parse_trusting
 from .command import path_argument as path_argument
@@ -65,3 +65,5 @@ from .types import MALIGNANT as MALIGNANT
 from .types import NORMAL as NORMAL
 from .types import InputError as InputError
 from .types import Record as Record
+from .words import join_labels as join_labels
+from .words import read_mapping as read_mapping

@@ -7,17 +7,15 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn
 
 from busi.core.files import EMPTY, expand
 from busi.core.targets import trust
 from busi.core.text import printable
-from busi.core.types import CLASSES, InputError
-
-WORDS = re.compile(r"\s*(.+?)\s*=\s*([^=,]*?)\s*(?:,|$)")
-"""A word of a manifest and its class, of which the word may have commas and equals signs."""
+from busi.core.types import InputError
+from busi.core.words import labels_argument
 
 
 def print_anything() -> None:
@@ -176,37 +174,23 @@ def add_split(parser: argparse.ArgumentParser, least: int, of: str) -> None:
     )
 
 
-def labels_argument(text: str) -> list[tuple[str, str]]:
-    """The type of ``--labels``: words of a manifest, and the class that each means."""
-    pairs: list[tuple[str, str]] = []
-    place = 0
-    while place < len(text) or not pairs:
-        found = WORDS.match(text, place)
-        if not found or found[2].casefold() not in CLASSES:
-            raise argparse.ArgumentTypeError(
-                f"{text or 'nothing'}: give each word and its class, which is one of {', '.join(CLASSES)}, "
-                "e.g. cancer=malignant,fibroadenoma=benign"
-            )
-        pairs.append((found[1], found[2].casefold()))
-        place = found.end()
-    return pairs
-
-
-def join_labels(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Word -> class, of all that ``--labels`` was given.
+def missing_package(error: ModuleNotFoundError) -> str:
+    """One line for a package that this command needs and that is not installed.
 
     Raises:
-        InputError: If a word means two classes.
+        ModuleNotFoundError: Again, for a module of busi: that is no package to install.
     """
-    labels: dict[str, str] = {}
-    for word, name in pairs:
-        if labels.setdefault(word, name) != name:
-            raise InputError(f"--labels: {word} cannot mean {labels[word]} and {name}: give one of them")
-    return labels
+    name = (error.name or "").partition(".")[0]
+    if name in ("", "busi"):
+        raise error
+    return (
+        f"the package {name} is not installed: `pip install .` in the folder of busi installs what it needs "
+        "(a small installation without PyTorch predicts with bundles alone)"
+    )
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Call a command's main function; an `InputError` ends it with one line and status 1."""
+    """Call a command's main function; wrong input or a missing package ends it with one line and status 1."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout
     )
@@ -216,3 +200,5 @@ def run_command(main: Callable[[], None]) -> None:
         main()
     except InputError as error:
         sys.exit(f"error: {printable(str(error))}")
+    except ModuleNotFoundError as error:
+        sys.exit(f"error: {missing_package(error)}")

@@ -27,6 +27,7 @@ from .datamodule import BUSIDataModule as BUSIDataModule
 from .dataset import Guides as Guides
 from .dataset import collate as collate
 from .described import describe_image as describe_image
+from .dicom import check_keywords as check_keywords
 from .dicom import cut_mask as cut_mask
 from .dicom import frame_spacing as frame_spacing
 from .dicom import open_header as open_header

@@ -4,7 +4,9 @@ Nothing but pixels and spacing leaves a file by `read_dicom`: no name, no date, 
 and `open_header` are for those who ask for more.
 """
 
+import difflib
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -200,6 +202,20 @@ def open_header(path: Path) -> pydicom.Dataset:
         raise
     except Exception as error:  # as in `read_dicom`
         raise InputError(f"damaged DICOM ({type(error).__name__})") from error
+
+
+def check_keywords(keywords: Sequence[str]) -> None:
+    """Check that DICOM knows the elements that `read_header` is to read, by keyword or as eight hex digits.
+
+    Raises:
+        InputError: If it does not know one; names the closest.
+    """
+    known = pydicom.datadict.keyword_dict
+    for keyword in keywords:
+        if keyword not in known and not re.fullmatch(r"[0-9A-Fa-f]{8}", keyword):
+            close = difflib.get_close_matches(keyword.replace(" ", ""), known, 1, 0.7)
+            guess = f": did you mean {close[0]}?" if close else ": give its keyword, e.g. PatientID"
+            raise InputError(f"--header {keyword}: DICOM has no element of that name{guess}")
 
 
 def read_header(path: Path, keywords: Sequence[str]) -> dict[str, str]:

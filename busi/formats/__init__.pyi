@@ -10,7 +10,6 @@ from .known import FORMATS as FORMATS
 from .known import ORIENTATIONS as ORIENTATIONS
 from .known import SPLIT as SPLIT
 from .known import WRITTEN as WRITTEN
-from .labels import read_mapping as read_mapping
 from .nifti import read_nifti as read_nifti
 from .orientation import to_slice as to_slice
 from .splitting import check_new as check_new

@@ -1,6 +1,7 @@
 """The DICOM images below a folder, and what tells segmentations from them."""
 
 import filecmp
+import io
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from busi.formats.files import list_all
 
 BINARY, LABELMAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
 """SOP classes of segmentations with a frame a segment, and with a number a pixel."""
+META, MAX_BEGINNING = b"\2\0", 1 << 16
+"""The group of the elements before the data set, and how many bytes these may have without a preamble."""
 DEFLATED = "1.2.840.10008.1.2.1.99"
 TAGS = ("SOPClassUID", "SOPInstanceUID", "Rows", "Columns", "NumberOfFrames")
 
@@ -44,7 +47,7 @@ def find_images(folders: list[Path]) -> tuple[dict[str, list[Image]], list[Found
     unread: dict[Path, Found] = {}
     for folder in folders:
         for path in list_all(folder):
-            if not is_dicom(path) or is_segmentation(path):
+            if path.name.upper() == "DICOMDIR" or not is_dicom(path) or is_segmentation(path):
                 continue
             name, header = path.relative_to(folder).as_posix(), read_tags(path)
             if not header:
@@ -79,8 +82,25 @@ def to_count(text: str | None, missing: int = 0) -> int:
     return int(text) if text and text.isdecimal() else missing
 
 
+def read_beginning(path: Path) -> pydicom.Dataset:
+    """What a file says of itself before its data set, with or without the preamble; empty if it says nothing.
+
+    Raises:
+        InputError: If it is damaged.
+    """
+    with path.open("rb") as file:
+        content = file.read(MAX_BEGINNING)
+    if content[128:132] == b"DICM":
+        return pydicom.filereader.read_file_meta_info(path)
+    if content[:2] != META:  # the data set begins at once
+        return pydicom.Dataset()
+    end = 12 + int.from_bytes(content[8:12], "little")  # as its first element says
+    if content[:8] != META + b"\0\0UL\4\0" or end > len(content) or content[end : end + 2] == META:
+        raise InputError("damaged DICOM")
+    return pydicom.dcmread(io.BytesIO(bytes(128) + b"DICM" + content[:end])).file_meta
+
+
 def refuse_deflated(path: Path) -> None:
     """Raise `InputError` for a file that is packed as a whole, and may unpack to anything."""
-    meta = pydicom.filereader.read_file_meta_info(path)
-    if str(meta.get("TransferSyntaxUID")) == DEFLATED:
+    if str(read_beginning(path).get("TransferSyntaxUID")) == DEFLATED:
         raise InputError("DICOM file that is deflated as a whole: save it without")

@@ -66,29 +66,3 @@ def quote(word: str) -> str:
     return (
         word if re.fullmatch(r"[\w.-]+( [\w.-]+)*", word) else '"' + re.sub(r'(["\\])', r"\\\1", word) + '"'
     )
-
-
-def read_mapping(text: str, option: str) -> dict[str, str]:
-    """Read ``{a: b, c: d}`` as it is typed on a command line; the braces may be left out.
-
-    Args:
-        text: As typed.
-        option: Its name, for the error.
-
-    Raises:
-        InputError: If it is none.
-    """
-    import yaml
-
-    stripped = text.strip()
-    try:
-        found = yaml.load(stripped if stripped.startswith("{") else f"{{{stripped}}}", yaml.BaseLoader)
-    except (yaml.YAMLError, RecursionError):
-        found = None
-    if isinstance(found, dict):  # without a space after the colon, YAML takes all for a word
-        pairs = (key.partition(":")[::2] if value == "" else (key, value) for key, value in found.items())
-        found = {key.strip(): value.strip() if isinstance(value, str) else value for key, value in pairs}
-    good = isinstance(found, dict) and found and all(isinstance(x, str) and x for x in found.values())
-    if not good or not all(isinstance(x, str) and x.strip() for x in found):
-        raise InputError(f"{option} {text}: give words and what they mean, as '{{cancer: malignant}}'")
-    return dict(found)

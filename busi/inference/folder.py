@@ -64,6 +64,10 @@ def predict_files(
     """
     if batch_size < 1:
         raise InputError(f"--batch-size {batch_size}: give at least 1")
+    if header:
+        from busi.data import check_keywords  # pydicom
+
+        check_keywords(header)
     sources = find_sources(inputs, leave_out=output)
     if dicom:
         from busi.inference.dicom_files import check_dicom, sum_up  # pydicom

@@ -26,6 +26,8 @@ BAD_NAME = (errno.EEXIST, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENAMET
 """Errors of a file system that does not take a name, or has it already for something else."""
 INTERNAL = ("source", "number", "written", "dicom")
 """What a row holds for a later call; left out of the table."""
+OPTIONS = {"models": "another model (--run)", "tta": "another --tta", "header": "another --header"}
+"""What predictions of one folder have in common, and what to say where it differs."""
 BOX = ("box_left", "box_top", "box_width", "box_height")
 COLUMNS = (
     *("pred", *(f"prob_{name}" for name in CLASSES), "calibrated", "conformal_set", "refer"),
@@ -92,9 +94,9 @@ def read_finished(output: Path, made_by: dict[str, Any], sources: Sequence[Sourc
     if not lines:
         return {}
     if lines[0] != made_by:
-        raise InputError(
-            f"{output} holds predictions of another model or other options: give another --output"
-        )
+        named = [words for key, words in OPTIONS.items() if lines[0].get(key) != made_by[key]]
+        other = " and ".join(named) or "other options"
+        raise InputError(f"{output} holds predictions with {other}: give the same again, or another --output")
     known = {source.id: source for source in sources}
     rows: dict[str, list[Row]] = {}
     for row in lines[1:]:

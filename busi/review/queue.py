@@ -170,9 +170,9 @@ def find_doubt(row: Prediction, small_area: float) -> Doubt:
     """
     area = row.pred_area
     if row.pred == "normal" and area:
-        return Doubt(CONTRADICTION, "normal, with a mask")
+        return Doubt(CONTRADICTION, "has a mask")
     if row.pred != "normal" and not area:
-        return Doubt(CONTRADICTION, f"{row.pred}, without a mask" if row.pred else "no mask")
+        return Doubt(CONTRADICTION, "no mask")
     if row.refer:
         names = " or ".join(row.conformal_set or ())
         return Doubt(UNDECIDED, f"undecided: {names or 'no class fits'}")

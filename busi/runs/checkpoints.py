@@ -17,6 +17,7 @@ from torch import Tensor
 from busi.core import CLASSES, InputError, to_plain, write_whole
 from busi.data import Cohort
 from busi.models import Classifier, Normalized, Postprocess, Segmenter, build_network, forget_weights
+from busi.runs.packed import holds_folder
 from busi.runs.run import BEST, Run
 from busi.runs.stored import MetadataSettings, Stored, check_stored, parse_config
 
@@ -174,6 +175,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the unpickler finds in a damaged file
+        if holds_folder(path):
+            raise InputError(f"{path} is a packed folder: unpack it, and give the folder") from error
         raise InputError(
             f"{path} is damaged or no checkpoint ({type(error).__name__}): give another"
         ) from error

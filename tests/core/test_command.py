@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from busi.core.command import join_labels, labels_argument, path_argument
+from busi.core.command import missing_package, path_argument, run_command
 from busi.core.files import conf_dir, expand
 from busi.core.silence import FOLDERS
 from busi.core.types import InputError
+from busi.core.words import join_labels, labels_argument
 from busi.training.arguments import PATHS, quote_path, quote_paths, unquote
 from docs.tables import COMMANDS, parser_of
 
@@ -111,13 +112,17 @@ def test_a_path_is_taken_as_it_is() -> None:
         ("cancer=malignant", [("cancer", "malignant")]),
         ("Cancer = Malignant, fibroadenoma=benign,", [("Cancer", "malignant"), ("fibroadenoma", "benign")]),
         ("a, b=benign,grade=3=malignant", [("a, b", "benign"), ("grade=3", "malignant")]),
+        ("{Cancer: Malignant, a b: benign}", [("Cancer", "malignant"), ("a b", "benign")]),
+        ("{grade=3: malignant}", [("grade=3", "malignant")]),
     ],
 )
 def test_words_of_a_manifest_are_given_their_classes(text: str, pairs: list[tuple[str, str]]) -> None:
     assert labels_argument(text) == pairs
 
 
-@pytest.mark.parametrize("text", ["", ",", "cancer", "=benign", "cancer=bad", "a=benign,b", "a=benign,b=2"])
+@pytest.mark.parametrize(
+    "text", ["", ",", "cancer", "=benign", "cancer=bad", "a=benign,b", "a=benign,b=2", "{a: 2}", "{a: }"]
+)
 def test_words_without_a_class_say_what_to_give(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="give each word and its class"):
         labels_argument(text)
@@ -146,3 +151,15 @@ def test_an_empty_variable_is_none() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["~/.cache/busi", "data/Dataset_BUSI_with_GT", "True"]
+
+
+def test_a_package_that_is_missing_is_one_line() -> None:
+    """As in a small installation; a module of busi is no package to install."""
+
+    def need(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    with pytest.raises(SystemExit, match="^error: the package sklearn is not installed: "):
+        run_command(lambda: need("sklearn.metrics"))
+    with pytest.raises(ModuleNotFoundError):
+        missing_package(ModuleNotFoundError("x", name="busi.nothing"))

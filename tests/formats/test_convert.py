@@ -17,11 +17,12 @@ from pycocotools.coco import COCO
 from busi.convert import main
 from busi.core.tables import read_table
 from busi.core.types import InputError
+from busi.core.words import read_mapping
 from busi.data.files import read_gray
 from busi.data.manifest import read_csv
 from busi.formats.conversion import convert
 from busi.formats.known import WRITTEN
-from busi.formats.labels import Meanings, read_mapping
+from busi.formats.labels import Meanings
 from tests.formats.made import HEIGHT, WIDTH, draw_masks, read_back, same, write_manifest
 
 
@@ -137,6 +138,8 @@ def test_a_class_name_may_be_turned_off_and_no_more() -> None:
         ("1: malignant", {"1": "malignant"}),
         ("{a b:mask, c:benign}", {"a b": "mask", "c": "benign"}),
         ("{no: normal}", {"no": "normal"}),
+        ("1=benign,2=malignant", {"1": "benign", "2": "malignant"}),
+        ("grade=3: malignant", {"grade=3": "malignant"}),
     ],
 )
 def test_words_are_typed_as_in_a_config(text: str, found: dict[str, str]) -> None:
@@ -144,7 +147,8 @@ def test_words_are_typed_as_in_a_config(text: str, found: dict[str, str]) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["a", "{a: }", "[a]", "{a: {b: c}}", "{", "{a: b", "!!python/name:os.system x"]
+    "text",
+    ["a", "{a: }", "[a]", "{a: {b: c}}", "{", "{a: b", "a=", "=b", "a=b,c", "!!python/name:os.system x"],
 )
 def test_words_that_are_no_words_are_one_line(text: str) -> None:
     with pytest.raises(InputError, match="--labels .*: give words and what they mean"):

@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 from jaxtyping import Shaped
+from pydicom.dataset import FileMetaDataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import UltrasoundImageStorage, UltrasoundMultiFrameImageStorage, generate_uid
 
@@ -159,6 +160,23 @@ def test_frames_of_a_clip_are_images_where_something_is_drawn(tmp_path: Path) ->
         assert np.array_equal(read_gray(tmp_path / "out" / row["image"]), clip[number, 2:31, 5:46])
         mask = read_gray(tmp_path / "out" / row["mask"]) > 0
         assert np.array_equal(mask, MASKS["benign a"][2:31, 5:46])
+
+
+@pytest.mark.parametrize("has_meta", [True, False])
+def test_an_image_without_a_preamble_is_read_and_a_directory_is_none(
+    data: Path, tmp_path: Path, has_meta: bool
+) -> None:
+    for path in sorted((data / "images").iterdir()):
+        dataset = pydicom.dcmread(path)
+        dataset.preamble = None
+        if not has_meta:
+            dataset.file_meta = FileMetaDataset()
+        pydicom.dcmwrite(path, dataset, implicit_vr=False, little_endian=True)
+        assert path.read_bytes()[:1] == (b"\2" if has_meta else b"\10")
+    (data / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    convert(str(data), tmp_path / "out")
+    assert same(read_back(tmp_path / "out"), {k: v for k, v in MASKS.items() if "normal" not in k})
+    assert not (tmp_path / "out" / "problems.csv").exists()
 
 
 def test_every_fault_of_a_segmentation_is_a_row(data: Path, tmp_path: Path) -> None:

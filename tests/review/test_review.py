@@ -78,8 +78,8 @@ def test_the_most_doubtful_come_first() -> None:
     ]
     found = [(one.id, doubt.why) for one, doubt in sort_by_doubt(rows)]
     assert found == [
-        ("normal with a mask", "normal, with a mask"),
-        ("no mask", "malignant, without a mask"),
+        ("normal with a mask", "has a mask"),
+        ("no mask", "no mask"),
         ("referred, unsure", "undecided: benign or malignant"),
         ("referred", "undecided: benign or malignant"),
         ("no class left", "undecided: no class fits"),

@@ -120,6 +120,7 @@ def test_paint_save_reload_go_on_and_train(tmp_path: Path, compose: Compose) -> 
             page.get_by_role("button", name="Clear").click()
             expect(state).to_have_text("Draft kept")
             assert not draft_of(folder).any()
+            assert page.evaluate("document.activeElement.tagName") == "BODY"  # so that Enter saves
             drag(page, (0.3, 0.3), (0.7, 0.3), (0.7, 0.7), (0.3, 0.7), (0.3, 0.3))
             expect(state).to_have_text("Draft kept")
             outline = draft_of(folder)

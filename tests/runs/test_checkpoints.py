@@ -1,5 +1,6 @@
 import pickle
 import resource
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,6 +46,15 @@ def test_damaged_checkpoint_is_an_error(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(InputError, match="damaged or no checkpoint"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize("kind", ["zip", "gztar"])
+def test_a_packed_folder_is_to_be_unpacked(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "provenance.json").write_text("{}")
+    packed = shutil.make_archive(str(tmp_path / "packed"), kind, tmp_path, "run")
+    with pytest.raises(InputError, match="is a packed folder: unpack it, and give the folder"):
+        read_checkpoint(Path(packed))
 
 
 def test_foreign_checkpoint_is_an_error(tmp_path: Path) -> None:

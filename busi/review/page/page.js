@@ -510,6 +510,8 @@ document.addEventListener("keydown", (event) => {
   actions[key]();
 });
 
+// A button that the mouse has pressed would take the Enter that saves.
+document.addEventListener("click", (event) => event.detail && event.target.closest("button, summary")?.blur());
 $("undo").addEventListener("click", actions.z);
 $("redo").addEventListener("click", actions.y);
 $("clear").addEventListener("click", () => shown && replace(new Uint8Array(mask.length)));
