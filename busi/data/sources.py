@@ -110,9 +110,10 @@ def find_sources(inputs: Sequence[str], leave_out: Path) -> list[Source]:
         matches = [typed] if os.path.lexists(typed) else [*map(Path, glob.glob(str(typed), recursive=True))]  # noqa: PTH207
         inside = [pair for match in sorted(matches, key=natural) for pair in files_of(match)]
         taken = [pair for pair in inside if kept_out not in real(pair[0]).parents]
+        if inside and not taken:
+            raise InputError(f"{typed} lies in the folder of the results, {leave_out}: give another --output")
         if not taken:
             why = "has no images" if matches else "does not exist"
-            why = f"has no images outside of the folder of the results, {leave_out}" if inside else why
             raise InputError(
                 f"{typed} {why}: give PNG, JPEG, BMP, TIFF or DICOM files, folders of them, or patterns"
             )
