@@ -3,6 +3,9 @@ from .cells import cell as cell
 from .cells import to_json as to_json
 from .estimates import estimate as estimate
 from .estimates import estimate_masks as estimate_masks
+from .metric_titles import CALIBRATION as CALIBRATION
+from .metric_titles import MASKS as MASKS
+from .metric_titles import entitle as entitle
 from .pooling import Columns as Columns
 from .pooling import Fitted as Fitted
 from .pooling import fit_nothing as fit_nothing
@@ -13,4 +16,6 @@ from .report import report_runs as report_runs
 from .report import write_comparison as write_comparison
 from .report import write_report as write_report
 from .settings import share_settings as share_settings
+from .titles import name_data as name_data
+from .titles import name_models as name_models
 from .titles import title_of as title_of

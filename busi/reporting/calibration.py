@@ -6,15 +6,13 @@ import numpy as np
 
 from busi.core import CLASSES
 from busi.figures import Block, Cell, Table
-from busi.metrics import ENOUGH, OPERATING_POINTS, Estimates
+from busi.metrics import ENOUGH, Estimates
 from busi.reporting.cells import JsonObject, cell
+from busi.reporting.metric_titles import POINTS
 from busi.reporting.pooling import Scored, by_source
 from busi.reporting.sources import name_folds
 from busi.reporting.words import is_evaluation
 from busi.runs import Variant
-
-POINTS = {name: f"{100 * level:.0f} % {rate}" for name, (rate, level) in OPERATING_POINTS.items()}
-"""Name of an operating point -> its title."""
 
 
 def explain_calibration(variant: Variant, scored: Sequence[Scored], given: bool = False) -> str:

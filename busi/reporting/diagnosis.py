@@ -10,7 +10,8 @@ from busi.reporting.calibration import explain_calibration
 from busi.reporting.cells import JsonObject, cell, estimate_table, to_json
 from busi.reporting.charts import draw_ranking
 from busi.reporting.estimates import estimate, measure_classes, subtract
-from busi.reporting.guide import CALIBRATION, describe_guide
+from busi.reporting.guide import describe_guide
+from busi.reporting.metric_titles import DIAGNOSIS, SHORT, entitle
 from busi.reporting.pooling import Fit, Scored, score
 from busi.reporting.shortcut import describe_shortcut
 from busi.reporting.sources import explain_classes, explain_mean, source_table
@@ -19,21 +20,8 @@ from busi.reporting.verdicts import Difference, Trainings, explain, judge, measu
 from busi.reporting.words import name_test_images, of_trainings
 from busi.runs import Variant
 
-NAMES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro-F1",
-    **{f"recall_{name}": f"recall, {name}" for name in CLASSES},
-    **{f"auroc_{name}": f"AUROC, {name} against the rest" for name in CLASSES},
-    "auroc": "AUROC, mean of the classes",
-    **CALIBRATION,
-}
-OF_SOURCE = {
-    "accuracy": "accuracy",
-    "macro_f1": "macro-F1",
-    "recall_malignant": "recall, malignant",
-    "auroc_malignant": "AUROC, malignant",
-}
+NAMES = entitle(DIAGNOSIS)
+OF_SOURCE = entitle(("accuracy", "macro_f1", "recall_malignant", "auroc_malignant"), SHORT)
 """Metrics of the table by source, and their titles."""
 IMAGES = {"test images": "accuracy"}
 COMPARED = ("accuracy", "macro_f1", "recall_malignant", "auroc_malignant", "auroc", "brier", "log_loss")
@@ -121,7 +109,7 @@ def compare_guides(
         )
     if not columns:
         return [], {}
-    names = {name: NAMES[name] for name in COMPARED}
+    names = entitle(COMPARED)
     bounds = {name: x for name, x in columns.items() if "ground_truth" in name}
     results = {name: x for name, x in columns.items() if name not in bounds}
     about = (
@@ -181,5 +169,5 @@ def describe_subgroups(
         "in most resamples, because a fold lacks a class."
     )
     counts = count_header(scored[variants[0].name][0].columns)
-    header = ["guide", "", "images", *counts, *(NAMES[name] for name in names)]
+    header = ["guide", "", "images", *counts, *entitle(names).values()]
     return Section("Subgroups", [text, Table(header, rows)]), values

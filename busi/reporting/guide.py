@@ -8,44 +8,26 @@ from sklearn.metrics import classification_report, confusion_matrix
 from busi.core import CLASSES, MALIGNANT
 from busi.figures import Block, Cell, PageFigure, Section, Table, draw_confusions
 from busi.metrics import Estimates, average_sources, defined
-from busi.reporting.calibration import POINTS, calibration_table, conformal_blocks, list_calibrations
+from busi.reporting.calibration import calibration_table, conformal_blocks, list_calibrations
 from busi.reporting.cells import JsonObject, cell, to_json
 from busi.reporting.charts import draw_decision_curve, draw_ranking, draw_reliability
 from busi.reporting.estimates import DEFERRED, THRESHOLDS
+from busi.reporting.metric_titles import CALIBRATION, POINTS, entitle
 from busi.reporting.mistakes import show_mistakes
 from busi.reporting.pooling import Scored, by_source
 from busi.reporting.sources import source_table
 from busi.reporting.words import is_evaluation, of_trainings
 from busi.runs import Variant
 
-CALIBRATION = {
-    "brier": "Brier score (0 to 2)",
-    "log_loss": "log loss, nats",
-    "calibration_slope": "calibration slope, malignant",
-    "calibration_error": "calibration error, debiased",
-}
-"""Metrics that are given before and after the temperature."""
 BY_SOURCE = {
-    "Classes by source": {
-        "accuracy": "accuracy",
-        "balanced_accuracy": "balanced accuracy",
-        **{f"recall_{name}": f"recall, {name}" for name in CLASSES},
-    },
-    "Ranking by source": {
-        **{f"auroc_{name}": f"AUROC, {name} against the rest" for name in CLASSES},
-        "auroc": "mean of the classes",
-    },
-    "Calibration by source, after the temperature": CALIBRATION,
+    "Classes by source": entitle(("accuracy", "balanced_accuracy", *(f"recall_{name}" for name in CLASSES))),
+    "Ranking by source": entitle((*(f"auroc_{name}" for name in CLASSES), "auroc")),
+    "Calibration by source, after the temperature": entitle(CALIBRATION),
     **{
-        f"{rate.capitalize()} for malignant by source": {
-            f"{rate}_at_{name}": f"threshold set for {title}" for name, title in POINTS.items()
-        }
+        f"{rate.capitalize()} for malignant by source": entitle(f"{rate}_at_{name}" for name in POINTS)
         for rate in ("sensitivity", "specificity")
     },
-    "Conformal sets at 90 % by source": {
-        **{f"coverage_{name}": f"coverage, {name}" for name in CLASSES},
-        "set_size": "classes in a set",
-    },
+    "Conformal sets at 90 % by source": entitle((*(f"coverage_{name}" for name in CLASSES), "set_size")),
 }
 """Tables by source: caption -> metrics and their titles."""
 FITTED = list(BY_SOURCE)[-3:]
@@ -150,7 +132,10 @@ def probability_blocks(variant: Variant, scored: Sequence[Scored], found: Estima
         ),
         Table(
             ["", "before the temperature", "after the temperature"],
-            [[title, cell(f"raw_{name}", found), cell(name, found)] for name, title in CALIBRATION.items()],
+            [
+                [title, cell(f"raw_{name}", found), cell(name, found)]
+                for name, title in entitle(CALIBRATION).items()
+            ],
             f"Calibration: on {images}; a slope below 1 is overconfident, a calibration error of 0 is best",
         ),
         PageFigure(

@@ -5,18 +5,11 @@ from typing import Any
 
 from busi.figures import KeyResults
 from busi.reporting.cells import TOO_FEW
+from busi.reporting.metric_titles import SHORT, entitle
 
-MASKS = {
-    "dice": "lesion Dice",
-    "lesion_miss_rate": "lesions missed",
-    "normal_fp_rate": "normals with a false mask",
-}
+MASKS = entitle(("dice", "lesion_miss_rate", "normal_fp_rate"), SHORT)
 FEW_IMAGES = "Some of these numbers are of too few images to say anything."
-DIAGNOSIS = {
-    "macro_f1": "macro-F1",
-    "recall_malignant": "recall, malignant",
-    "auroc_malignant": "AUROC, malignant",
-}
+DIAGNOSIS = entitle(("macro_f1", "recall_malignant", "auroc_malignant"), SHORT)
 
 
 def find_key_results(
@@ -59,7 +52,8 @@ def find_key_of_left_out(content: Mapping[str, Any], warning: str) -> KeyResults
     """
     said, numbers = [], []
     for variant, sources in content.items():
-        name, title = ("dice", "lesion Dice") if variant == "segmentation" else ("auroc_malignant", "AUROC")
+        name = "dice" if variant == "segmentation" else "auroc_malignant"
+        title = SHORT[name]
         guide = "" if variant == "segmentation" or len(content) == 1 else f", guide {variant}"
         parts = []
         for source, kinds in sources.items():

@@ -7,22 +7,14 @@ from busi.figures import Block, Cell, Section, Table
 from busi.metrics import Estimates
 from busi.reporting.cells import JsonObject, cell, to_json
 from busi.reporting.estimates import estimate, estimate_masks
+from busi.reporting.metric_titles import SHORT, entitle
 from busi.reporting.origin import read_split
 from busi.reporting.pooling import join, score
 from busi.runs import Variant
 
-MASKS = {
-    "dice": "lesion Dice",
-    "lesion_miss_rate": "lesions missed",
-    "normal_fp_rate": "normals with a false mask",
-}
+MASKS = entitle(("dice", "lesion_miss_rate", "normal_fp_rate"), SHORT)
 """Metrics of the masks that the page has room for, and their titles."""
-DIAGNOSIS = {
-    "auroc_malignant": "AUROC, malignant",
-    "recall_malignant": "recall, malignant",
-    "recall_normal": "recall, normal",
-    "brier": "Brier score",
-}
+DIAGNOSIS = entitle(("auroc_malignant", "recall_malignant", "recall_normal", "brier"), SHORT)
 """The same of the diagnosis."""
 EXPLANATION = (
     "Each hospital in turn took part in no training, choice or calibration, and all of its images tested: "

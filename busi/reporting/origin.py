@@ -38,7 +38,7 @@ def describe_origin(variants: Sequence[Variant], about: str) -> tuple[Section, J
         else "No image was dropped.",
         Table(
             ["run", "guide", "seed", "fold", "epoch saved", "finished", "seconds", "device", "commit"],
-            [describe_run(one) for one in found],
+            describe_runs(variants),
             "Runs",
         ),
         *start_tables(found),
@@ -87,6 +87,18 @@ def read_split(one: Predictions) -> list[dict[str, str]]:
     return rows
 
 
+def describe_runs(variants: Sequence[Variant]) -> list[list[Cell]]:
+    """A row for each run; one for what another tool submitted, of which no more than the folds is known."""
+    rows: list[list[Cell]] = []
+    for variant in variants:
+        if variant.submitted:
+            folds = ", ".join(map(str, variant.folds))
+            rows.append([variant.seeds[0][0].run.shown, variant.name, "unknown", folds, *[None] * 5])
+        else:
+            rows += [describe_run(one) for seed in variant.seeds for one in seed]
+    return rows
+
+
 def describe_run(one: Predictions) -> list[Cell]:
     """The row of a run."""
     provenance = one.run.provenance
@@ -94,7 +106,7 @@ def describe_run(one: Predictions) -> list[Cell]:
     return [
         one.run.shown,
         one.variant,
-        ", ".join(map(str, one.seeds)),
+        ", ".join(map(str, one.seeds)) or "unknown",
         one.fold,
         show_epoch(one.run),
         show_time(provenance["finished"]),

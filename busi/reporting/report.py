@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from omegaconf import OmegaConf
 
-from busi.core import InputError, write_json, writing_to
+from busi.core import write_json, writing_to
 from busi.figures import Section, write_page
 from busi.reporting.cells import JsonObject
 from busi.reporting.curves import describe_curves
@@ -19,6 +19,7 @@ from busi.reporting.origin import describe_origin
 from busi.reporting.pooling import Fit, by_source, join
 from busi.reporting.segmentation import describe_masks
 from busi.reporting.settings import describe_settings, share_settings
+from busi.reporting.settings_left_out import describe_settings_left_out
 from busi.reporting.titles import about_missing, name_data, name_models, name_tested, title_of
 from busi.reporting.words import DUPLICATES, PATIENTS, count_groups, name_groups, warn_of_few
 from busi.runs import Variant, read_variants
@@ -30,6 +31,8 @@ INTERVALS = (
     "their number (Wilson; Newcombe for AUROC). They do not contain what another training would change."
 )
 
+RESEARCH = "Research only: not a medical device."
+
 
 def report_runs(folders: Sequence[Path], output: Path, partial: bool = False) -> Path:
     """Report finished runs; see `busi.runs.read_variants` and `write_report`.
@@ -40,20 +43,16 @@ def report_runs(folders: Sequence[Path], output: Path, partial: bool = False) ->
         partial: Report fewer folds than the split has.
 
     Raises:
-        InputError: See `busi.runs.read_variants`; or runs leave out different hospitals, and are of several
-            settings.
+        InputError: See `busi.runs.read_variants`; or settings cannot be compared.
     """
     variants = read_variants(folders, partial)
-    settings = dict.fromkeys(variant.setting for variant in variants if variant.setting)
-    if len({variant.held_out for variant in variants}) > 1:
-        if settings:
-            raise InputError(
-                f"these runs leave out different hospitals, and are of several settings "
-                f"({'; '.join(settings)}): give the runs of one setting"
-            )
-        return report_left_out(variants, output)
+    settings = any(variant.setting for variant in variants)
     if settings:
-        return report_settings(share_settings(variants), output)
+        variants = share_settings(variants)
+    if len({variant.held_out for variant in variants}) > 1:
+        return report_left_out(variants, output, settings)
+    if settings:
+        return report_settings(variants, output)
     return write_report(variants, output, title_of(variants), about_split(variants))
 
 
@@ -105,35 +104,37 @@ def write_comparison(
     return page
 
 
-def report_left_out(variants: Sequence[Variant], output: Path) -> Path:
+def report_left_out(variants: Sequence[Variant], output: Path, settings: bool) -> Path:
     """Report runs that leave out different hospitals, beside those that leave out none.
 
     Args:
-        variants: See `busi.runs.read_variants`.
+        variants: See `busi.runs.read_variants` and `share_settings`.
         output: The folder of the report.
+        settings: Whether there are several, which are compared.
 
     Raises:
-        InputError: If the folder cannot be written.
+        InputError: If the settings cannot be compared, or the folder cannot be written.
     """
     began = time.monotonic()
-    log.info("Measuring each hospital that was left out")
-    section, content = describe_left_out(variants)
     apart = {variant.held_out: variant for variant in variants}
-    sources = [name for name in apart if name is not None]
-    title = f"Report: {name_models(variants)} on hospitals left out, {name_data(sources)}"
+    on = f"on hospitals left out, {name_data(name for name in apart if name is not None)}"
+    if settings:
+        sections, content = describe_settings_left_out(variants)
+        number = len({variant.setting for variant in variants})
+        title, name, key = f"Comparison of {number} settings {on}", "comparison", None
+    else:
+        log.info("Measuring each hospital that was left out")
+        section, content = describe_left_out(variants)
+        sections = [section, *describe_curves(variants)]
+        title, name = f"Report: {name_models(variants)} {on}", "left_out"
+        key = find_key_of_left_out(content, warn(variants))
     origin, more = describe_origin(variants, " ".join(about_split([one]) for one in apart.values()))
     groups = name_groups(variants[0].seeds[0][0]).partition(":")[0]
     intervals = INTERVALS.format(groups=groups, within=" within sources and folds")
     with writing_to(output):
-        write_json(output / "report.json", {"title": title, "left_out": content, **more})
-        about = f"{intervals} {warn_of_few(variants)}".rstrip()
-        page = write_page(
-            output,
-            title,
-            f"{about} Research only: not a medical device.",
-            [section, *describe_curves(variants), origin],
-            find_key_of_left_out(content, warn(variants)),
-        )
+        write_json(output / "report.json", {"title": title, name: content, **more})
+        about = [warn(variants) * (key is None), intervals, warn_of_few(variants), RESEARCH]
+        page = write_page(output, title, " ".join(filter(None, about)), [*sections, origin], key)
     log.info("Finished in %.0f s: %s", time.monotonic() - began, page)
     return page
 
@@ -234,8 +235,7 @@ def lead(variants: Sequence[Variant]) -> str:
     strata = ["sources"] * bool(parts) + ["folds"] * (len(variants[0].folds) > 1 and not variants[0].held_out)
     within = f" within {' and '.join(strata)}" if strata else ""
     intervals = INTERVALS.format(groups=groups.partition(":")[0], within=within)
-    research = "Research only: not a medical device."
-    return " ".join(filter(None, (warn(variants), images, intervals, warn_of_few(variants), research)))
+    return " ".join(filter(None, (warn(variants), images, intervals, warn_of_few(variants), RESEARCH)))
 
 
 def warn(variants: Sequence[Variant]) -> str:

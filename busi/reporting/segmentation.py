@@ -12,20 +12,16 @@ from busi.metrics import Estimates, average_sources
 from busi.reporting.cells import JsonObject, cell, estimate_table, to_json
 from busi.reporting.charts import draw_cases, draw_sizes
 from busi.reporting.estimates import estimate_masks
+from busi.reporting.metric_titles import MASKS, entitle
 from busi.reporting.pooling import Columns, by_source, join
 from busi.reporting.sources import explain_mean, source_table, sources_to_json
 from busi.reporting.subgroups import Groups, count_cells, count_header, split_by_burned_in, split_by_size
 from busi.reporting.words import name_test_images, of_trainings
 from busi.runs import Predictions, Variant, find_records
 
-NAMES = {
-    "dice": "lesion Dice",
-    "iou": "lesion IoU",
-    "hd95": "HD95, pixels",
-    "lesion_miss_rate": "lesions missed",
-    "normal_fp_rate": "normals with a false mask",
-    "dice_all": "Dice of all images",
-}
+NAMES = entitle(MASKS)
+OF_SUBGROUP = ("dice", "hd95", "lesion_miss_rate", "normal_fp_rate")
+"""As many metrics as tables of sources and subgroups have room for."""
 EXPLANATION = (
     "Dice, IoU and HD95 (95th-percentile Hausdorff distance; the image's diagonal if nothing is predicted) "
     "are means over images with a lesion, at the original size. A lesion is missed if the predicted mask "
@@ -56,12 +52,10 @@ def describe_masks(variant: Variant) -> tuple[Section, JsonObject]:
     parts, by_part, title = describe_parts(variant, seeds)
     about = f"{name_test_images(variant)}, {of_trainings(variant)}"
     subgroups = {**groupings["by_size"], **groupings["by_burned_in"]}
-    # As many as a page has room for.
-    names = {name: title for name, title in NAMES.items() if name not in ("iou", "dice_all")}
     blocks: list[Block] = [
         EXPLANATION,
         *explain_mean(columns),
-        *source_table(names, columns, {"": every}, f"By source, {about}, with 95 % intervals"),
+        *source_table(entitle(OF_SUBGROUP), columns, {"": every}, f"By source, {about}, with 95 % intervals"),
         estimate_table(NAMES, found["by_class"], f"Masks: {about}, with 95 % intervals", COUNTS),
         *([estimate_table(NAMES, by_part, title, COUNTS)] if len(by_part) > 1 else []),
         subgroup_table(subgroups, lesion, columns, {**found["by_size"], **found["by_burned_in"]}),
@@ -109,18 +103,17 @@ def subgroup_table(
     groups: Groups, lesion: Bool[np.ndarray, " n"], columns: Columns, found: Mapping[str, Estimates]
 ) -> Table:
     """Some metrics of subgroups, one subgroup in each row."""
-    names = ("dice", "hd95", "lesion_miss_rate", "normal_fp_rate")
     rows: list[list[Cell]] = [
         [
             name,
             int((kept & lesion).sum()),
             *count_cells(columns, kept),
-            *(cell(metric, found[name]) for metric in names),
+            *(cell(metric, found[name]) for metric in OF_SUBGROUP),
         ]
         for name, kept in groups.items()
     ]
     caption = "By size of the lesion (thirds, by the share of the image), and by burned-in annotations"
-    header = ["", "lesions", *count_header(columns), *(NAMES[name] for name in names)]
+    header = ["", "lesions", *count_header(columns), *entitle(OF_SUBGROUP).values()]
     return Table(header, rows, caption)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,8 @@ from busi.figures import Block, Cell, Section, Table
 from busi.metrics import Estimates, Values, Weights, average_sources, defined, mean_of
 from busi.reporting.cells import JsonObject, cell, to_json
 from busi.reporting.estimates import estimate, estimate_masks, measure_classes, subtract
-from busi.reporting.pooling import Columns, Fit, Scored, join, score
+from busi.reporting.metric_titles import SHORT, entitle
+from busi.reporting.pooling import Columns, Fit, Scored, by_source, join, score
 from busi.reporting.sources import explain_mean
 from busi.reporting.verdicts import Difference, Trainings, explain, judge, measure_luck, say
 from busi.reporting.words import name_test_images
@@ -19,19 +21,9 @@ from busi.runs import Variant
 
 log = logging.getLogger(__name__)
 
-MASKS = {
-    "dice": "lesion Dice",
-    "hd95": "HD95, pixels",
-    "lesion_miss_rate": "lesions missed",
-    "normal_fp_rate": "normals with a false mask",
-}
+MASKS = entitle(("dice", "hd95", "lesion_miss_rate", "normal_fp_rate"), SHORT)
 """Metrics of the masks that are compared, and their titles."""
-DIAGNOSIS = {
-    "auroc_malignant": "AUROC, malignant",
-    "recall_malignant": "recall, malignant",
-    "macro_f1": "macro-F1",
-    "brier": "Brier score",
-}
+DIAGNOSIS = entitle(("auroc_malignant", "recall_malignant", "macro_f1", "brier"), SHORT)
 """The same of the diagnosis."""
 BySource = Mapping[str, Estimates]
 
@@ -62,9 +54,15 @@ def share_settings(variants: Sequence[Variant]) -> list[Variant]:
     Raises:
         InputError: If some have no fold in common.
     """
-    shared = [one for some in by_kind(variants).values() for one in share_folds(some)]
-    order = [(one.name, one.setting) for one in variants]
-    return sorted(shared, key=lambda one: order.index((one.name, one.setting)))
+    apart = {one.held_out for one in variants}
+    shared = [
+        one
+        for source in apart
+        for some in by_kind([one for one in variants if one.held_out == source]).values()
+        for one in share_folds(some)
+    ]
+    order = [(one.held_out, one.name, one.setting) for one in variants]
+    return sorted(shared, key=lambda one: order.index((one.held_out, one.name, one.setting)))
 
 
 def by_kind(variants: Sequence[Variant]) -> dict[str, list[Variant]]:
@@ -94,23 +92,14 @@ def compare(kind: str, variants: Sequence[Variant], fit: Fit | None = None) -> t
     """The section about settings of one kind, and its content as JSON."""
     names = MASKS if kind == "segmentation" else DIAGNOSIS
     labels = [name_setting(one, variants) for one in variants]
-    measure = measure_masks if kind == "segmentation" else partial(measure_diagnosis, fit=fit)
-    found, trainings, columns = zip(*map(measure, variants), strict=True)
-    check_images(labels, columns)
-    luck = measure_luck(trainings)
-    whole = [average_sources(list(one.values())) for one in found]
-    differences = {
-        label: Difference(
-            subtract(one, found[0]),
-            (len(variant.seeds), len(variants[0].seeds)),
-            luck,
-            (variant.num_members, variants[0].num_members),
-        )
-        for label, one, variant in zip(labels[1:], found[1:], variants[1:], strict=True)
-    }
+    word = "submission" if any(one.submitted for one in variants) else "setting"
+    measured = measure_settings(kind, variants, labels, fit)
+    columns = measured[0].columns
+    whole = [one.mean() for one in measured]
+    differences = subtract_first(measured, labels)
     verdicts = judge(differences, list(names))
     words = {label: say(verdicts[label], names, one.claims) for label, one in differences.items()}
-    images, about = len(columns[0]["id"]), name_test_images(variants[0])
+    images, about = len(columns["id"]), name_test_images(variants[0])
     titles = list(names.values())
     values: list[list[Cell]] = [
         [label, variant.trainings, images, *(cell(name, one) for name in names)]
@@ -121,16 +110,16 @@ def compare(kind: str, variants: Sequence[Variant], fit: Fit | None = None) -> t
         for label, one in differences.items()
     ]
     blocks: list[Block] = [
-        f"{'One setting' if len(labels) == 1 else f'{len(labels)} settings on the same images'}: {about}.",
-        *explain_mean(columns[0]),
-        Table(["setting", "trainings", "images", *titles], values, f"Settings, {kind}, with 95 % intervals"),
+        f"{f'One {word}' if len(labels) == 1 else f'{len(labels)} {word}s on the same images'}: {about}.",
+        *explain_mean(columns),
+        Table([word, "trainings", "images", *titles], values, f"{kind.capitalize()}, with 95 % intervals"),
     ]
     if differences:
         blocks += [
             summarize(labels[0], words),
             explain(differences, list(names)),
             Table(
-                ["setting", "verdict", *titles],
+                [word, "verdict", *titles],
                 apart,
                 f"Differences: from {labels[0]}, on {images} images; above 0 is higher than there",
             ),
@@ -161,20 +150,80 @@ def name_setting(variant: Variant, variants: Sequence[Variant]) -> str:
     return ", ".join(filter(None, (guide, variant.setting))) or variant.title
 
 
-def measure_masks(variant: Variant) -> tuple[BySource, Trainings, Columns]:
-    """The metrics of masks by source, of each training, and the test images."""
+@dataclass(frozen=True)
+class Measured:
+    """What is known of a setting.
+
+    Attributes:
+        variant: Its runs.
+        found: Its metrics by source.
+        each: The same of each training, without resamples.
+        columns: The test images.
+    """
+
+    variant: Variant
+    found: BySource
+    each: Sequence[BySource]
+    columns: Columns
+
+    def only(self, source: str) -> "Measured":
+        """The same of one source."""
+        kept = by_source(self.columns)[source]
+        columns = {name: column[kept] for name, column in self.columns.items()}
+        each = [{source: one[source]} for one in self.each]
+        return Measured(self.variant, {source: self.found[source]}, each, columns)
+
+    def mean(self) -> Estimates:
+        """The mean over sources."""
+        return average_sources(list(self.found.values()))
+
+    def trainings(self) -> Trainings:
+        """Metric -> its value in each training."""
+        each = [average_sources(list(one.values())) for one in self.each]
+        return {name: [float(one.columns[name][0]) for one in each] for name in each[0].columns}
+
+
+def measure_settings(
+    kind: str, variants: Sequence[Variant], labels: Sequence[str], fit: Fit | None = None
+) -> list[Measured]:
+    """Measure settings of one kind on the same images.
+
+    Raises:
+        InputError: If they did not test the same images.
+    """
+    measure = measure_masks if kind == "segmentation" else partial(measure_diagnosis, fit=fit)
+    measured = [measure(one) for one in variants]
+    check_images(labels, [one.columns for one in measured])
+    return measured
+
+
+def subtract_first(measured: Sequence[Measured], labels: Sequence[str]) -> dict[str, Difference]:
+    """By label, the paired differences from the first setting."""
+    luck = measure_luck([one.trainings() for one in measured])
+    first = measured[0]
+    return {
+        label: Difference(
+            subtract(one.found, first.found),
+            (len(one.variant.seeds), len(first.variant.seeds)),
+            luck,
+            (one.variant.num_members, first.variant.num_members),
+        )
+        for label, one in zip(labels[1:], measured[1:], strict=True)
+    }
+
+
+def measure_masks(variant: Variant) -> Measured:
+    """The metrics of masks."""
     seeds = [join(seed) for seed in variant.seeds]
-    each = [average_sources(list(estimate_masks([one], num_resamples=0).values())) for one in seeds]
-    return estimate_masks(seeds), _trainings(each), seeds[0]
+    each = [estimate_masks([one], num_resamples=0) for one in seeds]
+    return Measured(variant, estimate_masks(seeds), each, seeds[0])
 
 
-def measure_diagnosis(variant: Variant, fit: Fit | None = None) -> tuple[BySource, Trainings, Columns]:
+def measure_diagnosis(variant: Variant, fit: Fit | None = None) -> Measured:
     """The same of the diagnosis."""
     seeds = [score(seed, fit) for seed in variant.seeds]
-    each = [
-        average_sources(list(estimate([one], measure_compared, num_resamples=0).values())) for one in seeds
-    ]
-    return estimate(seeds, measure_compared), _trainings(each), seeds[0].columns
+    each = [estimate([one], measure_compared, num_resamples=0) for one in seeds]
+    return Measured(variant, estimate(seeds, measure_compared), each, seeds[0].columns)
 
 
 def measure_compared(scored: Scored, weights: Weights) -> Values:
@@ -208,7 +257,3 @@ def summarize(first: str, said: Mapping[str, str]) -> str:
     parts = [f"{label}: {words}." for label, words in said.items() if label not in within]
     parts += [f"Within the noise: {'; '.join(within)}."] if within else []
     return f"Compared with {first}: {' '.join(parts)}"
-
-
-def _trainings(each: Sequence[Estimates]) -> Trainings:
-    return {name: [float(one.columns[name][0]) for one in each] for name in each[0].columns}

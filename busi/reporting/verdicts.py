@@ -1,7 +1,8 @@
 """Which differences are larger than the noise, with a correction for how many were looked at."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.stats import t
@@ -14,6 +15,7 @@ ENOUGH_SEEDS = 3
 LOWER_IS_BETTER = ("hd95", "lesion_miss_rate", "normal_fp_rate", "brier", "log_loss")
 """Metrics of which less is better."""
 
+Key = TypeVar("Key", bound=Hashable)
 Trainings = Mapping[str, Sequence[float]]
 """Metric -> its value in each training (seed)."""
 
@@ -87,7 +89,7 @@ class Verdict:
     better: bool
 
 
-def judge(differences: Mapping[str, Difference], names: Sequence[str]) -> dict[str, dict[str, Verdict]]:
+def judge(differences: Mapping[Key, Difference], names: Sequence[str]) -> dict[Key, dict[str, Verdict]]:
     """Say which differences are larger than the noise, corrected for their number.
 
     It takes a corrected p-value below 0.05 and an interval without 0.
@@ -100,7 +102,7 @@ def judge(differences: Mapping[str, Difference], names: Sequence[str]) -> dict[s
     raw = {place: differences[place[0]].p_value(place[1]) for place in places}
     known = [place for place in places if np.isfinite(raw[place])]
     adjusted = dict(zip(known, holm([raw[place] for place in known]), strict=True))
-    verdicts: dict[str, dict[str, Verdict]] = {key: {} for key in differences}
+    verdicts: dict[Key, dict[str, Verdict]] = {key: {} for key in differences}
     for key, name in places:
         value, low, high = differences[key].found[name]
         p = adjusted.get((key, name), float("nan"))
@@ -109,7 +111,7 @@ def judge(differences: Mapping[str, Difference], names: Sequence[str]) -> dict[s
     return verdicts
 
 
-def say(verdicts: Mapping[str, Verdict], titles: Mapping[str, str], claims: bool = True) -> str:
+def say(verdicts: Mapping[str, Verdict], titles: Mapping[str, str], claims: bool) -> str:
     """What is said of the difference to one setting, in words.
 
     Args:
@@ -132,7 +134,7 @@ def say(verdicts: Mapping[str, Verdict], titles: Mapping[str, str], claims: bool
     return said if claims else f"no claim, too few seeds (these trainings: {said})"
 
 
-def explain(differences: Mapping[str, Difference], names: Sequence[str]) -> str:
+def explain(differences: Mapping[Any, Difference], names: Sequence[str]) -> str:
     """How verdicts are made, and what they cannot claim."""
     number = sum(np.isfinite(one.p_value(name)) for one in differences.values() for name in names)
     sides = {side for one in differences.values() for side in zip(one.trainings, one.members, strict=True)}

@@ -1,33 +1,32 @@
 """Runs of different settings (model, loss, augmentation), told apart and named by what differs."""
 
+import json
 from collections.abc import Mapping, Sequence
 
 from busi.runs.finding import knows_overrides, read_overrides
-from busi.runs.fingerprints import NOT_SETTINGS, SEED_SETTINGS, find_differences, flatten, not_settings
+from busi.runs.fingerprints import NOT_SETTINGS, SEED_SETTINGS, flatten, not_settings
 from busi.runs.predictions import Predictions
 
 MOST = 4
 """Values that the name of a setting has room for."""
-CHANCE = (*SEED_SETTINGS, "data.fold", "start.fold")
-"""What the runs of one setting differ in."""
+CHANCE = (*SEED_SETTINGS, "data.fold", "start.fold", "data.hold_out")
+"""What the runs of one setting differ in: seed, fold, and the hospital that is left out."""
 
 
 def alike_in_a_setting(one: Predictions, other: Predictions) -> tuple[str, ...]:
-    """What two runs of one setting may differ in: places, fold and seed."""
+    """What two runs of one setting may differ in: places, fold, seed, and the hospital that is left out."""
     return (*not_settings(one.config, other.config), *CHANCE)
 
 
 def group_settings(found: Sequence[Predictions]) -> list[list[Predictions]]:
     """Put runs of the same settings together, in the order in which they come."""
-    groups: list[list[Predictions]] = []
+    groups: dict[str, list[Predictions]] = {}
     for one in found:
-        for group in groups:
-            if not find_differences(group[0].config, one.config, alike_in_a_setting(group[0], one)):
-                group.append(one)
-                break
-        else:
-            groups.append([one])
-    return groups
+        values = flatten(one.config, (*not_settings(one.config), *CHANCE))
+        # As `find_differences` compares: nothing is what is not there, and 1 is 1.0.
+        told = {name: _number(value) for name, value in values.items() if value is not None}
+        groups.setdefault(json.dumps(told, sort_keys=True, default=str), []).append(one)
+    return list(groups.values())
 
 
 def name_settings(groups: Sequence[Sequence[Predictions]]) -> list[str]:
@@ -50,6 +49,12 @@ def name_settings(groups: Sequence[Sequence[Predictions]]) -> list[str]:
     return [f"{label} ({group[0].run.folder})" for label, group in zip(labels, groups, strict=True)]
 
 
+def _number(value: object) -> object:
+    if isinstance(value, list):
+        return [_number(one) for one in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _label(values: Mapping[str, object]) -> str:
     shown = ", ".join(f"{name}={value}" for name, value in list(values.items())[:MOST])
     return shown + ", ..." * (len(values) > MOST) if values else "defaults"
@@ -58,7 +63,7 @@ def _label(values: Mapping[str, object]) -> str:
 def _typed(one: Predictions) -> dict[str, object]:
     """The overrides that a run was started with, of those that may tell its setting."""
     pairs = dict(text.split("=", 1) for text in read_overrides(one.run.folder))
-    ignored = (*NOT_SETTINGS, *CHANCE, "data.hold_out", "debug")
+    ignored = (*NOT_SETTINGS, *CHANCE, "debug")
     return {
         name: value
         for name, value in pairs.items()

@@ -41,6 +41,11 @@ class Variant:
         return name_guide(self.name)
 
     @property
+    def submitted(self) -> bool:
+        """Whether another tool predicted, of whose trainings nothing is known."""
+        return bool(self.seeds[0][0].run.provenance.get("submitted"))
+
+    @property
     def num_members(self) -> int:
         """Number of trainings in each ensemble; 0 where the runs are none."""
         return len(self.seeds[0][0].run.members)
@@ -48,7 +53,7 @@ class Variant:
     @property
     def trainings(self) -> str:
         """In words, the number of seeds or ensembles that a metric is the mean of."""
-        if self.seeds[0][0].run.provenance.get("submitted"):
+        if self.submitted:
             return "as submitted"
         if self.num_members:
             count = "an ensemble" if len(self.seeds) == 1 else f"{len(self.seeds)} ensembles"

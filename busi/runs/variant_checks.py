@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from busi.core import InputError
-from busi.runs.fingerprints import SEED_SETTINGS, find_differences, not_settings
+from busi.runs.fingerprints import find_differences, not_settings
 from busi.runs.predictions import Predictions
 from busi.runs.run import Run
 from busi.runs.settings import alike_in_a_setting
@@ -140,23 +140,23 @@ def _name_start(run: Run) -> str:
 
 
 def check_recipes(variants: Sequence[Variant]) -> None:
-    """Raise `InputError` if a variant has other settings where another source is held out."""
-    firsts: dict[str, Predictions] = {}
+    """Raise `InputError` if different sources are held out, each in runs of other settings.
+
+    Where settings share a source, they are compared there.
+    """
+    by_name: dict[str, list[Variant]] = {}
     for variant in variants:
-        one = variant.seeds[0][0]
-        first = firsts.setdefault(variant.name, one)
-        if held_out(first) == held_out(one):
-            continue  # another setting, which is compared
-        alike = (
-            *not_settings(first.config, one.config),
-            *SEED_SETTINGS,
-            "data.fold",
-            "data.hold_out",
-            "start.fold",
+        by_name.setdefault(variant.name, []).append(variant)
+    for some in by_name.values():
+        sources = {one.held_out for one in some}
+        settings = {one.setting for one in some}
+        if min(len(sources), len(settings)) < 2 or len(some) > len(sources):
+            continue
+        first = some[0].seeds[0][0]
+        one = next(x for x in some if x.setting != some[0].setting).seeds[0][0]
+        different = find_differences(first.config, one.config, alike_in_a_setting(first, one))
+        listed = "; ".join(f"{name} {was} and {now}" for name, (was, now) in different.items())
+        raise InputError(
+            f"{first.run.folder} and {one.run.folder} leave out different hospitals, but are not of one "
+            f"recipe: {listed}. Report each alone, or leave out the same hospital with both"
         )
-        if different := find_differences(first.config, one.config, alike):
-            listed = "; ".join(f"{name} {was} and {now}" for name, (was, now) in different.items())
-            raise InputError(
-                f"{first.run.folder} and {one.run.folder} leave out different hospitals, but are not of one "
-                f"recipe: {listed}. Report each alone"
-            )

@@ -21,13 +21,15 @@ from busi.runs.variant_checks import (
 
 log = logging.getLogger(__name__)
 
+Group = tuple[str, str, list[Predictions]]
+"""Name of a variant, its setting, and the runs."""
+
 
 def read_variants(folders: Sequence[Path], partial: bool) -> list[Variant]:
     """Read the runs of one report, and check that they belong together.
 
     Runs of one variant that differ in settings (model, loss, augmentation) are told apart, in the order in
-    which they are given. Runs that hold out different sources, or none, are of one report too, if nothing
-    else differs.
+    which they are given. Runs that hold out different sources, or none, are of one report too.
 
     Args:
         folders: Run folders, or folders of them (a sweep).
@@ -46,28 +48,39 @@ def read_variants(folders: Sequence[Path], partial: bool) -> list[Variant]:
     found = [read_predictions(run) for run in drop_inner_runs(runs)]
     check_same(found, "data", "data sets")
     check_sources(found)
-    apart: dict[str | None, list[Predictions]] = {}
-    for one in sorted(found, key=lambda one: held_out(one) or ""):
-        apart.setdefault(held_out(one), []).append(one)
-    variants = [variant for some in apart.values() for variant in make_variants(some, partial)]
+    named = name_groups(found)
+    variants = []
+    for source in sorted({held_out(one) for one in found}, key=lambda source: source or ""):
+        here = [(name, setting, [x for x in some if held_out(x) == source]) for name, setting, some in named]
+        variants += make_variants([group for group in here if group[2]], partial)
     check_recipes(variants)
     return variants
 
 
-def make_variants(found: Sequence[Predictions], partial: bool) -> list[Variant]:
-    """Sort runs that hold out the same source, or none, by variant, segmentation first.
+def name_groups(found: Sequence[Predictions]) -> list[Group]:
+    """Sort runs by variant, segmentation first, and by setting, whatever source they hold out."""
+    groups: list[Group] = []
+    ranked = sorted(found, key=lambda one: rank_variant(one.variant))
+    for name, runs_of_variant in groupby(ranked, key=lambda one: one.variant):
+        own = group_settings(list(runs_of_variant))
+        groups += [(name, setting, group) for setting, group in zip(name_settings(own), own, strict=True)]
+    return groups
+
+
+def make_variants(groups: Sequence[Group], partial: bool) -> list[Variant]:
+    """The variants of runs that hold out the same source, or none.
 
     Raises:
         InputError: See `read_variants`.
     """
+    found = [one for *_, group in groups for one in group]
     check_same(found, "split", "splits")
     key = _place if held_out(found[0]) else _seed
     variants = []
-    ranked = sorted(found, key=lambda one: rank_variant(one.variant))
-    for name, runs_of_variant in groupby(ranked, key=lambda one: one.variant):
-        groups = group_settings(list(runs_of_variant))
-        check_shared_folds(groups)
-        for setting, group in zip(name_settings(groups), groups, strict=True):
+    for name, of_variant in groupby(groups, key=lambda one: one[0]):
+        settings = list(of_variant)
+        check_shared_folds([group for *_, group in settings])
+        for _, setting, group in settings:
             check_folds(group, partial, f"{name} ({setting})" if setting else name)
             ordered = sorted(group, key=lambda one: (one.seed, one.fold))
             seeds = (tuple(folds) for _, folds in groupby(ordered, key=key))

@@ -15,8 +15,12 @@ from busi.metrics.cases import Cases
 from busi.metrics.estimates import Estimates
 from busi.metrics.intervals import holm
 from busi.reporting.report import report_runs
+from busi.reporting.settings import compare
 from busi.reporting.verdicts import Difference, explain, judge, measure_luck, say
-from busi.runs.variants import read_variants
+from busi.runs.fingerprints import find_differences
+from busi.runs.predictions import read_predictions
+from busi.runs.settings import alike_in_a_setting, group_settings
+from busi.runs.variants import open_runs, read_variants
 from tests.made_runs import NUM_FOLDS, make_run
 
 Make = Callable[..., None]
@@ -37,7 +41,7 @@ def make(configs: Callable[..., DictConfig]) -> Make:
             cfg.guide.name = "empty"
         for seed in range(seeds):
             for fold in range(folds):
-                make_run(at / f"{fold}-{seed}", cfg, fold=fold, seed=seed, pool=ONE, **more)
+                make_run(at / f"{fold}-{seed}", cfg, fold=fold, seed=seed, **{"pool": ONE, **more})
 
     return made
 
@@ -102,6 +106,51 @@ def test_settings_that_lack_folds_or_share_none_are_one_line(make: Make, tmp_pat
         InputError, match=r"not of one recipe: optimizer.lr 0.1 and 0.2. .* on the same folds"
     ):
         read_variants([tmp_path / "a", tmp_path / "b"], partial=True)
+
+
+def test_settings_are_compared_within_each_hospital_that_was_left_out(make: Make, tmp_path: Path) -> None:
+    pool = {"busi": (20, 30, 30), "busbra": (0, 40, 40)}
+    for name, lr in (("a", 0.1), ("b", 0.2)):
+        for source in pool:
+            at = tmp_path / name / source
+            make(at, folds=1, lr=lr, pool=pool, hold_out=source, worse=float(name == "b"))
+    make(tmp_path / "a" / "none", folds=1, pool=pool)
+    found, page = report(tmp_path / "out", tmp_path / "a", tmp_path / "b", partial=True)
+    masks, first, other = found["segmentation"], "optimizer.lr=0.1", "optimizer.lr=0.2"
+    assert "Comparison of 2 settings on hospitals left out, BUS-BRA and BUSI" in page
+    assert masks["compared_with"] == first
+    hospitals, sources = masks["hospitals"], sorted(pool)
+    assert list(hospitals) == [f"{x}, {kind}" for kind in ("left out", "in training") for x in sources]
+    differences = {one["hospital"]: one for one in masks["differences"]}
+    assert list(differences) == [f"{x}, left out" for x in sources]
+    for source, counts in pool.items():
+        own = f"{source}, left out"
+        assert list(hospitals[own]) == [first, other]
+        assert hospitals[own][other]["num_images"] == sum(counts)
+        assert "dice" in differences[own]["larger_than_noise"]
+        # The numbers are those of the hospital alone; the p-values know of the other hospital.
+        variants = read_variants([tmp_path / name / source for name in "ab"], partial=False)
+        alone: Any = compare("segmentation", variants)[1]
+        assert hospitals[own][other]["metrics"]["dice"] == alone["settings"][other]["dice"]
+        there, here = alone["differences"][other], differences[own]
+        assert here["dice"] == there["dice"]
+        assert here["p_holm"]["dice"] > there["p_holm"]["dice"] > 0
+    folders = [tmp_path / "a" / "busbra", tmp_path / "b" / "busbra", tmp_path / "b" / "busi"]
+    with pytest.raises(InputError, match=f"busi, left out: no run of {first}, with which"):
+        report_runs(folders, tmp_path / "no")
+
+
+def test_runs_are_grouped_by_setting_as_their_configs_differ(make: Make, tmp_path: Path) -> None:
+    make(tmp_path / "a", seeds=2, folds=1, lr=1)
+    make(tmp_path / "b", folds=2, lr=1.0)
+    make(tmp_path / "c", folds=1, lr=2.0)
+    found = [read_predictions(run) for name in "abc" for run in open_runs(tmp_path / name)]
+    groups = group_settings(found)
+    assert [len(group) for group in groups] == [4, 1]
+    for group in groups:
+        for one in found:
+            alike = alike_in_a_setting(group[0], one)
+            assert (one in group) == (not find_differences(group[0].config, one.config, alike))
 
 
 def difference(value: float, spread: float, groups: int = 50, seeds: float = 0.0) -> Difference:
