@@ -4,36 +4,34 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from busi.core import CLASSES
-from busi.evaluation.recalibration import Settings
+from busi.evaluation.recalibration import DecisionRule
 from busi.figures import Block, Cell, Section, Table
 from busi.metrics import OPERATING_POINTS, Estimates, average_sources, defined
-from busi.reporting import Columns, Fitted, cell, estimate, estimate_masks, score, to_json
+from busi.reporting import (
+    CALIBRATION,
+    MASKS,
+    Columns,
+    Fitted,
+    cell,
+    entitle,
+    estimate,
+    estimate_masks,
+    score,
+    to_json,
+)
 from busi.runs import Predictions
 
-NAMES = {
-    "accuracy": "accuracy",
-    "auroc_malignant": "AUROC, malignant against the rest",
-    "brier": "Brier score (0 to 2)",
-    "log_loss": "log loss, nats",
-    "calibration_error": "calibration error, debiased",
-    "calibration_slope": "calibration slope, malignant",
-    **{
-        f"{rate}_at_{name}": f"{rate}, threshold for {100 * level:.0f} % {of}"
-        for name, (of, level) in OPERATING_POINTS.items()
-        for rate in ("sensitivity", "specificity")
-    },
-    **{f"coverage_{name}": f"sets that contain the class, {name}" for name in CLASSES},
-    "set_size": "classes in a set",
-}
-"""Metrics of the diagnosis that are compared."""
-MASK_NAMES = {
-    "dice": "lesion Dice",
-    "iou": "lesion IoU",
-    "hd95": "HD95, pixels",
-    "lesion_miss_rate": "lesions missed",
-    "normal_fp_rate": "normals with a false mask",
-}
-"""Metrics of the masks that are compared."""
+NAMES = entitle(
+    (
+        *("accuracy", "auroc_malignant", *CALIBRATION),
+        *(f"{rate}_at_{name}" for name in OPERATING_POINTS for rate in ("sensitivity", "specificity")),
+        *(f"coverage_{name}" for name in CLASSES),
+        "set_size",
+    )
+)
+"""Metrics of the diagnosis that are compared, and their titles."""
+MASK_NAMES = entitle(name for name in MASKS if name != "dice_all")
+"""The same of the masks."""
 
 BySource = Mapping[str, Estimates]
 
@@ -42,15 +40,15 @@ class FitAs:
     """Gives the same calibration for every run, and for every source that has none of its own.
 
     Args:
-        settings: The calibration.
+        rule: Its calibration and thresholds.
         words: What it was fitted on.
         own: Source -> its own one.
     """
 
     def __init__(
-        self, settings: Settings, words: str, own: Mapping[str, Fitted] = MappingProxyType({})
+        self, rule: DecisionRule, words: str, own: Mapping[str, Fitted] = MappingProxyType({})
     ) -> None:
-        self.fitted = Fitted(settings.calibration, settings.thresholds, (words,))
+        self.fitted = Fitted(rule.calibration, rule.thresholds, (words,))
         self.own = own
 
     def __call__(self, one: Predictions, source: str) -> Fitted:
@@ -59,10 +57,10 @@ class FitAs:
         return self.own.get(source, self.fitted)
 
 
-def compare_diagnosis(one: Predictions, frozen: Settings, local: Settings) -> dict[str, BySource]:
+def compare_diagnosis(one: Predictions, frozen: DecisionRule, local: DecisionRule) -> dict[str, BySource]:
     """Metrics of the diagnosis before and after, from the same resamples."""
-    settings = {"before": frozen, "after": local}
-    return {key: estimate([score([one], FitAs(x, key))]) for key, x in settings.items()}
+    rules = {"before": frozen, "after": local}
+    return {key: estimate([score([one], FitAs(x, key))]) for key, x in rules.items()}
 
 
 def compare_masks(before: Columns, after: Columns) -> dict[str, BySource]:
@@ -71,7 +69,7 @@ def compare_masks(before: Columns, after: Columns) -> dict[str, BySource]:
 
 
 def describe_comparison(
-    about: str, frozen: Settings, local: Settings, found: Mapping[str, Mapping[str, BySource]]
+    about: str, frozen: DecisionRule, local: DecisionRule, found: Mapping[str, Mapping[str, BySource]]
 ) -> tuple[Section, dict[str, object]]:
     """The section about the recalibration, and its content as JSON.
 
@@ -88,8 +86,8 @@ def describe_comparison(
             f"Too few of these images tell: {'; '.join(local.kept)}. A quantile that stays was set under the "
             "model's own temperature."
         )
-    blocks.append(settings_table(frozen, local, "diagnosis" in found, "segmentation" in found))
-    content: dict[str, object] = {"kept": list(local.kept), "settings": settings_json(frozen, local)}
+    blocks.append(rules_table(frozen, local, "diagnosis" in found, "segmentation" in found))
+    content: dict[str, object] = {"kept": list(local.kept), "decision_rules": rules_to_json(frozen, local)}
     for key, names in (("diagnosis", NAMES), ("segmentation", MASK_NAMES)):
         if key in found:
             blocks += comparison_tables(key, names, found[key])
@@ -123,7 +121,7 @@ def comparison_tables(key: str, names: Mapping[str, str], found: Mapping[str, By
     return tables
 
 
-def settings_table(frozen: Settings, local: Settings, classes: bool, masks: bool) -> Table:
+def rules_table(frozen: DecisionRule, local: DecisionRule, classes: bool, masks: bool) -> Table:
     """What was fitted, beside what the model came with."""
     one, other = frozen.calibration, local.calibration
     rows: list[list[Cell]] = []
@@ -153,7 +151,7 @@ def settings_table(frozen: Settings, local: Settings, classes: bool, masks: bool
     return Table(["", "frozen", "recalibrated"], rows, "What was fitted")
 
 
-def settings_json(frozen: Settings, local: Settings) -> dict[str, object]:
+def rules_to_json(frozen: DecisionRule, local: DecisionRule) -> dict[str, object]:
     """Both as plain values."""
     return {
         when: {

@@ -18,12 +18,12 @@ class EvaluatedRun(Run):
     """A model on data that are not its own: its folder holds predictions, and is no run folder.
 
     Attributes:
-        settings: Where the images lie and how they are read, as in the config of a run.
+        known_config: That of the run, or what is known of that of a bundle, with the data of the evaluation.
         own_postprocess: Of the model.
         place: Where the folder will be, if it is written elsewhere first.
     """
 
-    settings: DictConfig
+    known_config: DictConfig
     own_postprocess: Postprocess
     place: Path | None = None
 
@@ -34,8 +34,8 @@ class EvaluatedRun(Run):
 
     @property
     def config(self) -> DictConfig:
-        """The config of the run, or what is known of that of a bundle, with the data of the evaluation."""
-        return self.settings
+        """See `known_config`."""
+        return self.known_config
 
     @property
     def postprocess(self) -> Postprocess:
@@ -92,7 +92,7 @@ def describe_provenance(model: OpenedModel, cohort: Cohort, stage: str, seconds:
         **{"debug": False, "leave_out": None, "trained_on": [], "upstream": {}, "epoch": None},
         **{"guide": origin["guide"], "device": "cpu", "finished": now(), "seconds": seconds},
         **{name: origin.get(name, "") for name in ("settings", "recipe")},
-        **({"seeds": origin["seeds"]} if "seeds" in origin else {}),
+        "seeds": origin.get("seeds", []),  # a bundle knows those of an ensemble alone
         "model": {**origin, **model.info.fingerprints},
     }
     if model.run is not None:

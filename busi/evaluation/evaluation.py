@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -25,12 +25,12 @@ from busi.evaluation.local_part import NEEDED, parse_share, set_aside
 from busi.evaluation.opening import OpenedModel, open_model
 from busi.evaluation.own_sources import explain_sources, keep_recognized
 from busi.evaluation.predicting import predict_rows
-from busi.evaluation.recalibration import refit, refit_postprocess, remeasure, settings_of
+from busi.evaluation.recalibration import refit, refit_postprocess, remeasure, rule_of
 from busi.evaluation.saving import check_free, save_bundle
 from busi.figures import Section
 from busi.inference import PRETRAINED, is_bundle
-from busi.reporting import write_report
-from busi.runs import Predictions, Row, describe_missing, read_columns
+from busi.reporting import name_data, name_models, write_report
+from busi.runs import Predictions, Row, Variant, describe_missing, read_columns
 from busi.training import summarize_rows
 
 log = logging.getLogger(__name__)
@@ -104,18 +104,20 @@ def evaluate(
             by_name = {one.name: one.seeds[0][0] for one in variants}
             sections, content = recalibrate(opened, by_name, rows, cohort, found, output, seed, calibrate_on)
     about = f"{describe_evaluation(opened, cohort, unknown)} {told}".rstrip()
-    name = "the model that comes with busi" if model is None else name_model(opened)
-    title = f"Evaluation of {name} on {found.name}"
+    title = f"Evaluation of {name_model(opened, variants, model is None)} on {name_data(scored)}"
     fits = {name: one.fitted for name, one in own.items()}
-    fit = FitAs(settings_of(opened.info), "the validation images of the model", fits)
+    fit = FitAs(rule_of(opened.info), "the validation images of the model", fits)
     return write_report(variants, output, title, about, fit=fit, first=sections, extra=content)
 
 
-def name_model(model: OpenedModel) -> str:
-    """The name of a model: its encoder and guide, and that of its folder."""
+def name_model(model: OpenedModel, variants: Sequence[Variant], comes_along: bool) -> str:
+    """A model in words: its networks, or of a bundle its encoder, what trained it, and its folder."""
+    if model.run is not None:
+        return f"{name_models(variants)}, run {model.source.name}"
     origin = model.info.origin
-    guided = f", guide {origin['guide']}" if model.has_classes else ""
-    return f"{origin['encoder']}{guided} ({model.source.name})"
+    trained = name_data(origin.get("sources", [origin["data"]]))
+    kind = "the model that comes with busi" if comes_along else f"the bundle {model.source.name}"
+    return f"{kind} ({origin['encoder']}, trained on {trained})"
 
 
 def write_predictions(model: OpenedModel, cohort: Cohort, output: Path) -> list[Row]:
@@ -190,7 +192,7 @@ def recalibrate(
     Returns:
         The sections of the report, and their content as JSON.
     """
-    frozen = local = settings_of(model.info)
+    frozen = local = rule_of(model.info)
     val = cohort.indices("val")
     compared, sections, content = {}, [], {}
     if model.has_classes:

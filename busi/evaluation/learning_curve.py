@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
 from busi.core import MALIGNANT
-from busi.evaluation.recalibration import Settings, refit
+from busi.evaluation.recalibration import DecisionRule, refit
 from busi.figures import CHANCE, SERIES, Block, Cell, PageFigure, Section, Table
 from busi.metrics import OPERATING_POINTS, calibration_metrics, defined
 
@@ -66,26 +66,26 @@ class Curve:
         return self.sizes[first] if first < len(self.sizes) else None
 
 
-def measure_settings(settings: Settings, logits: Logits, labels: Labels) -> dict[str, float]:
+def measure_rule(rule: DecisionRule, logits: Logits, labels: Labels) -> dict[str, float]:
     """The metrics of the curve on the images that are judged; NaN where they have no such class."""
-    probs, sets = settings.calibration.probs(logits), settings.calibration.sets(logits)
+    probs, sets = rule.calibration.probs(logits), rule.calibration.sets(logits)
     malignant = labels == MALIGNANT
     values = {
         "coverage": float(sets[np.arange(len(labels)), labels].mean()),
         "set_size": float(sets.sum(axis=1).mean()),
     }
-    for name, (rate, _) in OPERATING_POINTS.items():
-        threshold = settings.thresholds[name]
+    for name, (kind, _) in OPERATING_POINTS.items():
+        threshold = rule.thresholds[name]
         positive = probs[:, MALIGNANT] >= (np.inf if threshold is None else threshold)
-        hits, kept = (positive, malignant) if rate == "sensitivity" else (~positive, ~malignant)
-        values[f"{rate}_at_{name}"] = float(hits[kept].mean()) if kept.any() else float("nan")
+        hits, kept = (positive, malignant) if kind == "sensitivity" else (~positive, ~malignant)
+        values[f"{kind}_at_{name}"] = float(hits[kept].mean()) if kept.any() else float("nan")
     once = np.ones((1, len(labels)), np.int64)
     calibrated = calibration_metrics(labels, probs, once)
     return values | {name: float(calibrated[name][0]) for name in ("calibration_error", "brier")}
 
 
 def draw_curve(
-    own: Settings,
+    own: DecisionRule,
     part: tuple[Logits, Labels, Int[np.ndarray, " n"]],
     rest: tuple[Float[np.ndarray, "m 3"], Int[np.ndarray, " m"]],
     seed: int,
@@ -111,11 +111,11 @@ def draw_curve(
         order = np.argsort(rng.permutation(len(names))[place], kind="stable")
         for s, size in enumerate(sizes):
             chosen = order[:size]
-            for name, x in measure_settings(refit(own, logits[chosen], labels[chosen]), *rest).items():
+            for name, x in measure_rule(refit(own, logits[chosen], labels[chosen]), *rest).items():
                 values[name][s, d] = x
     targets = {f"{rate}_at_{name}": level for name, (rate, level) in OPERATING_POINTS.items()}
     targets["coverage"] = own.calibration.level
-    frozen = measure_settings(own, *rest)
+    frozen = measure_rule(own, *rest)
     return Curve(sizes, values, frozen, {name: x for name, x in targets.items() if np.isfinite(frozen[name])})
 
 

@@ -25,7 +25,7 @@ from busi.runs import Row
 
 
 @dataclass(frozen=True)
-class Settings:
+class DecisionRule:
     """All that turns what a model says into decisions.
 
     Attributes:
@@ -41,14 +41,14 @@ class Settings:
     kept: tuple[str, ...] = field(default=())
 
 
-def settings_of(info: ModelInfo) -> Settings:
+def rule_of(info: ModelInfo) -> DecisionRule:
     """Those that a model came with; without a calibration, each class is in each set."""
     calibration = Calibration(info.temperature, info.quantiles or (1.0,) * len(CLASSES), info.level)
     thresholds = {name: info.malignant_thresholds.get(name) for name in OPERATING_POINTS}
-    return Settings(calibration, thresholds, info.postprocess)
+    return DecisionRule(calibration, thresholds, info.postprocess)
 
 
-def refit(own: Settings, logits: Float[np.ndarray, "n 3"], labels: Int[np.ndarray, " n"]) -> Settings:
+def refit(own: DecisionRule, logits: Float[np.ndarray, "n 3"], labels: Int[np.ndarray, " n"]) -> DecisionRule:
     """Fit temperature, thresholds and conformal quantiles on a few images.
 
     Temperature (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017) and thresholds need
@@ -82,7 +82,7 @@ def refit(own: Settings, logits: Float[np.ndarray, "n 3"], labels: Int[np.ndarra
     return replace(own, calibration=calibration, thresholds=thresholds, kept=(*own.kept, *kept))
 
 
-def refit_postprocess(own: Settings, cohort: Cohort, places: Sequence[int], output: Path) -> Settings:
+def refit_postprocess(own: DecisionRule, cohort: Cohort, places: Sequence[int], output: Path) -> DecisionRule:
     """Tune what makes a mask of a map on annotated images, from the maps that were written.
 
     Both kinds of mistake must be seen: without images that show no lesion, a false mask would cost nothing.

@@ -10,7 +10,7 @@ from pathlib import Path
 from busi.core import InputError
 from busi.data import Cohort, DataSet
 from busi.evaluation.opening import OpenedModel
-from busi.evaluation.recalibration import Settings
+from busi.evaluation.recalibration import DecisionRule
 from busi.inference import ModelInfo, copy_bundle, is_bundle, read_model_info
 from busi.runs import now
 
@@ -27,7 +27,7 @@ def check_free(folder: Path) -> None:
 
 def save_bundle(
     model: OpenedModel,
-    local: Settings,
+    local: DecisionRule,
     cohort: Cohort,
     data: DataSet,
     numbers: dict[str, dict[str, list[float | None]]],
@@ -66,7 +66,7 @@ def save_bundle(
 
 def recalibrated_info(
     info: ModelInfo,
-    local: Settings,
+    local: DecisionRule,
     cohort: Cohort,
     data: DataSet,
     numbers: Mapping[str, dict[str, list[float | None]]],

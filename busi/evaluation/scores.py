@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from busi.core import InputError, expand, list_some, printable, whole_folder, writing_to
-from busi.data import SharedSplit, describe_cohort, file_name, find_data, share_split
+from busi.data import SharedSplit, file_name, find_data, share_split
 from busi.evaluation.case_names import CaseNames
 from busi.evaluation.measured import Measured, measure_submission
 from busi.evaluation.own_runs import holds_runs, read_own
@@ -96,7 +96,8 @@ def score_submissions(
         folds=folds,
         on_bad=on_bad,
     )
-    log.info("%s", describe_cohort(split.cohort))
+    kept, every = int((split.cohort.folds >= 0).sum()), len(split.cohort.records)
+    log.info("%d images of %s in %d folds, %d left out", kept, data, split.num_folds, every - kept)
     cases, truth = CaseNames([*split.cohort.records]), Truth(split)
     # All of them are checked before anything is written.
     checked = [

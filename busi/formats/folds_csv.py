@@ -1,5 +1,6 @@
 """A split as a manifest: the files of the data set where they are, with their group and fold."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from busi.core import InputError, Record, write_table
 from busi.data import SharedSplit, read_csv, to_row
 
 
-def write_manifest(split: SharedSplit, folder: Path, name: str) -> str:
+def write_manifest(split: SharedSplit, folder: Path, output: Path) -> str:
     """Write ``manifest.csv``, which ``data=csv data.folds=published`` trains on with the same folds.
 
     It has a row for each image that is in a fold. Patients are numbered: their names are written nowhere.
@@ -15,7 +16,7 @@ def write_manifest(split: SharedSplit, folder: Path, name: str) -> str:
     Args:
         split: The split.
         folder: Empty.
-        name: Of the folder that it becomes.
+        output: The folder that it becomes.
 
     Returns:
         What a user does next.
@@ -38,11 +39,10 @@ def write_manifest(split: SharedSplit, folder: Path, name: str) -> str:
         rows.append({**row, "fold": int(cohort.folds[i]), "_group": int(cohort.groups[i])})
     path = write_table(folder / "manifest.csv", rows)
     check_round_trip([cohort.records[i] for i in places], path)
-    number = f" data.num_folds={split.num_folds}" * (split.num_folds != 5)
-    return (
-        f"Next: python -m busi.train stage=seg data=csv data.root={name}/manifest.csv "
-        f"data.folds=published{number} data.fold=0, and so on"
-    )
+    number = [f"data.num_folds={split.num_folds}"] * (split.num_folds != 5)
+    root = f"data.root={output / 'manifest.csv'}"
+    words = ["stage=seg", "data=csv", root, "data.folds=published", *number, "data.fold=0"]
+    return f"Next: {shlex.join(['python', '-m', 'busi.train', *words])}, and so on"
 
 
 def check_round_trip(records: list[Record], path: Path) -> None:

@@ -10,7 +10,7 @@ KEYS = {"train": "training", "val": "validation", "test": "test"}
 """Our name of a split -> that of a datalist."""
 
 
-def write_monai(split: SharedSplit, folder: Path, name: str) -> str:
+def write_monai(split: SharedSplit, folder: Path, output: Path) -> str:
     """Write ``images/``, ``labels/`` and ``fold_K.json`` for each fold, in the form of a Decathlon datalist.
 
     An entry has the paths ``image`` and ``label`` (a mask), relative to the folder, and what else is known:
@@ -19,7 +19,7 @@ def write_monai(split: SharedSplit, folder: Path, name: str) -> str:
     Args:
         split: The split.
         folder: Empty.
-        name: Of the data set.
+        output: The folder that it becomes, whose name is that of the data set.
 
     Returns:
         What a user does next.
@@ -47,11 +47,12 @@ def write_monai(split: SharedSplit, folder: Path, name: str) -> str:
             key: [entry for i, entry in entries.items() if splits[i] == ours] for ours, key in KEYS.items()
         }
         described = {
-            "name": name,
+            "name": output.absolute().name,
             "description": f"fold {fold} of {split.num_folds}, split {cohort.split_fingerprint}",
             "modality": {"0": "ultrasound"},
             "labels": {"0": "background", "1": "lesion"},
             **{f"num{key.capitalize()}": len(some) for key, some in lists.items()},
         }
         write_json(folder / f"fold_{fold}.json", {**described, **lists})
-    return f"Next: load_decathlon_datalist('{name}/fold_0.json', data_list_key='training'), and so on"
+    first = str(output / "fold_0.json")
+    return f"Next: load_decathlon_datalist({first!r}, data_list_key='training'), and so on"

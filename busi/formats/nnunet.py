@@ -19,7 +19,7 @@ def check_name(name: str) -> None:
         )
 
 
-def write_nnunet(split: SharedSplit, folder: Path, name: str) -> str:
+def write_nnunet(split: SharedSplit, folder: Path, output: Path) -> str:
     """Write a data set that nnU-Net trains on with the given folds.
 
     nnU-Net has training and validation images alone. Fold k of both is the same: what tests there in busi is
@@ -28,13 +28,14 @@ def write_nnunet(split: SharedSplit, folder: Path, name: str) -> str:
     Args:
         split: The split.
         folder: Empty.
-        name: Of the data set, ``Dataset501_BUSI``.
+        output: The folder that it becomes, ``Dataset501_BUSI``, whose name is that of the data set.
 
     Returns:
         What a user does next.
 
     Source: nnU-Net's ``documentation/dataset_format.md`` and ``manual_data_splits.md``.
     """
+    name = output.absolute().name
     names = write_pairs(
         split,
         lambda case: folder / "imagesTr" / f"{case}_0000.png",

@@ -13,8 +13,8 @@ from busi.formats.nnunet import check_name, write_nnunet
 
 log = logging.getLogger(__name__)
 
-Writer = Callable[[SharedSplit, Path, str], str]
-"""From a split, an empty folder and the name of the folder that it becomes, to what a user does next."""
+Writer = Callable[[SharedSplit, Path, Path], str]
+"""From a split, an empty folder and the folder that it becomes, as it was typed, to what a user does next."""
 WRITERS: Mapping[str, Writer] = {"csv": write_manifest, "monai": write_monai, "nnunet": write_nnunet}
 
 
@@ -31,7 +31,7 @@ def write_split(split: SharedSplit, to: str, output: Path) -> Path:
     """
     check_output(to, output)
     with writing_to(output), whole_folder(output) as part:
-        told = WRITERS[to](split, part, output.absolute().name)
+        told = WRITERS[to](split, part, output)
         write_table(part / "split.csv", describe_rows(split, needs_masks=to != "csv"))
     rows = describe_rows(split, needs_masks=to != "csv")
     left_out = Counter(str(row["reason"]) for row in rows if row["reason"])

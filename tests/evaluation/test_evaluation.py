@@ -66,6 +66,13 @@ def test_a_bundle_needs_no_torch_and_gives_the_numbers_of_its_run(
     assert all({"segmentation", "diagnosis"} <= content.keys() for content in contents)
     (one,), (another,) = (content["diagnosis"]["guides"]["predicted"]["calibration"] for content in contents)
     assert one["temperature"] == pytest.approx(another["temperature"])
+    # A bundle does not know its seed, and the page does not make one up.
+    assert one["seeds"] == [0]
+    assert another["seeds"] == []
+    assert "<td>unknown</td>" in (tmp_path / "bundle" / "index.html").read_text()
+    titles = [content["title"] for content in contents]
+    assert titles[0].startswith("Evaluation of classifier with early guide (test_efficientnet), run ")
+    assert titles[1].startswith(f"Evaluation of the bundle {bundle.name} (test_efficientnet, trained on ")
 
 
 def without_seen(bundle: Path, target: Path) -> Path:
@@ -95,7 +102,7 @@ def test_a_recalibrated_model_is_a_bundle_that_has_seen_what_calibrated_it(
     out = tmp_path / "out"
     page = evaluate(bundle, str(other), out, cache_dir=cache, calibrate_on="0.5").read_text()
     content: dict[str, Any] = json.loads((out / "report.json").read_text())
-    settings = content["recalibration"]["settings"]
+    settings = content["recalibration"]["decision_rules"]
     before, after = read_model_info(bundle), read_model_info(out / "bundle")
     assert (before.temperature, after.temperature) == pytest.approx(
         (settings["frozen"]["temperature"], settings["recalibrated"]["temperature"])
@@ -142,7 +149,8 @@ def test_a_segmentation_run_is_calibrated_by_its_masks_alone(
     assert "learning_curve" not in content
     bundle = read_model_info(tmp_path / "out" / "bundle")
     assert not bundle.has_classes
-    assert asdict(bundle.postprocess) == content["recalibration"]["settings"]["recalibrated"]["postprocess"]
+    rule = content["recalibration"]["decision_rules"]["recalibrated"]
+    assert asdict(bundle.postprocess) == rule["postprocess"]
     assert "probabilities of" not in (tmp_path / "out" / "bundle" / "README.md").read_text()
     lesions = make_manifest(tmp_path / "lesions.csv", other, ("benign", "malignant"))
     with pytest.raises(InputError, match="0 images without a lesion"):

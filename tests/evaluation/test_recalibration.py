@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from busi.core.types import MALIGNANT, NORMAL
-from busi.evaluation.learning_curve import Curve, describe_curve, draw_curve, measure_settings
+from busi.evaluation.learning_curve import Curve, describe_curve, draw_curve, measure_rule
 from busi.evaluation.local_part import NEEDED
-from busi.evaluation.recalibration import Settings, refit
+from busi.evaluation.recalibration import DecisionRule, refit
 from busi.metrics.calibration import Calibration, calibrate
 from busi.metrics.thresholds import OPERATING_POINTS, malignant_thresholds, operating_points
 from busi.models.postprocess import Postprocess
 
-OWN = Settings(
+OWN = DecisionRule(
     Calibration(1.0, (0.9, 0.8, 0.7), 0.9), dict.fromkeys(OPERATING_POINTS, 0.5), Postprocess(0.5, 0.9)
 )
 
@@ -61,7 +61,7 @@ def test_the_metrics_of_the_curve_are_those_of_the_report() -> None:
     (logits, labels), (others, truth) = simulate(300, 2), simulate(200, 3)
     local = refit(OWN, logits, labels)
     probs = local.calibration.probs(others)
-    found = measure_settings(local, others, truth)
+    found = measure_rule(local, others, truth)
     points = operating_points(labels, local.calibration.probs(logits), truth, probs)
     for name, (rate, _) in OPERATING_POINTS.items():
         assert found[f"{rate}_at_{name}"] == pytest.approx(points[f"{rate}_at_{name}"])

@@ -1,6 +1,7 @@
 """The files of other frameworks hold exactly our split, and a manifest gives it back."""
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -78,9 +79,14 @@ def test_monai_gets_a_datalist_for_each_fold(split: SharedSplit, tmp_path: Path)
     assert lists["labels"] == {"0": "background", "1": "lesion"}
 
 
-def test_training_on_the_manifest_has_the_same_folds(split: SharedSplit, cache: Path, tmp_path: Path) -> None:
-    out = write_split(split, "csv", tmp_path / "folds")
+def test_training_on_the_manifest_has_the_same_folds(
+    split: SharedSplit, cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        out = write_split(split, "csv", tmp_path / "my folds")
     manifest = out / "manifest.csv"
+    typed = shlex.split(caplog.messages[-1].removeprefix("Next: ").removesuffix(", and so on"))
+    assert f"data.root={manifest}" in typed
     assert "Smith" not in manifest.read_text()
     assert {row["patient"] for row in read_table(manifest)} == {"", "patient-1"}
     for fold in range(3):
