@@ -45,8 +45,9 @@ class Estimates:
 
         It is the percentile interval of the resamples. A share or an area under an ROC curve that is expected
         to have less than `FEW` independent cases on its rarer side has the interval of `wilson` or
-        `auroc_interval`, and their difference that of `difference_interval`. Both limits are NaN with fewer
-        than `FEW` groups of a kind that the metric needs, and where more than half of the resamples lack it,
+        `auroc_interval`, and their difference that of `difference_interval`. The difference of two shares
+        that agree on each image has the interval of `wilson` around 0. Both limits are NaN with fewer than
+        `FEW` groups of a kind that the metric needs, and where more than half of the resamples lack it,
         because the rest does not represent the population.
         """
         value = float(self.columns[name][0])
@@ -100,6 +101,10 @@ class Estimates:
         if cases.groups < FEW:
             return np.nan, np.nan
         if self.operands is not None:
+            if cases.form == SHARE and not np.any(self.columns[name][np.isfinite(self.columns[name])]):
+                # Both agree on each image: they can differ by no more than the share on which they disagree.
+                most = wilson(0.0, cases.effective[0], level)[1]
+                return -most, most
             if not any(one._adjusted(name, level) for one in self.operands):
                 return None
             one, other = self.operands

@@ -140,6 +140,14 @@ def test_the_interval_of_an_area_is_that_of_its_mirror_image_and_narrows(area: f
     assert narrow[1] - narrow[0] < 0.2 * (high - low)
 
 
+def test_shares_that_agree_on_each_image_differ_by_no_point() -> None:
+    column = np.concatenate([[0.5], np.random.default_rng(0).normal(0.5, 0.05, 500)])
+    one = Estimates({"share": column}, {"share": Cases(SHARE, 40, 40, (40.0,))})
+    value, low, high = (one - one)["share"]
+    assert value == 0
+    assert [-low, high] == pytest.approx([wilson(0.0, 40.0)[1]] * 2)
+
+
 def test_a_difference_has_the_interval_of_newcombe() -> None:
     """Proportions of the same cases: values that go together differ by less."""
     one, other = (Estimate(p, *wilson(p, 50.0)) for p in (49 / 50, 43 / 50))
