@@ -195,15 +195,15 @@ def test_the_more_settings_the_larger_a_difference_must_be() -> None:
     assert not verdicts["a"]["dice"].larger
     expected = holm([one.p_value("dice") for one in many.values()])
     assert [one["dice"].p for one in verdicts.values()] == pytest.approx(expected)
-    assert say(verdicts["a"], {"dice": "lesion Dice"}) == "within the noise"
-    assert say(judge(few, ["dice"])["a"], {"dice": "lesion Dice"}) == "better in lesion Dice"
+    assert say(verdicts["a"], {"dice": "lesion Dice"}, claims=True) == "within the noise"
+    assert say(judge(few, ["dice"])["a"], {"dice": "lesion Dice"}, claims=True) == "better in lesion Dice"
     said = say(judge(few, ["dice"])["a"], {"dice": "lesion Dice"}, claims=False)
     assert said == "no claim, too few seeds (these trainings: better in lesion Dice)"
     sides = {(3, 3): True, (2, 3): False, (3, 1): False}
     assert all(replace(few["a"], trainings=one).claims == claims for one, claims in sides.items())
     assert replace(few["a"], trainings=(1, 1), members=(5, 5)).claims
     few_cases = judge({"a": difference(0.05, 0.02, groups=9)}, ["dice"])["a"]
-    assert say(few_cases, {"dice": "lesion Dice"}) == "too few cases: nothing can be said"
+    assert say(few_cases, {"dice": "lesion Dice"}, claims=True) == "too few cases: nothing can be said"
 
 
 def test_equal_settings_are_called_different_in_one_family_of_twenty() -> None:
