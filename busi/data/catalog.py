@@ -137,13 +137,9 @@ def list_data() -> list[str]:
 def compose_data(name: str, alone: bool = False) -> dict[str, Any]:
     """Compose the option ``data=name`` without anything else of a command line.
 
-    Args:
-        name: Of the option.
-        alone: Without the rest of the config, which takes a third of the time, where the reader refers to
-            nothing there; what other values refer to stays as it is written.
-
     Returns:
-        Plain values; ``root`` is None where it has to be given.
+        Plain values; ``root`` is None where it has to be given. With `alone`, in a third of the time, what
+        values refer to in the rest of the config stays as it is written, but for ``read``.
 
     Raises:
         InputError: If it cannot be composed.
@@ -151,8 +147,8 @@ def compose_data(name: str, alone: bool = False) -> dict[str, Any]:
     try:
         with _hydra():
             if alone:
-                option = hydra.compose(f"data/{name}", overrides=_search_path()).data
-                plain: dict[str, Any] = OmegaConf.to_container(option)  # type: ignore[assignment]
+                option = hydra.compose(f"data/{name}", overrides=_search_path())
+                plain: dict[str, Any] = OmegaConf.to_container(option.data)  # type: ignore[assignment]
                 if "${" not in str(plain.get("read")):
                     return plain
             config = hydra.compose("train", overrides=[f"data={name}", *_search_path()]).data

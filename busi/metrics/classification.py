@@ -158,8 +158,6 @@ def calibration_error(
     Returns:
         In [0, 1]; NaN when no bin holds two images.
     """
-    if not len(confidence):
-        return np.full(len(weights), np.nan)
     order = np.argsort(confidence, kind="stable")
     ranked = confidence[order].astype(np.float64)
     edges = _quantiles(ranked, weights[:, order], np.arange(1, num_bins) / num_bins)
@@ -187,16 +185,14 @@ def _quantiles(
     ranked: Float[np.ndarray, " n"], weights: Weights, shares: Float[np.ndarray, " q"]
 ) -> Float[np.ndarray, "d q"]:
     """Quantiles of sorted values that stand in each resample as often as it says, as `numpy.quantile`."""
-    up_to = weights.cumsum(axis=1)
-    places = np.maximum(up_to[:, -1:] - 1, 0) * shares
-    below = np.floor(places)
-    # The value at a place is the first one that, with all before it, stands there more often.
-    index = [
-        np.stack([np.searchsorted(row, at, "right") for row, at in zip(up_to, wanted, strict=True)])
-        for wanted in (below, np.minimum(below + 1, np.maximum(up_to[:, -1:] - 1, 0)))
-    ]
-    low, high = (ranked[np.minimum(one, len(ranked) - 1)] for one in index)
-    return np.asarray(low + (high - low) * (places - below))
+    last = np.maximum(weights.sum(axis=1, keepdims=True) - 1, 0)
+    below = np.floor(last * shares)
+    low, high = (  # the first value that, with all before it, stands there more often
+        [np.searchsorted(row, at, "right") for row, at in zip(weights.cumsum(axis=1), places, strict=True)]
+        for places in (below, np.minimum(below + 1, last))
+    )
+    padded = np.append(ranked, ranked[-1:] if len(ranked) else np.nan)
+    return np.asarray(padded[low] + (padded[high] - padded[low]) * (last * shares - below))
 
 
 def calibration_slope(
