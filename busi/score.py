@@ -5,6 +5,7 @@ from busi.core import (
     add_split,
     check_there,
     default_cache_dir,
+    expand,
     make_parser,
     parse_trusting,
     path_argument,
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--partial", action="store_true", help="score fewer folds than there are")
     arguments = parse_trusting(parser)
     check_there(arguments.submissions, "predictions: masks, a table, a submission.json, or a run folder")
+    check_there([arguments.exclude], "a CSV file with the column id")
     data.find_data(arguments.data)  # soon, where it is none
     evaluation.score_submissions(
         arguments.submissions,
@@ -51,6 +53,7 @@ def main() -> None:
         num_folds=arguments.num_folds,
         split_seed=arguments.split_seed,
         folds=arguments.folds,
+        exclude=arguments.exclude and expand(arguments.exclude),
         on_bad=arguments.on_bad,
         partial=arguments.partial,
     )

@@ -31,9 +31,6 @@ def main() -> None:
         metavar="DIR",
         help="the folder; new. For nnU-Net, nnUNet_raw/DatasetNNN_NAME",
     )
-    parser.add_argument(
-        "--exclude", type=path_argument, help="a CSV file with the column id: more images to leave out"
-    )
     arguments = parse(parser)
     check_there([arguments.exclude], "a CSV file with the column id")
     formats.check_output(arguments.to, expand(arguments.output))

@@ -215,6 +215,21 @@ def test_what_changed_is_predicted_again_and_the_rest_is_kept(bundle: Path, tmp_
     assert [row for row in first if row["id"] in kept] == [second[name] for name in kept]
 
 
+def test_a_clip_with_an_image_that_shows_nothing_is_predicted_once(bundle: Path, tmp_path: Path) -> None:
+    frames = [make_image(20, 30), np.zeros((20, 30), np.uint8), make_image(20, 30)]
+    clip, output = write(tmp_path / "clip.dcm", np.stack(frames)), tmp_path / "out"
+
+    def times() -> list[int]:
+        predict_sources(Predictor(bundle), find_sources([str(clip)], leave_out=output), output)
+        assert [row["error"] == "" for row in read_rows(output)] == [True, False, True]
+        return [path.stat().st_mtime_ns for path in sorted(output.glob("masks/*"))]
+
+    first = times()
+    assert times() == first
+    (output / "masks" / "clip [3].png").unlink()
+    assert times() != first
+
+
 def test_results_of_other_models_and_files_are_not_mixed(trained: Path, bundle: Path, tmp_path: Path) -> None:
     folder, output = make_folder(tmp_path / "in", 2), tmp_path / "out"
     other = make_folder(tmp_path / "other", 3)

@@ -168,6 +168,9 @@ def add_split(parser: argparse.ArgumentParser, least: int, of: str) -> None:
         choices=("grouped", "published"),
         help="folds of our own, or those of the data (default: those that a manifest gives, else our own)",
     )
+    parser.add_argument(
+        "--exclude", type=path_argument, help="a CSV file with the column id: more images to leave out"
+    )
     parser.add_argument("--on-bad", choices=("error", "skip"), default="error", help="unusable files")
     parser.add_argument(
         "--cache", type=path_argument, help="folder for decoded data (default: $BUSI_CACHE or ~/.cache/busi)"

@@ -50,6 +50,7 @@ from .geometry import quantize as quantize
 from .geometry import unletterbox as unletterbox
 from .groups import find_groups as find_groups
 from .groups import join_patients as join_patients
+from .images import BadFile as BadFile
 from .images import MAX_PIXELS as MAX_PIXELS
 from .images import pixel_hash as pixel_hash
 from .images import read_one as read_one
@@ -65,7 +66,9 @@ from .manifest_values import keep_spacing as keep_spacing
 from .manifest_values import parse_fold as parse_fold
 from .masks import read_mask as read_mask
 from .masks import refuse_inverted as refuse_inverted
+from .masks import to_lesion as to_lesion
 from .masks import to_mask as to_mask
+from .masks import to_values as to_values
 from .pool import list_images as list_images
 from .pool import read_sources as read_sources
 from .recognition import Images as Images

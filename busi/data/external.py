@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from busi.core import InputError
-from busi.data.cohort import Cohort, drop_reasons
+from busi.data.cohort import Cohort, drop_reasons, read_exclusions
 from busi.data.contents import read_contents
 from busi.data.groups import join_patients
 from busi.data.recognition import Images, recognize
@@ -23,6 +23,7 @@ def build_external_cohort(
     need_masks: bool,
     on_bad: str,
     cache_dir: Path,
+    exclude: Path | None = None,
 ) -> tuple[Cohort, int]:
     """A cohort of test images: all but those that the run has seen, and what is recognized as one of them.
 
@@ -34,6 +35,7 @@ def build_external_cohort(
         need_masks: Leave out lesions that nobody annotated.
         on_bad: ``error``, or ``skip`` to go on without unusable files.
         cache_dir: Where what was found is kept.
+        exclude: CSV file with the column ``id``: more images to leave out.
 
     Returns:
         The cohort, and the number of images that the run has seen and that are not at hand: of these only
@@ -46,7 +48,8 @@ def build_external_cohort(
     if on_bad == "error":
         raise_problems(problems, "--on-bad skip")
     near_duplicates, recognized, missing = recognize((records, contents), known, seen, cache_dir)
-    reasons = drop_reasons(records, near_duplicates, "drop", ())
+    excluded = read_exclusions(exclude, {record.id for record in records}) if exclude else set[str]()
+    reasons = drop_reasons(records, near_duplicates, "drop", excluded)
     for i, record in enumerate(records):
         if recognized[i]:
             reasons[i] = "seen"

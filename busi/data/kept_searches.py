@@ -3,6 +3,7 @@
 Whatever is kept depends on pixels alone, so that a search answers as if nothing had been kept.
 """
 
+import threading
 import zipfile
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from busi.core import note_use, read_kept, write_json, write_whole
+from busi.core import hold, note_use, read_kept, write_json, write_whole
 from busi.data.described import VERSION, Description, GrayImage, describe_image
 
 FOLDER = "described"
 """Of the cache; about 90 kB an image, and as much again once it was compared with altered versions."""
+LOCK = threading.Lock()
+"""Of the verdicts: the locks of files keep processes apart, not threads."""
 
 
 class KeptSearches:
@@ -55,17 +58,17 @@ class KeptSearches:
         return kept if isinstance(kept, dict) else {}
 
     def keep_verdicts(self, found: Mapping[str, bool]) -> None:
-        """Keep verdicts beside those that are there; two searches at once may lose some of them.
+        """Keep verdicts beside those that are there, and those of a search that goes on at the same time.
 
         Those on images whose descriptions are gone from the cache go, too.
         """
         if found:
             end = f"-v{VERSION}.npz"
-            known = {path.name.removesuffix(end) for path in self.folder.glob(f"*{end}")} | {*self.names}
-            every = self.read_verdicts() | dict(found)
-            write_json(
-                self.path, {pair: same for pair, same in every.items() if known.issuperset(pair.split(" "))}
-            )
+            with LOCK, hold(self.path.parent, wait=True):
+                known = {path.name.removesuffix(end) for path in self.folder.glob(f"*{end}")} | {*self.names}
+                every = self.read_verdicts() | dict(found)
+                kept = {pair: same for pair, same in every.items() if known.issuperset(pair.split(" "))}
+                write_json(self.path, kept)
 
     def _path(self, index: int) -> Path:
         return self.folder / f"{self.names[index]}{'' if self.upright else '-turning'}-v{VERSION}.npz"

@@ -87,7 +87,7 @@ def share_split(
             check_given(reading[0], exclude)
         if number == 1:
             cohort, _ = build_external_cohort(
-                reading, known=([], []), seen=(), fold=0, need_masks=False, **common
+                reading, known=([], []), seen=(), fold=0, need_masks=False, exclude=exclude, **common
             )
             return SharedSplit(data, cohort, 1)
         check_folds(0, None, number)

@@ -70,8 +70,8 @@ def read_items(source: Source) -> Iterator[Item]:
         error = "" if number else f"{source.path} holds no image"
     except InputError as problem:
         error = str(problem)
-    except OSError as problem:
-        error = f"cannot read {source.path}: {problem.strerror}"
+    except OSError as problem:  # may pass
+        digest, error = "", f"cannot read {source.path}: {problem.strerror}"
     several = number > 1 or (error and number)
     if waiting is not None:
         yield _make_item(source, number if several else None, digest, waiting)

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Shaped, UInt8
 from PIL import Image
 
 from busi.core import InputError
-from busi.data import quantize
+from busi.data import BadFile, quantize, read_one, to_values
 from busi.evaluation.submission import Said
 from busi.formats import read_nifti, to_slice
 
@@ -48,13 +48,7 @@ def read_predicted(path: Path, said: Said) -> Predicted:
     name = path.name.lower()
     if name.endswith((".nii", ".nii.gz")):
         return interpret(read_slice(path, said.orientation), said)
-    try:
-        values = read_png(path) if name.endswith(".png") else read_npy(path)
-    except InputError:
-        raise
-    except Exception as error:  # numpy and Pillow raise whatever a damaged file makes their parts raise
-        raise InputError("damaged file, or none of its kind") from error
-    return interpret(values, said)
+    return interpret(read_image(path, said) if name.endswith(".png") else read_npy(path), said)
 
 
 def read_slice(path: Path, orientation: str | None) -> Shaped[np.ndarray, "h w"]:
@@ -77,24 +71,44 @@ def read_slice(path: Path, orientation: str | None) -> Shaped[np.ndarray, "h w"]
 
 
 def read_npy(path: Path) -> Shaped[np.ndarray, "h w"]:
-    """The values of an array, without its axes of length 1."""
-    return np.array(flat(np.load(path, mmap_mode="r", allow_pickle=False)))
+    """The values of an array, without its axes of length 1.
+
+    Raises:
+        InputError: If it is damaged, of another kind, or of more than two axes.
+    """
+    try:
+        return np.array(flat(np.load(path, mmap_mode="r", allow_pickle=False)))
+    except InputError:
+        raise
+    except Exception as error:  # numpy raises whatever a damaged file makes its parts raise
+        raise InputError("damaged file, or none of its kind") from error
 
 
-def read_png(path: Path) -> Shaped[np.ndarray, "h w"]:
-    """The gray levels of a PNG file, or the numbers of its palette."""
-    with Image.open(path, formats=("PNG",)) as image:
-        check_shape((image.height, image.width))
-        if image.mode == "P" and any((image.getpalette() or [0])[:3]):
-            raise InputError("mask with a palette whose first color is not black: write it in gray")
-        values = np.array(image)
-    if values.ndim == 3:
-        alpha = values[..., -1] if values.shape[-1] in (2, 4) else None
-        color = values[..., : 1 if values.shape[-1] == 2 else 3]
-        if (color != color[..., :1]).any() or (alpha is not None and (alpha != alpha.max()).any()):
-            raise InputError("mask in color, or partly transparent: write it in gray")
-        values = color[..., 0]
+def read_image(path: Path, said: Said) -> Shaped[np.ndarray, "h w"]:
+    """The values of a PNG file, by the rules of all masks; see `busi.data.masks.to_values`.
+
+    Raises:
+        InputError: As there; or if it is in color, and gray is meant or nothing is black.
+    """
+    try:
+        values = read_one(path, decode)
+    except BadFile as error:
+        raise InputError(error.kind) from error
+    if values.dtype == np.uint32 and (said.values == "probabilities" or values.all()):
+        raise InputError("mask in color without a black pixel, or probabilities in color: write it in gray")
     return values
+
+
+def decode(image: Image.Image) -> Shaped[np.ndarray, "h w"]:
+    """The values of an opened image.
+
+    Raises:
+        InputError: As `busi.data.masks.to_values`; or if it has a palette that may mean its first color for the
+            background, though that is not black: a prediction may fill an image, so nothing else would tell.
+    """
+    if image.mode == "P" and any((image.getpalette() or [0])[:3]):
+        raise InputError("mask with a palette whose first color is not black: write it in gray")
+    return to_values(image)
 
 
 def flat(values: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "h w"]:

@@ -60,6 +60,7 @@ def score_submissions(
     num_folds: int | None = None,
     split_seed: int = 0,
     folds: str | None = None,
+    exclude: Path | None = None,
     on_bad: str = "error",
     partial: bool = False,
 ) -> Path:
@@ -71,9 +72,10 @@ def score_submissions(
         output: The folder; new, and appears once it is whole. With several submissions, each has its own
             report in `SUBMISSIONS`.
         cache_dir: Where decoded data is kept.
-        num_folds: See `busi.data.share_split`, as the next two.
+        num_folds: See `busi.data.share_split`, as the next three.
         split_seed: Of the folds of the data.
         folds: ``grouped`` or ``published``.
+        exclude: CSV file with the column ``id``: more images to leave out, of the data and of every submission.
         on_bad: ``error``, or ``skip`` to go on without unusable files.
         partial: Accept that whole folds are missing.
 
@@ -94,6 +96,7 @@ def score_submissions(
         num_folds=num_folds,
         split_seed=split_seed,
         folds=folds,
+        exclude=exclude,
         on_bad=on_bad,
     )
     kept, every = int((split.cohort.folds >= 0).sum()), len(split.cohort.records)

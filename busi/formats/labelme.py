@@ -17,7 +17,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from busi.core import CLASSES, NORMAL, InputError, write_whole
-from busi.data import Problem, to_gray
+from busi.data import Problem, to_gray, to_lesion
 from busi.formats.annotations import Annotation, Case, Found, Shape, Unplaced
 from busi.formats.files import OtherKind, leads_out, read_json, stem_of
 from busi.formats.placing import name_of, place_image
@@ -135,7 +135,7 @@ def read_shape(shape: Mapping[str, Any]) -> Draw:
     (left, top), (right, bottom) = ((math.trunc(x), math.trunc(y)) for x, y in points)
 
     def draw(height: int, width: int) -> Bool[np.ndarray, "h w"]:
-        part = open_image(shape["mask"], lambda image: np.asarray(image.convert("L")) > 0)
+        part = open_image(shape["mask"], to_lesion)
         if part.shape != (bottom + 1 - top, right + 1 - left):
             raise InputError("mask of another size than its corners say")
         if min(left, top) < 0 or right >= width or bottom >= height:

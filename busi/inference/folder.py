@@ -27,6 +27,7 @@ from busi.inference.tables import (
     dicom_paths,
     dump_rows,
     hash_bytes,
+    hash_images,
     image_paths,
     make_row,
     read_finished,
@@ -154,6 +155,8 @@ def predict_sources(
                         row["written"] = write_images(output, item.id, item.frame, prediction)
                     except InputError as problem:
                         row = make_row(item._replace(error=str(problem)), None, header)
+                elif item.number is not None:  # of a clip, whose other images need not be predicted again
+                    row["written"] = hash_images(output, item.id)
                 rows.append(row)
                 note([row])
             flush_images(output, [row["id"] for row in rows if not row["error"]])

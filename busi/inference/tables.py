@@ -83,8 +83,8 @@ def dump_rows(made_by: dict[str, Any], rows: Sequence[Row]) -> str:
 def read_finished(output: Path, made_by: dict[str, Any], sources: Sequence[Source]) -> dict[str, list[Row]]:
     """Rows of the files that need not be predicted again, by the ids of the files.
 
-    A file is done if it has not changed, nothing was wrong with it, and its images are as they were written;
-    those of any other file are deleted. The last file of a stopped call counts as unfinished, for it may hold
+    A file is done if it has not changed, at least one of its images could be used, and what was written of
+    each is as it was; what belongs to any other file is deleted. The last file of a stopped call counts as unfinished, for it may hold
     more images.
 
     Raises:
@@ -164,11 +164,11 @@ def is_row(row: object) -> bool:
 
 
 def is_done(output: Path, source: Source, rows: Sequence[Row]) -> bool:
-    """Whether a file's rows still hold and its images are as they were written."""
-    return not any(row["error"] for row in rows) and all(
+    """Whether a file's rows still hold, one at least is of an image, and its images are as they were written."""
+    return not all(row["error"] for row in rows) and all(
         (
             rows[0]["file"] == printable(str(source.path)),
-            rows[0]["sha256"] == hash_of(source.path),
+            {row["sha256"] for row in rows} == {hash_of(source.path)},
             *(row.get("written") == hash_images(output, row["id"]) for row in rows),
         )
     )

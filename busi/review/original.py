@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from busi.core import InputError, file_hash, printable
-from busi.data import Spacing, read_frames, read_gray
+from busi.data import Spacing, read_frames, read_one, to_lesion
 from busi.review.queue import Prediction
 
 AGAIN = "predict again into a new folder, and review that"
@@ -46,7 +46,7 @@ def read_original(folder: Path, row: Prediction) -> Original:
         raise InputError(f"{path} has no image {row.number}: {AGAIN}")
     mask_path = folder / "masks" / f"{row.id}.png"
     check_unchanged(mask_path, row.written.masks, "predicted mask")
-    mask = read_gray(mask_path) > 0
+    mask = read_one(mask_path, to_lesion)
     if mask.shape != frame.gray.shape:
         raise InputError(f"the predicted mask {mask_path} has another size than its image: {AGAIN}")
     return Original(frame.gray, frame.spacing, mask)

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from busi.core import CLASSES, NORMAL, InputError, writing_to
-from busi.data import pixel_hash, read_gray, to_mask
+from busi.data import pixel_hash, read_one, to_lesion, to_mask
 from busi.review.drafts import drafts_of, others_at_work, read_draft
 from busi.review.original import Original, read_original
 from busi.review.queue import Predictions, sort_by_doubt
@@ -125,7 +125,7 @@ class Session:
     def _read_mask(self, one: Correction, height: int, width: int) -> Bool[np.ndarray, "h w"]:
         if one.mask is None:
             return np.zeros((height, width), bool)
-        mask = read_gray(self.store.folder / one.mask) > 0
+        mask = read_one(self.store.folder / one.mask, to_lesion)
         if mask.shape != (height, width):
             raise InputError(f"{self.store.folder / one.mask} has another size than its image: put it back")
         return mask

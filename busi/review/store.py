@@ -168,6 +168,8 @@ class ReviewFolder:
     def confirm(self, correction: Correction, digest: str, work: Work) -> Saved:
         """Write a correction, and the manifest with it. Once this returns, it is on the disk.
 
+        What was sent before is not written again: the page may not have had the answer.
+
         Args:
             correction: Its time becomes later than that of all others: the newest counts, and clocks go back.
             digest: Of the image's pixels.
@@ -178,6 +180,8 @@ class ReviewFolder:
         """
         with self._writing():
             every = self.corrections()
+            if (kept := find_sent(every, correction, work.save)) is not None:
+                return Saved(kept, "")
             before = {
                 key: one
                 for key, one in every.items()
@@ -186,7 +190,7 @@ class ReviewFolder:
             times = (datetime.fromisoformat(one.time).astimezone(UTC) for one in every.values())
             later = (one + timedelta(microseconds=1) for one in times)
             when = max([datetime.fromisoformat(correction.time).astimezone(UTC), *later])
-            name = f"{when:%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(3)}"
+            name = f"{when:%Y%m%dT%H%M%S.%fZ}-{work.save or secrets.token_hex(6)}"
             changes = {"time": when.isoformat(timespec="microseconds")}
             if correction.started_from not in before:
                 changes["started_from"] = PREDICTION
@@ -233,3 +237,11 @@ class ReviewFolder:
         mark = Mark(manifest=file_hash(path) if every else "")
         write_json(self.folder / MARK, mark.model_dump())
         return note
+
+
+def find_sent(every: Mapping[str, Correction], one: Correction, save: str) -> str | None:
+    """The name of a correction that was sent before, see `Work.save`; None of a new one."""
+    passing = {"time", "started_from"}
+    content = one.model_dump(exclude=passing)
+    same = (key for key, old in every.items() if old.model_dump(exclude=passing) == content)
+    return next((key for key in same if save and key.endswith(f"-{save}")), None)

@@ -33,6 +33,8 @@ class Work(BaseModel):
         window: A random text that tells the person's browser windows apart.
         version: Of the draft that this one follows: a random text of each write; empty if there is none.
         image: What the page shows: id and pixels, see `name_files`.
+        save: A random text of the page for what it wants to be kept as one correction, however often it is
+            sent; empty in a draft.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
@@ -45,6 +47,7 @@ class Work(BaseModel):
     window: str
     version: str
     image: str
+    save: Annotated[str, Field(pattern="^([0-9a-f]{12})?$")] = ""
 
 
 def check_time(text: str) -> str:

@@ -203,8 +203,17 @@ def test_a_description_that_is_read_is_in_use_and_verdicts_go_with_descriptions(
         next(tmp_path.glob(f"described/{name}*")).unlink()
     later = KeptSearches(tmp_path, names[:2])
     later.keep_verdicts({f"{names[0]} {names[1]}": False})
+    searches = [(names[0], f"{number:032d}") for number in range(20)]
     expected = {pair: True for pair in every if names[3] not in pair}
-    assert later.read_verdicts() == expected | {f"{names[0]} {names[1]}": False}
+    expected[f"{names[0]} {names[1]}"] = False
+    assert later.read_verdicts() == expected
+    # Of searches that end at once, each keeps its own beside those of the others.
+    for pair in searches:
+        KeptSearches(tmp_path, pair).keep_description(1, Description(*(np.zeros((2, 2)) for _ in Description._fields)))
+    with ThreadPoolExecutor(8) as pool:
+        keep = [KeptSearches(tmp_path, pair).keep_verdicts for pair in searches]
+        list(pool.map(lambda k: keep[k]({" ".join(searches[k]): True}), range(20)))
+    assert later.read_verdicts() == expected | {" ".join(pair): True for pair in searches}
 
 
 def test_cluster_is_the_transitive_closure() -> None:

@@ -98,6 +98,7 @@ BAD: dict[str, tuple[Callable[[], Image.Image], str]] = {
     "everything": (lambda: Image.fromarray(FULL), "whole border is lesion: is it inverted"),
     "opaque white": (lambda: merge(FULL, FULL, FULL, FULL), "whole border is lesion: is it inverted"),
     "a hole": (lambda: merge(FULL, FULL, FULL, 255 - lesion()), "whole border is lesion: is it inverted"),
+    "two blacks": (lambda: palette((0, 0, 0), (0, 0, 0)), "several colors are black"),
     "empty": (lambda: Image.fromarray(ZERO), "lesion with an empty mask"),
     "nothing opaque": (lambda: merge(*paint((255, 255, 255)), ZERO), "lesion with an empty mask"),
     "another size": (lambda: Image.fromarray(lesion(40, 80)), "another size than its image"),

@@ -159,8 +159,11 @@ def test_masks_and_probabilities_of_every_kind_say_the_same(
         assert np.array_equal(higher.mask, PROBS >= 0.8)
 
 
-def colored(path: Path) -> Path:
-    Image.fromarray(np.dstack([LESION, LESION * 2, LESION]).astype(np.uint8)).save(path)
+def colored(path: Path, *colors: tuple[int, int, int]) -> Path:
+    """A mask with a color for each value of `LESION`, and another one for its last pixel."""
+    values = LESION.astype(int)
+    values[-1, -1] = 2
+    Image.fromarray(np.array(colors, np.uint8)[values]).save(path)
     return path
 
 
@@ -179,7 +182,7 @@ def colored(path: Path) -> Path:
         ("a.npy", np.array([[3, 5]]), {"values": "probabilities"}, "neither 8 nor 16 bits"),
         ("a.npy", np.array([[{}]], object), {}, "damaged file"),
         ("a.npy", b"PK\x03\x04", {}, "damaged file"),
-        ("a.png", b"\x89PNG\r\n\x1a\n", {}, "damaged file"),
+        ("a.png", b"\x89PNG\r\n\x1a\n", {}, "unreadable or truncated file"),
         ("a.nii", b"nothing", {}, "damaged or truncated NIfTI file"),
         ("a.nii.gz", b"\x1f\x8bnothing", {}, "damaged or truncated file"),
         ("a.nii", np.zeros((2, 3, 4)), {}, "volume of 2 slices"),
@@ -201,9 +204,16 @@ def test_what_is_no_mask_is_refused_in_words(
         read_predicted(path, Said(**said))
 
 
-def test_color_is_no_mask_and_gray_in_color_is(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="mask in color"):
-        read_predicted(colored(tmp_path / "a.png"), Said())
+def test_a_color_is_a_value_as_in_any_mask(tmp_path: Path) -> None:
+    black, red, green = (0, 0, 0), (200, 0, 0), (0, 9, 0)
+    one, two = colored(tmp_path / "a.png", black, red, red), colored(tmp_path / "e.png", black, red, green)
+    assert np.array_equal(read_predicted(one, Said()).mask, LESION)
+    assert np.array_equal(read_predicted(two, Said(values="labels")).mask, LESION)
+    with pytest.raises(InputError, match="labels or probabilities"):
+        read_predicted(two, Said())
+    for path, said in ((one, "probabilities"), (colored(tmp_path / "f.png", green, red, red), "labels")):
+        with pytest.raises(InputError, match="in color"):
+            read_predicted(path, Said.model_validate({"values": said}))
     gray = np.dstack([LESION.astype(np.uint8) * 255] * 3)
     Image.fromarray(gray).save(tmp_path / "b.png")
     assert np.array_equal(read_predicted(tmp_path / "b.png", Said()).mask, LESION)
@@ -252,7 +262,7 @@ def damage(folder: Path, how: str) -> None:
             "unknown",
             r"1 x mask of no image of the data: .*stranger.png. Images are called by their ids",
         ),
-        ("damaged", "1 x damaged file, or none of its kind"),
+        ("damaged", "1 x unreadable or truncated file"),
         ("empty fold", "fold_0/validation has no masks"),
     ],
 )
@@ -664,3 +674,12 @@ def test_runs_of_our_own_are_refereed_as_others_are(own_runs: Path, split: Share
     for path in (own_runs, own_runs / "fold1"):
         with pytest.raises(InputError, match="lacks the prediction of 1 image"):
             read_own(path, Truth(more), cases, True)
+    # What --exclude names is scored of nobody.
+    (name, *_) = [one for one, fold in folds_of(split).items() if fold == 1]
+    folds, reasons = split.cohort.folds.copy(), [*split.cohort.reasons]
+    place = [record.id for record in split.cohort.records].index(name)
+    folds[place], reasons[place] = -1, "excluded"
+    less = replace(split, cohort=replace(split.cohort, folds=folds, reasons=reasons))
+    (variant,) = read_own(own_runs, Truth(less), cases, False)
+    tested = [one for run in variant.seeds[0] for one in run.part("test")["id"].tolist()]
+    assert sorted(tested) == sorted({*folds_of(split)} - {name})

@@ -209,6 +209,22 @@ def test_two_people_keep_their_corrections_and_the_newest_counts(folder: Path) -
     assert "Bob corrected it later" in own["said"]
 
 
+def test_what_is_sent_again_is_the_same_correction(folder: Path) -> None:
+    page = connect(folder)
+    place = places(page)["a"]
+    first = correct(page, place, radius=5, save="0123456789ab")
+    assert first["name"].endswith("-0123456789ab")
+    page = connect(folder)  # the answer was lost, and the server was started again
+    sent = {"save": "0123456789ab", "started_from": "prediction", "version": ""}
+    assert correct(page, place, radius=5, **sent) == first
+    assert correct(page, place, radius=6, **sent) != first, "what differs is never dropped"
+    assert correct(page, place, radius=5, save="") != first
+    assert len(list((folder / "review" / "corrections").iterdir())) == 3
+    shown = get(page, f"images/{place}")
+    body = work(shown, disc(shown), save="../../x")
+    assert page.post(f"/images/{place}/correction", json=body).status_code == 422
+
+
 def save_all(folder: Path, reviewer: str) -> None:
     """What a process does whose person corrects one image twice, and two others."""
     session = Session(read_predictions(folder), ReviewFolder(folder / "review"))

@@ -2,7 +2,8 @@
 // The mask is an array of 0 and 1, a number a pixel of the original image. The canvas only shows it.
 
 const $ = (id) => document.getElementById(id);
-const windowId = Array.from(crypto.getRandomValues(new Uint32Array(4)), (x) => x.toString(16)).join("");
+const random = (bytes) => Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (x) => x.toString(16).padStart(2, "0")).join("");
+const windowId = random(16);
 const color = [255, 150, 0];
 const maxUndo = 200;
 
@@ -14,6 +15,7 @@ let mask = new Uint8Array(0);
 let tool = "brush";
 let undone = [], done = [];
 let version = "", startedFrom = "";
+let saveId = ""; // of what is to be saved: sent again, it is the same correction
 let zoom = 1;
 let hidden = false;
 let picture = null, pixels = null; // ImageData of the canvas, and its pixels as numbers
@@ -39,9 +41,10 @@ function say(text, good = false) {
   $("alert").hidden = !text;
 }
 
-const restart = "start busi.demo again with the same --review and --port";
+const restart = "start the same busi.demo again, with the same --port";
 const unreachable = `The demo does not answer. What you painted last is in this window alone: leave it open, and ${restart}.`;
 const silent = `The demo does not answer: ${restart}.`;
+const unanswered = `The demo does not answer, and may have kept the correction or not: leave this window open, ${restart}, and save again. It counts once.`;
 const unopened = `${silent} Then choose the image again.`;
 const tell = (error, silence = unreachable) => say(error instanceof Refused ? error.message : silence);
 
@@ -52,6 +55,7 @@ let unsaved = false, sending = null, retry = null;
 function changed() {
   if (!shown) return;
   unsaved = true;
+  saveId = "";
   $("state").textContent = "Keeping the draft";
   send();
 }
@@ -370,6 +374,7 @@ async function open(i) {
   history.replaceState(null, "", `#${i + 1}`); // reloading stays here
   $("list").value = i;
   shown = null;
+  saveId = "";
   down = null;
   touching.clear();
   done = []; undone = []; cursor = null;
@@ -439,10 +444,12 @@ async function save() {
     let answer;
     try {
       if (sending) await sending;
-      answer = await ask(`images/${held}/correction`, work());
+      saveId = saveId || random(6);
+      answer = await ask(`images/${held}/correction`, { ...work(), save: saveId });
     } catch (error) {
-      tell(error);
-      $("state").textContent = "Not saved";
+      const refused = error instanceof Refused;
+      tell(error, unanswered);
+      $("state").textContent = refused ? "Not saved" : "No answer";
       $("save").disabled = false;
       return;
     }
