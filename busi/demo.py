@@ -1,7 +1,15 @@
 """``python -m busi.demo [--run RUN]``: a page on this computer that shows what a model sees in an image."""
 
 from busi import inference, review  # loads nothing yet, so that --help is fast
-from busi.core import check_there, make_parser, parse_trusting, path_argument, run_command, whole_argument
+from busi.core import (
+    check_there,
+    expand,
+    make_parser,
+    parse_trusting,
+    path_argument,
+    run_command,
+    whole_argument,
+)
 
 
 def main() -> None:
@@ -28,6 +36,12 @@ def main() -> None:
         help="with --review: where the corrections and their manifest go (default: review in that folder)",
     )
     parser.add_argument(
+        "--corrections",
+        type=path_argument,
+        metavar="DIR",
+        help="a folder: what you upload can be corrected, too, and is kept there with its corrections",
+    )
+    parser.add_argument(
         "--port",
         type=whole_argument(0, 65535),
         default=7860,
@@ -40,8 +54,14 @@ def main() -> None:
     if arguments.review is None:
         if arguments.save is not None:
             parser.error("--save needs --review FOLDER: predict the images first, with busi.predict")
-        inference.serve_demo(arguments.run or inference.PRETRAINED, arguments.port)
+        run = arguments.run or inference.PRETRAINED
+        if arguments.corrections is None:
+            inference.serve_demo(run, arguments.port)
+        else:
+            review.serve_uploads(run, expand(arguments.corrections), arguments.port)
         return
+    if arguments.corrections is not None:
+        parser.error("--corrections is for images that you upload: with --review, say --save")
     if arguments.run is not None:
         parser.error("--review shows what was predicted already: leave out --run")
     review.serve_review(arguments.review, arguments.save, arguments.port)

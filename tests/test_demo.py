@@ -27,6 +27,7 @@ from PIL import Image
 from playwright.sync_api import ConsoleMessage, Page, Request, expect, sync_playwright
 
 from busi import Predictor
+from busi.core.tables import read_table
 from busi.core.types import CLASSES, InputError
 from busi.data.frames import Frame, Spacing
 from busi.inference.bundle import PRETRAINED
@@ -45,6 +46,7 @@ from busi.inference.demo_text import (
 from busi.inference.model_info import read_model_info
 from busi.inference.prediction import Prediction
 from busi.models.postprocess import Postprocess
+from busi.review.run_lengths import from_runs
 from tests.data.test_dicom import write
 from tests.data.test_files import make_bomb
 from tests.inference.test_predictor import make_image
@@ -164,8 +166,13 @@ def test_what_cannot_be_served_says_so(trained: Path, tmp_path: Path) -> None:
     assert "does not exist" in serve("--run", "nothing")
     assert "does not exist" in serve("--review", "nothing")
     assert "holds no predictions.json" in serve("--review", ".")
-    both = ("--review", ".", "--run", ".")
-    for arguments, words in ((("--save", "x"), "needs --review"), (both, "leave out --run")):
+    (tmp_path / "predictions.csv").touch()
+    assert "which no prediction left there" in serve("--corrections", ".")
+    for arguments, words in (
+        (("--save", "x"), "needs --review"),
+        (("--review", ".", "--run", "."), "leave out --run"),
+        (("--review", ".", "--corrections", "x"), "say --save"),
+    ):
         done = call("busi.demo", *arguments, cwd=tmp_path)
         assert (done.returncode, len(done.stderr.splitlines()), words in done.stderr) == (2, 1, True)
     with socket.socket() as taken:
@@ -207,7 +214,7 @@ def kept(folder: Path) -> list[Path]:
 def address(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A demo that runs on this computer."""
     folder = tmp_path_factory.mktemp("demo")
-    with demo(folder, "--run", trained) as (process, url):
+    with demo(folder, "--run", trained, "--corrections", folder / "own") as (process, url):
         assert kept(folder)
         yield url
         process.terminate()
@@ -496,6 +503,29 @@ def test_page_shows_what_the_predictor_says(page: Page, trained: Path, tmp_path:
     page.get_by_label("number input for Threshold of the mask").fill("0.05")
     page.get_by_label("number input for Threshold of the mask").press("Tab")
     expect(page.locator("#mask-text")).to_have_text(describe_mask(low))
+    page.get_by_role("button", name="Correct this mask").click()
+    correct_upload(page, found)
+
+
+def correct_upload(page: Page, found: Prediction) -> None:
+    """Follow the link that the page shows, paint, and save."""
+    place = page.get_by_text("What you choose to correct is kept in").locator("code").inner_text()
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Paint its mask right").click()
+    review = opened.value
+    review.get_by_label("Your name").fill("Ann")
+    review.get_by_role("button", name="Begin").click()
+    expect(review.locator("#about")).to_contain_text("shown: the prediction")
+    assert from_runs(review.evaluate("toRuns(mask)"), *found.mask.shape).sum() == found.pred_area
+    review.get_by_role("button", name="Clear").click()
+    review.locator("#mask").focus()
+    review.keyboard.press("Space")
+    review.keyboard.press("3")
+    review.get_by_role("button", name="Save and next").click()
+    expect(review.locator("#state")).to_have_text("Saved")
+    (row,) = read_table(Path(place, "review", "corrections.csv"))
+    assert (row["label"], row["_was_label"], row["_reviewer"]) == ("malignant", found.pred, "Ann")
+    assert np.asarray(Image.open(Path(place, "review", row["mask"]))).shape == found.mask.shape
 
 
 @pytest.mark.slow

@@ -50,8 +50,8 @@ from .geometry import quantize as quantize
 from .geometry import unletterbox as unletterbox
 from .groups import find_groups as find_groups
 from .groups import join_patients as join_patients
-from .images import BadFile as BadFile
 from .images import MAX_PIXELS as MAX_PIXELS
+from .images import BadFile as BadFile
 from .images import pixel_hash as pixel_hash
 from .images import read_one as read_one
 from .levels import refuse_flat as refuse_flat

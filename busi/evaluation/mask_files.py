@@ -103,8 +103,8 @@ def decode(image: Image.Image) -> Shaped[np.ndarray, "h w"]:
     """The values of an opened image.
 
     Raises:
-        InputError: As `busi.data.masks.to_values`; or if it has a palette that may mean its first color for the
-            background, though that is not black: a prediction may fill an image, so nothing else would tell.
+        InputError: As `busi.data.masks.to_values`; or if it has a palette whose first color is not black, and
+            may mean the background: a prediction may fill an image, so nothing else would tell.
     """
     if image.mode == "P" and any((image.getpalette() or [0])[:3]):
         raise InputError("mask with a palette whose first color is not black: write it in gray")

@@ -75,7 +75,7 @@ def score_submissions(
         num_folds: See `busi.data.share_split`, as the next three.
         split_seed: Of the folds of the data.
         folds: ``grouped`` or ``published``.
-        exclude: CSV file with the column ``id``: more images to leave out, of the data and of every submission.
+        exclude: CSV file with the column ``id``: more images to leave out, of the data and of submissions.
         on_bad: ``error``, or ``skip`` to go on without unusable files.
         partial: Accept that whole folds are missing.
 

@@ -30,7 +30,7 @@ PACKED: Mapping[bytes, Callable[[io.BytesIO], Any]] = {
 MAX_ARCHIVE = 8_000_000_000
 MAX_MEMBERS = 200_000
 """Of an archive, unpacked."""
-SUFFIX = re.compile(r"\.(nii|nii\.gz|seg\.nrrd|nrrd|png|jpe?g|bmp|tiff?|dcm|dicom)$", re.IGNORECASE)
+SUFFIX = re.compile(r"\.(nii|nii\.gz|(seg\.)?(nrrd|nhdr)|png|jpe?g|bmp|tiff?|dcm|dicom)$", re.IGNORECASE)
 """Of an image."""
 
 
@@ -122,10 +122,19 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         InputError: If it cannot be read, is damaged, or too large.
     """
+    return unpack_bounded(read_packed(path))
+
+
+def read_packed(path: Path) -> bytes:
+    """The bytes of a file of one image as they are stored.
+
+    Raises:
+        InputError: If it cannot be read, or is too large.
+    """
     try:
         if path.stat().st_size > MAX_UNPACKED:
             raise InputError(f"file of over {MAX_UNPACKED // 10**6} MB")
-        return unpack_bounded(path.read_bytes())
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"file that cannot be read ({error.strerror})") from error
 

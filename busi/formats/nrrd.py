@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from busi.core import InputError, write_whole
-from busi.formats.files import import_extra, read_bytes, unpack_bounded
+from busi.core import InputError, printable, write_whole
+from busi.formats.files import import_extra, leads_out, read_bytes, read_packed, unpack_bounded
 from busi.formats.orientation import AXES, Volume, check_size, color_to_gray
 
 SIGNS = {
@@ -30,16 +30,18 @@ def read_nrrd(path: Path) -> Volume:
     """Read a file.
 
     Raises:
-        InputError: If it is damaged, too large, holds several images, or its data lies in another file.
+        InputError: If it is damaged, too large, holds several images, or its data lies elsewhere than in one
+            file beside it.
     """
     nrrd = import_extra("nrrd", "pynrrd")
     try:
         content = read_bytes(path)
         file = io.BytesIO(content)
         header = nrrd.read_header(file)
-        if any(name in header for name in DETACHED):
-            raise InputError("header whose data lies in another file: save both as one .nrrd file")
         check_size(tuple(header["sizes"].tolist()))
+        if named := [str(header.pop(name)) for name in DETACHED if name in header]:
+            content = read_packed(find_beside(path, named[0]))
+            file = io.BytesIO(content)
         unpack_bounded(content[file.tell() :])  # pynrrd unpacks whatever comes
         return make_volume(nrrd.read_data(header, file), header)
     except InputError:
@@ -48,11 +50,27 @@ def read_nrrd(path: Path) -> Volume:
         raise InputError("damaged or truncated NRRD file") from error
 
 
+def find_beside(path: Path, name: str) -> Path:
+    """The file with the data of a header.
+
+    Raises:
+        InputError: If it is not one file in the same folder.
+    """
+    plain = name.removeprefix("./")
+    beside = path.parent / plain
+    if leads_out(plain) or "/" in plain or not beside.is_file() or beside.is_symlink():
+        shown = printable(name.split("\n")[0])[:60]
+        raise InputError(f"header whose data is not a file beside it ({shown}): save both as one .nrrd file")
+    return beside
+
+
 def make_volume(values: Shaped[np.ndarray, "..."], header: Mapping[str, Any]) -> Volume:
     """What a file holds, by its header."""
     kinds = [str(kind) for kind in header.get("kinds") or []]
     segments = read_segments(header)
-    is_color = "RGB-color" in kinds or ("vector" in kinds and values.shape[kinds.index("vector")] == 3)
+    is_color = segments is None and (
+        "RGB-color" in kinds or ("vector" in kinds and values.shape[kinds.index("vector")] == 3)
+    )
     extra = next((k for k, kind in enumerate(kinds) if kind not in ("domain", "space", "time")), None)
     if is_color:
         assert extra is not None

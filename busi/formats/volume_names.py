@@ -42,7 +42,7 @@ def is_kind(folder: str) -> bool:
 def plain_name(name: str) -> str:
     """The last part of a name, without suffix; that of ``a.seg.nrrd`` ends with ``.seg``."""
     last = name.rpartition("/")[2]
-    return last[: -len(".nrrd")] if last.lower().endswith(".nrrd") else stem_of(last)
+    return last[: -len(".nrrd")] if last.lower().endswith((".nrrd", ".nhdr")) else stem_of(last)
 
 
 def strip_mask(stem: str) -> str:

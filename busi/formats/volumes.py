@@ -146,14 +146,14 @@ def read_pixels(path: Path, orientation: str) -> UInt8[np.ndarray, "h w"]:
 
 def read_volume(path: Path) -> Volume:
     """Read a NIfTI or NRRD file."""
-    named = path.name.lower().endswith(".nrrd") and not is_nifti(read_head(path))
+    named = path.name.lower().endswith((".nrrd", ".nhdr")) and not is_nifti(read_head(path))
     return read_nrrd(path) if named or read_head(path).startswith(b"NRRD") else read_nifti(path)
 
 
 def is_volume(path: Path) -> bool:
     """Whether a file is taken for NIfTI or NRRD; a damaged one is by its name."""
     head = read_head(path)
-    named = path.name.lower().endswith((".nii", ".nii.gz", ".nrrd"))
+    named = path.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".nhdr"))
     return head.startswith(b"NRRD") or is_nifti(head) or (named and path.is_file() and not is_image(path))
 
 

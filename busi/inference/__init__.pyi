@@ -1,6 +1,8 @@
 from .answers import Answer as Answer
 from .answers import Answers as Answers
 from .answers import answer_as_bundle as answer_as_bundle
+from .appending import add_prediction as add_prediction
+from .appending import check_appending as check_appending
 from .bundle import PRETRAINED as PRETRAINED
 from .bundle import Model as Model
 from .bundle import is_bundle as is_bundle

@@ -23,11 +23,11 @@ def write_samples(folder: Path) -> list[Path]:
     return paths
 
 
-def count_frames(path: Path) -> int:
-    """How many images of a file can be read, at most `MAX_FRAMES`."""
+def count_frames(path: Path, most: int = MAX_FRAMES) -> int:
+    """How many images of a file can be read, as far as it matters."""
     count = 0
     try:
-        for _ in islice(read_frames(path), MAX_FRAMES):
+        for _ in islice(read_frames(path), most):
             count += 1
     except InputError:
         pass  # said when the first one is read

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from busi.core import CLASSES, InputError
 from busi.figures import draw_overlay
+from busi.inference.demo_corrector import CORRECT, Corrector, keep
 from busi.inference.demo_files import count_frames, read_frame, write_samples
 from busi.inference.demo_guard import HOST
 from busi.inference.demo_text import (
@@ -50,18 +51,29 @@ class DemoPage:
         predictor: Of one model.
         explainer: Of the same model; without one, the page lacks Grad-CAM and the answer with an empty guide.
         folder: For sample images and results.
+        corrector: Keeps images to be corrected; without one, the page does not offer it.
 
     Attributes:
         blocks: The page, as gradio has it.
     """
 
-    def __init__(self, predictor: Predictor, explainer: "Explainer | None", folder: Path) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        explainer: "Explainer | None",
+        folder: Path,
+        corrector: Corrector | None = None,
+    ) -> None:
         self.predictor, self.explainer, self.folder = predictor, explainer, folder
+        self.corrector = corrector
         self.info = predictor.infos[0]
         self.blocks = gradio.Blocks(title="busi demo", analytics_enabled=False, delete_cache=(600, 3600))
         with self.blocks:
             self.view = gradio.State()
             gradio.Markdown(f"# Lesion mask and class of a breast ultrasound image\n{NOTICE}")
+            if corrector is not None:
+                place = escape(str(corrector.folder))
+                gradio.HTML(f"<p>What you choose to correct is kept in <code>{place}</code>.</p>")
             gradio.HTML(describe_model(self.info, explainer is not None), elem_id="model")
             with gradio.Row():
                 self._add_inputs()
@@ -70,6 +82,8 @@ class DemoPage:
             self._add_images()
             self.mask_text = gradio.Markdown(elem_id="mask-text")
             self.download = gradio.DownloadButton("Download mask, overlay and numbers", visible=False)
+            self.correct_button = gradio.Button("Correct this mask", visible=False)
+            self.kept_text = gradio.HTML(elem_id="kept")
             self._connect()
 
     def _add_inputs(self) -> None:
@@ -114,13 +128,16 @@ class DemoPage:
         sliders = [self.opacity, self.threshold]
         drawn = [self.overlay, self.mask, self.mask_text, self.download]
         shown = [self.view, self.diagnosis, self.probs, self.empty_probs, self.sliders, self.images]
-        shown += [self.original, self.heatmap, *drawn]
+        shown += [self.original, self.heatmap, *drawn, self.correct_button, self.kept_text]
         private: Any = {"api_visibility": "private"}
         latest = private | {"trigger_mode": "always_last"}
         self.file.change(self.open_file, [self.file, *sliders], [self.number, *shown], **private)
         self.number.input(self.predict, [self.file, self.number, *sliders], shown, **latest)
         for slider in sliders:
             slider.change(self.redraw, [self.view, *sliders], drawn, **latest)
+        if self.corrector is not None:
+            given = [self.file, self.number, self.view]
+            self.correct_button.click(self.keep, given, self.kept_text, **private)
 
     def open_file(self, path: str | None, opacity: float, threshold: float) -> Iterator[Updates]:
         """Offer the frames of a file, and predict the first; without a file, clear the page."""
@@ -159,6 +176,12 @@ class DemoPage:
             self.download: gradio.update(value=str(results), visible=True),
         }
 
+    def keep(self, path: str | None, number: int, view: View | None) -> str:
+        """Keep an image to be corrected, and say where that is done."""
+        if path is None or view is None or self.corrector is None:
+            return ""
+        return keep(self.corrector, Path(path), int(number), view)
+
     def _show(self, view: View) -> Updates:
         """Everything but what `redraw` draws."""
         prediction, gray = view.prediction, view.frame.gray
@@ -168,6 +191,7 @@ class DemoPage:
             self.probs: gradio.update(value=prediction.probs, visible=bool(prediction.probs)),
             self.sliders: gradio.update(visible=True),
             self.images: gradio.update(visible=True),
+            self.correct_button: gradio.update(visible=self.corrector is not None),
         }
         if self.explainer is not None and prediction.pred is not None:
             probs = dict(zip(CLASSES, self.explainer.predict_with_empty_guide(gray).tolist(), strict=True))
@@ -179,10 +203,11 @@ class DemoPage:
     def _clear(self, message: str) -> Updates:
         hidden = (
             *(self.original, self.sliders, self.images),
-            *(self.probs, self.empty_probs, self.download),
+            *(self.probs, self.empty_probs, self.download, self.correct_button),
         )
         updates = dict.fromkeys(hidden, gradio.update(visible=False))
-        return {self.view: None, self.diagnosis: message, self.mask_text: "", **updates}
+        texts = {self.diagnosis: message, self.mask_text: "", self.kept_text: ""}
+        return {self.view: None, **texts, **updates}
 
     def as_app(self, port: int) -> FastAPI:
         """The page as a web application.
@@ -192,8 +217,11 @@ class DemoPage:
         """
         # The default fonts are fetched from a server.
         theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
+        outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+        if self.corrector is not None:
+            outer.mount(CORRECT, self.corrector.app)
         app: FastAPI = gradio.mount_gradio_app(
-            FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+            outer,
             self.blocks,
             path="/",
             server_name=HOST,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from busi.core import InputError, expand
 from busi.inference.bundle import Model, is_bundle
+from busi.inference.demo_corrector import Corrector
 from busi.inference.demo_folder import ENDING, demo_folder
 from busi.inference.demo_guard import HOST, App, Guard, stay_local
 from busi.inference.predictor import Predictor
@@ -29,22 +30,27 @@ SWITCHES = {
 """Environment variables, for the demo alone, beside those of `busi.core.silence`."""
 
 
-def serve_demo(source: str | Path, port: int) -> None:
+def serve_demo(
+    source: str | Path, port: int, open_corrector: Callable[[Predictor], Corrector] | None = None
+) -> None:
     """Serve the page of a model until Ctrl-C, SIGTERM or SIGHUP; see `DemoPage`.
 
     Args:
         source: Run folder, checkpoint or bundle. A bundle has no gradients, and a segmentation model tells no
             class: their pages lack what needs them.
         port: Of 127.0.0.1.
+        open_corrector: Of the model, makes what keeps images to be corrected.
 
     Raises:
-        InputError: If the model or a package is missing, or the port cannot be had.
+        InputError: If the model or a package is missing, the port cannot be had, or images cannot be kept.
     """
 
     def make_page(folder: Path) -> Callable[[int], App]:
         from busi.inference.demo_page import DemoPage
 
-        return DemoPage(*open_model(expand(source)), folder).as_app
+        predictor, explainer = open_model(expand(source))
+        corrector = None if open_corrector is None else open_corrector(predictor)
+        return DemoPage(predictor, explainer, folder, corrector).as_app
 
     serve_app(make_page, port)
 

@@ -12,25 +12,25 @@ from typing import TypeVar
 
 import numpy as np
 
-from busi.core import InputError, flush, hold, write_table, write_text, write_whole, writing_to
+from busi.core import InputError, flush, hold, write_whole, writing_to
 from busi.data import Frame, Item, Source, find_sources, read_items
-from busi.figures import encode_outline, encode_png, write_gallery
+from busi.figures import encode_outline, encode_png
 from busi.inference.bundle import PRETRAINED
 from busi.inference.prediction import Prediction
 from busi.inference.predictor import Predictor
 from busi.inference.tables import (
     BAD_NAME,
     GALLERY,
-    INTERNAL,
     JOURNAL,
     Row,
+    describe_maker,
     dicom_paths,
-    dump_rows,
     hash_bytes,
     hash_images,
     image_paths,
     make_row,
     read_finished,
+    write_tables,
 )
 
 log = logging.getLogger(__name__)
@@ -126,12 +126,7 @@ def predict_sources(
         InputError: If the folder holds predictions of another model or of other files, cannot be written, or
             another call writes to it.
     """
-    made_by = {
-        "models": [info.origin | info.fingerprints for info in predictor.infos],
-        "tta": predictor.tta,
-        "header": list(header),
-        "calibrated": predictor.calibrated,
-    }
+    made_by = describe_maker(predictor, header)
     with hold(output):
         finished = read_finished(output, made_by, sources)
         rows = [row for source in sources for row in finished.get(source.id, [])]
@@ -170,10 +165,7 @@ def predict_sources(
                 flush_dicom_files(output, sources)
         order = {source.id: i for i, source in enumerate(sources)}
         rows.sort(key=lambda row: (order[row["source"]], row["number"] or 0))
-        shown = [{name: x for name, x in row.items() if name not in INTERNAL} for row in rows]
-        write_text(output / "predictions.json", dump_rows(made_by, rows))
-        write_table(output / "predictions.csv", shown)
-        write_gallery(output / GALLERY, shown)
+        shown = write_tables(output, made_by, rows)
         (output / JOURNAL).unlink()
     return shown
 

@@ -6,11 +6,15 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from busi.core import CLASSES, InputError, file_hash, printable
+from busi.core import CLASSES, InputError, file_hash, printable, write_table, write_text
 from busi.data import Item, Source, is_dicom
+from busi.figures import write_gallery
 from busi.inference.prediction import Prediction
+
+if TYPE_CHECKING:
+    from busi.inference.predictor import Predictor
 
 Row = dict[str, Any]
 JOURNAL = ".unfinished.jsonl"
@@ -74,18 +78,37 @@ def make_row(item: Item, prediction: Prediction | None, header: Sequence[str]) -
     return {**row, "error": item.error}
 
 
+def describe_maker(predictor: "Predictor", header: Sequence[str] = ()) -> dict[str, Any]:
+    """What a folder of predictions says of the model and the options, which are the same for all of it."""
+    return {
+        "models": [info.origin | info.fingerprints for info in predictor.infos],
+        "tta": predictor.tta,
+        "header": list(header),
+        "calibrated": predictor.calibrated,
+    }
+
+
 def dump_rows(made_by: dict[str, Any], rows: Sequence[Row]) -> str:
     """The text of ``predictions.json``: a line for each row, written ten times as fast as indented ones."""
     lines = ",\n".join(json.dumps(row, allow_nan=False) for row in rows)
     return f'{{"made_by": {json.dumps(made_by)},\n"predictions": [\n{lines}\n]}}\n'
 
 
+def write_tables(output: Path, made_by: dict[str, Any], rows: Sequence[Row]) -> list[Row]:
+    """Write the tables and the page of predictions; the rows that a person sees."""
+    shown = [{name: x for name, x in row.items() if name not in INTERNAL} for row in rows]
+    write_text(output / "predictions.json", dump_rows(made_by, rows))
+    write_table(output / "predictions.csv", shown)
+    write_gallery(output / GALLERY, shown)
+    return shown
+
+
 def read_finished(output: Path, made_by: dict[str, Any], sources: Sequence[Source]) -> dict[str, list[Row]]:
     """Rows of the files that need not be predicted again, by the ids of the files.
 
     A file is done if it has not changed, at least one of its images could be used, and what was written of
-    each is as it was; what belongs to any other file is deleted. The last file of a stopped call counts as unfinished, for it may hold
-    more images.
+    each is as it was; what belongs to any other file is deleted. The last file of a stopped call counts as
+    unfinished, for it may hold more images.
 
     Raises:
         InputError: If what lies there is of another model, of other files, or of another program.
@@ -164,7 +187,7 @@ def is_row(row: object) -> bool:
 
 
 def is_done(output: Path, source: Source, rows: Sequence[Row]) -> bool:
-    """Whether a file's rows still hold, one at least is of an image, and its images are as they were written."""
+    """Whether a file's rows hold, one at least without error, and its images are as they were written."""
     return not all(row["error"] for row in rows) and all(
         (
             rows[0]["file"] == printable(str(source.path)),

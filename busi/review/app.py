@@ -71,7 +71,7 @@ def make_app(session: Session) -> Callable[[int], App]:
     def call_route(path: str, method: str, call: Call) -> Route:
         async def answer(request: "Request") -> "Response":
             place, body = request.path_params.get("place", 0), await request.body()
-            if not 0 <= place < len(session.queue):
+            if "place" in request.path_params and not 0 <= place < len(session.queue):
                 return JSONResponse({"error": "there is no such image: reload the page"}, 404, HEADERS)
             reviewer = request.query_params.get("reviewer", "")
             try:

@@ -183,6 +183,13 @@ def find_doubt(row: Prediction, small_area: float) -> Doubt:
     return Doubt(CLEAR, "")
 
 
+def find_doubts(rows: Sequence[Prediction]) -> list[tuple[Prediction, Doubt]]:
+    """Predictions in their order, each with its doubt."""
+    areas = [row.pred_area for row in rows if row.pred_area]
+    small_area = SMALL * median(areas) if areas else 0.0
+    return [(row, find_doubt(row, small_area)) for row in rows]
+
+
 def sort_by_doubt(rows: Sequence[Prediction]) -> list[tuple[Prediction, Doubt]]:
     """Sort predictions, most doubtful first.
 
@@ -195,12 +202,9 @@ def sort_by_doubt(rows: Sequence[Prediction]) -> list[tuple[Prediction, Doubt]]:
     Within each: the lowest probability of the predicted class first, then the smaller mask, then the order of
     the table.
     """
-    areas = [row.pred_area for row in rows if row.pred_area]
-    small_area = SMALL * median(areas) if areas else 0.0
-    found = [(row, find_doubt(row, small_area)) for row in rows]
 
     def key(pair: tuple[Prediction, Doubt]) -> tuple[float, ...]:
         row, doubt = pair
         return float(doubt.rank), 1.0 if row.confidence is None else row.confidence, float(row.pred_area)
 
-    return sorted(found, key=key)
+    return sorted(find_doubts(rows), key=key)

@@ -12,7 +12,7 @@ from busi.core import CLASSES, NORMAL, InputError, writing_to
 from busi.data import pixel_hash, read_one, to_lesion, to_mask
 from busi.review.drafts import drafts_of, others_at_work, read_draft
 from busi.review.original import Original, read_original
-from busi.review.queue import Predictions, sort_by_doubt
+from busi.review.queue import Predictions, find_doubts, sort_by_doubt
 from busi.review.run_lengths import from_runs, to_runs
 from busi.review.store import MANIFEST, ReviewFolder
 from busi.review.work import PREDICTION, Correction, Work, name_drafts, name_files, same_name, suggest_patient
@@ -44,12 +44,17 @@ class Session:
     Args:
         predictions: Of the images.
         store: Of the corrections.
+        in_order: Show the images in their order, and not the most doubtful first.
     """
 
-    def __init__(self, predictions: Predictions, store: ReviewFolder) -> None:
-        self.predictions, self.store = predictions, store
-        self.queue = sort_by_doubt(predictions.rows)
+    def __init__(self, predictions: Predictions, store: ReviewFolder, in_order: bool = False) -> None:
+        self.store, self._arrange = store, find_doubts if in_order else sort_by_doubt
+        self.renew(predictions)
         self.read = lru_cache(maxsize=4)(self._read)
+
+    def renew(self, predictions: Predictions) -> None:
+        """Take over predictions that have become more, at their end: with `in_order`, no place changes."""
+        self.predictions, self.queue = predictions, self._arrange(predictions.rows)
 
     def _read(self, place: int) -> Original:
         return read_original(self.predictions.folder, self.queue[place][0])

@@ -208,8 +208,9 @@ def test_a_description_that_is_read_is_in_use_and_verdicts_go_with_descriptions(
     expected[f"{names[0]} {names[1]}"] = False
     assert later.read_verdicts() == expected
     # Of searches that end at once, each keeps its own beside those of the others.
+    empty = Description(*(np.zeros((2, 2)) for _ in Description._fields))
     for pair in searches:
-        KeptSearches(tmp_path, pair).keep_description(1, Description(*(np.zeros((2, 2)) for _ in Description._fields)))
+        KeptSearches(tmp_path, pair).keep_description(1, empty)
     with ThreadPoolExecutor(8) as pool:
         keep = [KeptSearches(tmp_path, pair).keep_verdicts for pair in searches]
         list(pool.map(lambda k: keep[k]({" ".join(searches[k]): True}), range(20)))

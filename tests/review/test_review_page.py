@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from jaxtyping import Bool
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, expect
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, Route, expect
 
 from busi.core.tables import read_table
 from busi.inference.folder import predict_files
@@ -184,12 +184,19 @@ def test_paint_save_reload_go_on_and_train(tmp_path: Path, compose: Compose) -> 
             assert page.get_by_label("Image", exact=True).input_value() == "0"
             page.mouse.up()
             page.keyboard.press("z")
+            # An answer that is lost leaves it open whether it is kept; sent again, it is one correction.
+            page.route("**/correction", lose_answer)
+            page.get_by_role("button", name="Save and next").click()
+            expect(page.locator("#state")).to_have_text("No answer")
+            expect(page.get_by_role("alert")).to_contain_text("save again. It counts once")
+            page.unroute("**/correction")
             # A correction that is kept is told so, also if the list does not come.
             page.route("**/images?*", lambda route: route.abort())
             page.get_by_role("button", name="Save and next").click()
             expect(page.locator("#state")).to_have_text("Saved")
             expect(page.get_by_role("alert")).to_contain_text("choose the image again")
             page.unroute("**/images?*")
+            assert len(list(folder.glob("review/corrections/*.json"))) == 2
             paint_with_a_pen(page, folder)
             page.get_by_role("button", name="Next", exact=True).click()
             expect(page.locator("#about")).to_contain_text("the prediction")
@@ -213,6 +220,12 @@ def test_paint_save_reload_go_on_and_train(tmp_path: Path, compose: Compose) -> 
                 expect(page.locator("#where")).to_contain_text("12 of 12 corrected")
     manifest = folder / "review" / "corrections.csv"
     train_on(manifest, compose, tmp_path)
+
+
+def lose_answer(route: Route) -> None:
+    """Let the server keep what is sent, and the page not know."""
+    assert route.fetch().ok
+    route.abort()
 
 
 def paint_with_a_pen(page: Page, folder: Path) -> None:

@@ -544,6 +544,11 @@ async function begin() {
     $("work").hidden = true;
     return;
   }
+  if (!images.length) {
+    say("There is no image to correct yet: open one in the demo, and choose Correct this mask.");
+    $("who").hidden = false;
+    return;
+  }
   localStorage.setItem("busi.reviewer", reviewer);
   sessionStorage.setItem("busi.reviewer", reviewer); // of this window: reloading it goes on
   $("who").hidden = true;

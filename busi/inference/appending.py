@@ -1,0 +1,74 @@
+"""One more prediction in a folder of predictions: what somebody keeps of a demo."""
+
+from pathlib import Path
+from typing import Any
+
+from busi.core import InputError, hold, writing_to
+from busi.data import Item
+from busi.inference.folder import flush_images, write_images
+from busi.inference.prediction import Prediction
+from busi.inference.predictor import Predictor
+from busi.inference.tables import (
+    JOURNAL,
+    Row,
+    describe_maker,
+    hash_images,
+    make_row,
+    read_lines,
+    write_tables,
+)
+
+
+def check_appending(predictor: Predictor, output: Path, files: Path) -> None:
+    """Raise `InputError` unless predictions of this model can be added to a folder.
+
+    Args:
+        predictor: The model.
+        output: The folder; made if it is not there.
+        files: The folder of the files that are predicted, below it.
+    """
+    with hold(output, wait=True), writing_to(output):
+        read_rows(output, describe_maker(predictor), files)
+
+
+def add_prediction(
+    predictor: Predictor, output: Path, files: Path, item: Item, prediction: Prediction
+) -> None:
+    """Add a prediction; one of an image that is there already changes nothing.
+
+    Args:
+        predictor: What made it.
+        output: The folder.
+        files: See `check_appending`.
+        item: The image, of a file in `files`.
+        prediction: Of it.
+
+    Raises:
+        InputError: If the folder is of another model or of other files, damaged, or cannot be written.
+    """
+    made_by = describe_maker(predictor)
+    with hold(output, wait=True), writing_to(output):
+        rows = read_rows(output, made_by, files)
+        if item.frame is None or any(row["id"] == item.id for row in rows):
+            return
+        if error := write_images(output, item.id, item.frame, prediction):
+            raise InputError(error)
+        flush_images(output, [item.id])
+        row = {**make_row(item, prediction, ()), "written": hash_images(output, item.id)}
+        write_tables(output, made_by, [*rows, row])
+
+
+def read_rows(output: Path, made_by: dict[str, Any], files: Path) -> list[Row]:
+    """The predictions that are there; none in a new folder.
+
+    Raises:
+        InputError: See `add_prediction`.
+    """
+    if (output / JOURNAL).exists():
+        raise InputError(f"{output} is a folder of busi.predict: give another")
+    lines = read_lines(output)
+    if lines and lines[0] != made_by:
+        raise InputError(f"{output} holds predictions of another model: give another folder")
+    if strange := [row["id"] for row in lines[1:] if Path(row["file"]).parent != files]:
+        raise InputError(f"{output} holds predictions of other files, e.g. {strange[0]}: give another folder")
+    return lines[1:]
