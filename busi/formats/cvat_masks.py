@@ -10,11 +10,13 @@ from PIL import Image
 from busi.core import InputError
 from busi.data import Problem, read_one
 from busi.formats.annotations import Annotation, Found, Shape, Unplaced
-from busi.formats.files import Images
+from busi.formats.files import Images, list_all
 from busi.formats.shapes import Draw
 from busi.formats.source import Source
 
 BACKGROUND = 0
+MAX_LIST = 50_000_000
+"""Bytes of a list of names."""
 LISTS = "ImageSets"
 MASKS = ("SegmentationClass", "SegmentationObject")
 
@@ -75,10 +77,7 @@ def read_colors(path: Path) -> dict[int, str]:
     Raises:
         InputError: If the file cannot be read, or has no colors.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: give the whole folder that CVAT exports") from error
+    lines = read_text(path).splitlines()
     words: dict[int, str] = {}
     for line in lines:
         name, _, rest = line.partition(":")
@@ -94,9 +93,30 @@ def read_colors(path: Path) -> dict[int, str]:
     return words
 
 
+def read_text(path: Path) -> str:
+    """A file of a few lines.
+
+    Raises:
+        InputError: If it is missing, damaged or far too long.
+    """
+    try:
+        if path.stat().st_size > MAX_LIST:
+            raise InputError(
+                f"{path} is over {MAX_LIST // 10**6} MB: give the whole folder that CVAT exports"
+            )
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: give the whole folder that CVAT exports") from error
+
+
 def list_names(folder: Path) -> list[str]:
-    """The images that the lists of the archive name."""
+    """The images that the lists of the archive name.
+
+    Raises:
+        InputError: If a list cannot be read.
+    """
     names: dict[str, None] = {}
-    for path in sorted((folder / LISTS).rglob("*.txt")):
-        names.update(dict.fromkeys(path.read_text(encoding="utf-8", errors="replace").split("\n")))
+    for path in list_all(folder / LISTS) if (folder / LISTS).is_dir() else ():
+        if path.suffix.lower() == ".txt":
+            names.update(dict.fromkeys(read_text(path).split("\n")))
     return [name.strip() for name in names if name.strip()]

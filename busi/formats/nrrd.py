@@ -58,7 +58,7 @@ def find_beside(path: Path, name: str) -> Path:
     """
     plain = name.removeprefix("./")
     beside = path.parent / plain
-    if leads_out(plain) or "/" in plain or not beside.is_file() or beside.is_symlink():
+    if leads_out(plain) or "/" in plain or not beside.is_file():
         shown = printable(name.split("\n")[0])[:60]
         raise InputError(f"header whose data is not a file beside it ({shown}): save both as one .nrrd file")
     return beside

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,13 @@ def test_coco_segmentations_that_are_damaged_are_a_row(
         convert_one(path, tmp_path)
     assert problem in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    write_coco(tmp_path, [FLAT])
+    os.mkfifo(tmp_path / "b.json")
+    (tmp_path / "c.json").symlink_to("/dev/zero")
+    assert convert_one(tmp_path, tmp_path).any()
 
 
 def test_every_fault_of_a_coco_file_is_a_row(tmp_path: Path) -> None:

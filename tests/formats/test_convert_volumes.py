@@ -185,9 +185,10 @@ def save_segments(path: Path, values: Shaped[np.ndarray, "..."], **header: Any) 
 
 
 def test_segmentations_of_3d_slicer(tmp_path: Path) -> None:
-    """Named segments, layers that overlap, a part of the image, and the form before 4.11."""
+    """Named segments, layers that overlap, a part of the image, and the form before 4.11, also by ITK."""
     data, whole = tmp_path / "in", MASK.T[:, :, None]
-    write_images(data, dict.fromkeys(("benign 1", "benign 2", "benign 3"), MASK.astype(bool)))
+    names = [f"benign {number}" for number in range(1, 5)]
+    write_images(data, dict.fromkeys(names, MASK.astype(bool)))
     save_segments(data / "benign 1.seg.nrrd", whole * 3)
     part = whole[8:42, 5:27] * 3
     save_segments(data / "benign 2.seg.nrrd", part, Segmentation_ReferenceImageExtentOffset="8 5 0")
@@ -201,8 +202,26 @@ def test_segmentations_of_3d_slicer(tmp_path: Path) -> None:
         "Segment1_Name": "benign",
     }
     nrrd.write(str(data / "benign 3.seg.nrrd"), halves, layers)
-    convert(str(data), tmp_path / "out")
-    assert same(read_back(tmp_path / "out"), dict.fromkeys(("benign 1", "benign 2", "benign 3"), MASK > 0))
+    layers |= {"kinds": ["vector", "domain", "domain", "domain"], "Segment2_Name": "rib"}
+    nrrd.write(str(data / "benign 4.seg.nrrd"), np.stack([*halves, 1 - whole]), layers)  # three are no color
+    convert(str(data), tmp_path / "out", labels={"rib": "ignore"})
+    assert same(read_back(tmp_path / "out"), dict.fromkeys(names, MASK > 0))
+
+
+def test_a_detached_header_is_read_with_the_one_file_beside_it(tmp_path: Path) -> None:
+    data = tmp_path / "in"
+    write_images(data, dict.fromkeys(("benign 1", "benign 2", "benign 3"), MASK > 0))
+    for name, encoding in (("1_mask", "gzip"), ("2.seg", "raw"), ("3_mask", "gzip")):
+        nrrd.write(str(data / f"benign {name}.nhdr"), MASK.T[:, :, None], {"encoding": encoding})
+    header = (data / "benign 3_mask.nhdr").read_text()
+    for shown in ("../x", "/etc/passwd", "sub/x", "a%d.raw 1 2 1"):
+        (data / "benign 3_mask.nhdr").write_text(header.replace("benign 3_mask.raw.gz", shown))
+        convert(str(data), tmp_path / shown.replace("/", "_"), labels=BENIGN)
+        found = problems_of(tmp_path / shown.replace("/", "_"))
+        assert found == {"benign 3.png": found["benign 3.png"]}
+        assert f"data is not a file beside it ({shown})" in found["benign 3.png"]
+        both = dict.fromkeys(("benign 1", "benign 2"), MASK > 0)
+        assert same(read_back(tmp_path / shown.replace("/", "_")), both)
 
 
 def damage(path: Path, change: Callable[[bytearray], bytes | bytearray]) -> None:
