@@ -93,6 +93,9 @@ def test_folds_of_some_images_are_not_lost_silently(split: SharedSplit, cache: P
     ):
         assert anew.num_folds in (3, 5)
     assert share_split(data, cache_dir=cache, num_folds=1).num_folds == 1
+    alone = share_split(data, cache_dir=cache, num_folds=1, exclude=exclude).cohort
+    place = [record.id for record in alone.records].index(name)
+    assert (alone.reasons[place], alone.folds[place]) == ("excluded", -1)
 
 
 @pytest.mark.parametrize(
