@@ -15,6 +15,7 @@ MILLIMETERS = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
 MAX_AXES = 5
 
 
+@np.errstate(all="ignore")  # numbers of a header may be far too large
 def read_nifti(path: Path) -> Volume:
     """Read a file.
 

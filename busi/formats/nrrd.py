@@ -26,6 +26,7 @@ DETACHED = ("data file", "datafile")
 OFFSET = "Segmentation_ReferenceImageExtentOffset"
 
 
+@np.errstate(all="ignore")  # numbers of a header may be far too large
 def read_nrrd(path: Path) -> Volume:
     """Read a file.
 

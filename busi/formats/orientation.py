@@ -100,7 +100,8 @@ def turn(layers: list[Any], affine: Float[np.ndarray, "4 4"]) -> tuple[list[Any]
     orientations = import_extra("nibabel", "nibabel").orientations
     if not np.isfinite(affine).all():
         raise InputError("header whose directions are no numbers: say --orientation itk or numpy")
-    now = orientations.io_orientation(affine)
+    with np.errstate(all="ignore"):  # of numbers that are far too large
+        now = orientations.io_orientation(affine)
     if np.isnan(now).any():
         raise InputError("header whose directions have no sense: say --orientation itk or numpy")
     axial = layers[0].shape[int(np.flatnonzero(now[:, 0] == 2)[0])] == 1
