@@ -106,14 +106,13 @@ class BUSIDataModule(lightning.LightningDataModule):
             raise InputError(f"data.download=true gets BUSI, not data={name}: add data=busi")
         self.root = None if root is None else expand(root)
         self.name, self.read, self.sources, self.download = name, read, sources, download
-        self.train_only, self.hold_out = list(train_only), hold_out
+        self.train_only, self.hold_out, self.cache_gb = list(train_only), hold_out, cache_gb
         self.augmentation, self.guide = augmentation, guide
         self.guides: Guides | None = None
         self.image_size, self.batch_size, self.num_workers = image_size, batch_size, num_workers
         self.fold, self.num_folds, self.leave_out, self.split_seed = fold, num_folds, leave_out, split_seed
         self.seed, self.balance, self.epoch_size, self.folds = seed, balance, epoch_size, folds
         self.cache_dir = expand(cache_dir) if cache_dir else default_cache_dir()
-        self.cache_gb = cache_gb
         self.build_cohort = partial(
             build_cohort,
             cache_dir=self.cache_dir,
