@@ -18,7 +18,6 @@ from busi.core.files import conf_dir
 from busi.sweeps.summary import check_launcher
 from busi.training.fitting import check, fit, resolve
 from tests.conftest import SMALL
-from tests.processes import call
 from tests.training.test_loggers import OFFLINE, read_back
 
 Sweep = Callable[..., Path]
@@ -40,8 +39,14 @@ def sweep(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
         if not (outputs / launcher).exists():
             arguments = ["-m", "stage=seg", f"optimizer.lr={','.join(RATES)}", *SMALL, *OFFLINE]
             arguments += [f"hydra.sweep.dir={launcher}", f"hydra/launcher={launcher}"]
-            arguments += OPTIONS.get(launcher, ())
-            done = call("busi.train", *arguments, cwd=outputs, BUSI_CACHE=str(cache))
+            done = subprocess.run(
+                [sys.executable, "-m", "busi.train", *arguments, *OPTIONS.get(launcher, ())],
+                cwd=outputs,
+                env={**os.environ, "BUSI_CACHE": str(cache)},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             assert done.returncode == 1, done.stderr
             assert "optimizer.lr=-1: give a number" in done.stderr
             assert "Traceback" not in done.stderr
