@@ -70,7 +70,8 @@ check: ## lint, layers, types and tests, in the environment that is there
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo --no-cache
 	@# Beside the tests: alone, it would leave all processors but one idle.
-	$(BIN)/mypy & types=$$!; $(PYTEST) -m "not slow"; tests=$$?; wait $$types && exit $$tests
+	@said=$$(mktemp); trap 'rm -f $$said' EXIT; $(BIN)/mypy > $$said 2>&1 & \
+	  $(PYTEST) -m "not slow"; tests=$$?; wait $$!; types=$$?; cat $$said; exit $$((tests | types))
 
 test: install check ## install, then check
 

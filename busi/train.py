@@ -100,9 +100,13 @@ def one_line_errors(folder: Path, in_sweep: bool) -> Iterator[None]:
 
 
 def forget_start(folder: Path) -> None:
-    """Remove what Hydra has written into the folder of a run that did not begin, if nothing else is there."""
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {".hydra", LOG_NAME}:
-        shutil.rmtree(folder, ignore_errors=True)
+    """Remove what Hydra has written of a run that did not begin, and its folder if nothing else is there."""
+    if not folder.is_dir() or not {path.name for path in folder.iterdir()} <= {".hydra", LOG_NAME}:
+        return
+    shutil.rmtree(folder / ".hydra", ignore_errors=True)
+    (folder / LOG_NAME).unlink(missing_ok=True)
+    if folder.resolve() != Path.cwd():
+        folder.rmdir()
 
 
 @contextlib.contextmanager

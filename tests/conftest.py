@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -168,6 +169,7 @@ def fitted(cache: Path, shared: Path) -> Fitted:
         folder = outputs / stage / name
         with FileLock(outputs / f"{stage}_{name}.lock"):
             if not (folder / "metrics.json").exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a training that failed
                 paths = [f"cache_dir={cache}", f"output_dir={outputs}", *SMALL, "data.num_folds=3"]
                 fit(compose_run(*paths, f"stage={stage}", *more, *overrides), folder)
         return open_run(folder)

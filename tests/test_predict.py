@@ -186,7 +186,7 @@ def test_images_are_on_the_disk_before_the_tables_say_so(
         assert {image.stat().st_ino for image in images} <= flushed
         return write_text(path, text)
 
-    monkeypatch.setattr("busi.inference.folder.write_text", note)
+    monkeypatch.setattr("busi.inference.tables.write_text", note)
     predict_sources(Predictor(bundle), find_sources([str(folder)], leave_out=output), output)
     assert (output / "predictions.json").exists()
 

@@ -55,6 +55,7 @@ from .tables import read_cells as read_cells
 from .tables import read_table as read_table
 from .tables import write_table as write_table
 from .targets import check_targets as check_targets
+from .targets import find_target as find_target
 from .targets import trust as trust
 from .targets import trusted as trusted
 from .text import list_some as list_some

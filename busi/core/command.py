@@ -187,8 +187,8 @@ def missing_package(error: ModuleNotFoundError) -> str:
     if name in ("", "busi"):
         raise error
     return (
-        f"the package {name} is not installed: `pip install .` in the folder of busi installs what it needs "
-        "(a small installation without PyTorch predicts with bundles alone)"
+        f"the package {name} is not installed. If busi needs it, `pip install .` in its folder installs it "
+        "(without PyTorch, busi predicts with bundles alone). If your own code does, install it"
     )
 
 

@@ -115,9 +115,9 @@ def trust(*packages: str) -> None:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise InputError(f"trust={name!r}: give the name of a Python package, e.g. my_package")
         _trusted.add(name)
-    # `python -m busi.train` finds modules of this folder, and so does `busi train`; after all others.
-    if packages and not {"", here := str(Path.cwd())} & set(sys.path):
-        sys.path.append(here)
+    here = str(Path.cwd())
+    if packages and here not in sys.path and "" not in sys.path:
+        sys.path.append(here)  # as for `python -m`, but last: nothing here hides an installed package
 
 
 def trusted() -> list[str]:

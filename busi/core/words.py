@@ -11,19 +11,19 @@ WORDS = re.compile(r"\s*(.+?)\s*=\s*([^=,]*?)\s*(?:,|$)")
 
 
 def read_mapping(text: str, option: str) -> dict[str, str]:
-    """Read ``{a: b, c: d}``, of which the braces may be left out, or ``a=b,c=d``.
+    """Read ``a=b,c=d`` or ``{a: b, c: d}``, of which the braces may be left out.
 
     Args:
         text: As typed.
         option: Its name, for the error.
 
     Raises:
-        InputError: If it is neither.
+        InputError: If it is neither, or a word means two things.
     """
-    pairs = _read_yaml(text) or _read_pairs(text)
+    pairs = _read(text)
     if not pairs or not all(word and meaning for word, meaning in pairs):
         raise InputError(f"{option} {text}: give words and what they mean, as '{{cancer: malignant}}'")
-    return dict(pairs)
+    return join_labels(pairs, option)
 
 
 def labels_argument(text: str) -> list[tuple[str, str]]:
@@ -32,8 +32,7 @@ def labels_argument(text: str) -> list[tuple[str, str]]:
     Raises:
         argparse.ArgumentTypeError: If a word is given no class.
     """
-    ways = (_read_yaml, _read_pairs) if text.lstrip().startswith("{") else (_read_pairs, _read_yaml)
-    pairs = ways[0](text) or ways[1](text)
+    pairs = _read(text)
     if not pairs or not all(word and meaning.casefold() in CLASSES for word, meaning in pairs):
         raise argparse.ArgumentTypeError(
             f"{text or 'nothing'}: give each word and its class, which is one of {', '.join(CLASSES)}, "
@@ -42,17 +41,23 @@ def labels_argument(text: str) -> list[tuple[str, str]]:
     return [(word, meaning.casefold()) for word, meaning in pairs]
 
 
-def join_labels(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Word -> class, of all that ``--labels`` was given.
+def join_labels(pairs: Sequence[tuple[str, str]], option: str = "--labels") -> dict[str, str]:
+    """Word -> what it means, of all that an option was given.
 
     Raises:
-        InputError: If a word means two classes.
+        InputError: If a word means two things.
     """
     labels: dict[str, str] = {}
     for word, name in pairs:
         if labels.setdefault(word, name) != name:
-            raise InputError(f"--labels: {word} cannot mean {labels[word]} and {name}: give one of them")
+            raise InputError(f"{option}: {word} cannot mean {labels[word]} and {name}: give one of them")
     return labels
+
+
+def _read(text: str) -> list[tuple[str, str]]:
+    """The pairs of either form, the more likely one first: with braces it is YAML."""
+    ways = (_read_yaml, _read_pairs) if text.lstrip().startswith("{") else (_read_pairs, _read_yaml)
+    return ways[0](text) or ways[1](text)
 
 
 def _read_pairs(text: str) -> list[tuple[str, str]]:
@@ -74,13 +79,15 @@ def _read_yaml(text: str) -> list[tuple[str, str]]:
 
     stripped = text.strip()
     try:
-        found = yaml.load(stripped if stripped.startswith("{") else f"{{{stripped}}}", yaml.BaseLoader)
+        node = yaml.compose(stripped if stripped.startswith("{") else f"{{{stripped}}}", yaml.BaseLoader)
     except (yaml.YAMLError, RecursionError):
         return []
-    if not isinstance(found, dict):
+    scalar = yaml.ScalarNode
+    if not isinstance(node, yaml.MappingNode) or not all(
+        isinstance(x, scalar) for y in node.value for x in y
+    ):
         return []
     # Without a space after the colon, YAML takes all for a word.
-    pairs = [(key.partition(":")[::2] if value == "" else (key, value)) for key, value in found.items()]
-    if not all(isinstance(value, str) for _, value in pairs) or not any(value for _, value in pairs):
-        return []
-    return [(key.strip(), value.strip()) for key, value in pairs]
+    typed = ((key.value, value.value) for key, value in node.value)
+    pairs = [pair if pair[1] else pair[0].partition(":")[::2] for pair in typed]
+    return [(word.strip(), meaning.strip()) for word, meaning in pairs]

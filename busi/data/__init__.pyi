@@ -69,7 +69,7 @@ from .masks import refuse_inverted as refuse_inverted
 from .masks import to_lesion as to_lesion
 from .masks import to_mask as to_mask
 from .masks import to_values as to_values
-from .pool import list_images as list_images
+from .pool import read_records as read_records
 from .pool import read_sources as read_sources
 from .recognition import Images as Images
 from .recognition import recognize as recognize

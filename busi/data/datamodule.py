@@ -20,7 +20,7 @@ from busi.data.cohort import Cohort, build_cohort, describe_cohort
 from busi.data.dataset import BUSIDataset, EpochSampler, Guides, collate, share_batches
 from busi.data.download import check_published, download_busi
 from busi.data.options import check_options, check_sizes
-from busi.data.pool import Sources, list_images
+from busi.data.pool import Sources, read_records
 from busi.data.records import Reading, read_busi
 from busi.data.splits import SPLITS, check_folds
 
@@ -165,7 +165,7 @@ class BUSIDataModule(lightning.LightningDataModule):
 
     def list_images(self) -> Reading:
         """Read the data set, or those of a pool; see `busi.data.records.read_busi`."""
-        return list_images(self.root, self.read, self.sources)
+        return read_records(self.root, self.read, self.sources)
 
     @property
     def num_lesions(self) -> int:

@@ -14,7 +14,7 @@ Sources = Mapping[str, Mapping[str, Any]]
 """Name of a data set -> ``root`` and ``read``, as `busi.data.catalog.name_sources` gives them."""
 
 
-def list_images(root: Path | None, read: Callable[[Path], Reading], sources: Sources | None) -> Reading:
+def read_records(root: Path | None, read: Callable[[Path], Reading], sources: Sources | None) -> Reading:
     """Read the images of a data set, or those of a pool; see `busi.data.records.read_busi`.
 
     Raises:

@@ -9,7 +9,7 @@ from busi.figures import Block, Cell, Section, Table
 from busi.metrics import OPERATING_POINTS, Estimates, average_sources, defined
 from busi.reporting import (
     CALIBRATION,
-    MASKS,
+    MASK_METRICS,
     Columns,
     Fitted,
     cell,
@@ -30,7 +30,7 @@ NAMES = entitle(
     )
 )
 """Metrics of the diagnosis that are compared, and their titles."""
-MASK_NAMES = entitle(name for name in MASKS if name != "dice_all")
+MASK_NAMES = entitle(name for name in MASK_METRICS if name != "dice_all")
 """The same of the masks."""
 
 BySource = Mapping[str, Estimates]

@@ -94,18 +94,16 @@ def read_colors(path: Path) -> dict[int, str]:
 
 
 def read_text(path: Path) -> str:
-    """A file of a few lines.
+    """The text of labelmap.txt or of a list of names.
 
     Raises:
         InputError: If it is missing, damaged or far too long.
     """
     try:
         if path.stat().st_size > MAX_LIST:
-            raise InputError(
-                f"{path} is over {MAX_LIST // 10**6} MB: give the whole folder that CVAT exports"
-            )
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
+            raise InputError(f"{path} is over {MAX_LIST // 10**6} MB, and no list of names")
+        return path.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
         raise InputError(f"cannot read {path}: give the whole folder that CVAT exports") from error
 
 

@@ -37,8 +37,8 @@ SUFFIX = re.compile(r"\.(nii|nii\.gz|(seg\.)?(nrrd|nhdr)|png|jpe?g|bmp|tiff?|dcm
 def list_all(folder: Path) -> list[Path]:
     """All files below a folder, in natural order, without hidden ones and those of file managers.
 
-    Links to files are followed. What is neither a file nor a link, as a pipe, would be waited for: it is left
-    out.
+    Links to files are followed. What is neither a file nor a folder, as a pipe or a link to one, would be
+    waited for: it is left out.
 
     Raises:
         InputError: If the folder cannot be listed.
@@ -51,7 +51,9 @@ def list_all(folder: Path) -> list[Path]:
     for place, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
         found += [Path(place, name) for name in names if not name.startswith(".")]
-    return sorted((path for path in found if path.is_file() or not path.exists()), key=natural)
+    # Unlike those of pathlib, these raise nothing for a link that cannot be followed.
+    kept = (path for path in found if os.path.isfile(path) or not os.path.exists(path))  # noqa: PTH110, PTH113
+    return sorted(kept, key=natural)
 
 
 class OtherKind(InputError):

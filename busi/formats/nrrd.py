@@ -23,6 +23,7 @@ SIGNS = {
 }
 """Space of a file -> where its axes run to the right, front and top."""
 DETACHED = ("data file", "datafile")
+SKIPS = ("line skip", "lineskip", "byte skip", "byteskip")
 OFFSET = "Segmentation_ReferenceImageExtentOffset"
 
 
@@ -40,6 +41,8 @@ def read_nrrd(path: Path) -> Volume:
         file = io.BytesIO(content)
         header = nrrd.read_header(file)
         check_size(tuple(header["sizes"].tolist()))
+        if header["encoding"] != "raw" and any(int(header.get(name, 0)) > 0 for name in SKIPS):
+            raise InputError("NRRD file that skips a part of packed data: save it anew")
         if named := [str(header.pop(name)) for name in DETACHED if name in header]:
             content = read_packed(find_beside(path, named[0]))
             file = io.BytesIO(content)
@@ -68,6 +71,8 @@ def find_beside(path: Path, name: str) -> Path:
 def make_volume(values: Shaped[np.ndarray, "..."], header: Mapping[str, Any]) -> Volume:
     """What a file holds, by its header."""
     kinds = [str(kind) for kind in header.get("kinds") or []]
+    if kinds and len(kinds) != values.ndim:
+        raise InputError("damaged or truncated NRRD file")
     segments = read_segments(header)
     is_color = segments is None and (
         "RGB-color" in kinds or ("vector" in kinds and values.shape[kinds.index("vector")] == 3)

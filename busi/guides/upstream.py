@@ -87,8 +87,8 @@ def _own_values(data: BUSIDataModule) -> list[str]:
     usual, read = compose_data(data.name), getattr(data.read, "keywords", {})
     root = None if data.sources or data.root is None else str(data.root)
     own = {"data.root": (root, usual["root"] and str(expand(str(usual["root"]))))}
-    own |= {f"data.{key}": (data.build_cohort.keywords[key], usual[key]) for key in ("conflicts", "on_bad")}
-    own |= {f"data.{key}": (data.build_cohort.keywords[key], usual[key]) for key in ("exclude", "subset")}
+    keys = ("conflicts", "on_bad", "exclude", "subset")
+    own |= {f"data.{key}": (data.build_cohort.keywords[key], usual[key]) for key in keys}
     own |= {f"data.read.{key}": (value, usual["read"].get(key)) for key, value in read.items()}
     return [
         shlex.quote(f"{name}={as_typed(value)}")

@@ -12,7 +12,6 @@ from busi.inference.tables import (
     JOURNAL,
     Row,
     describe_maker,
-    hash_images,
     make_row,
     read_lines,
     write_tables,
@@ -51,11 +50,9 @@ def add_prediction(
         rows = read_rows(output, made_by, files)
         if item.frame is None or any(row["id"] == item.id for row in rows):
             return
-        if error := write_images(output, item.id, item.frame, prediction):
-            raise InputError(error)
+        written = write_images(output, item.id, item.frame, prediction)
         flush_images(output, [item.id])
-        row = {**make_row(item, prediction, ()), "written": hash_images(output, item.id)}
-        write_tables(output, made_by, [*rows, row])
+        write_tables(output, made_by, [*rows, {**make_row(item, prediction, ()), "written": written}])
 
 
 def read_rows(output: Path, made_by: dict[str, Any], files: Path) -> list[Row]:

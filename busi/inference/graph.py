@@ -47,7 +47,7 @@ def open_graph(
     """Open an exported graph with ONNX Runtime, on the CPU.
 
     Of a batch each core takes an image at a time: cores that share one wait for each other, and larger pieces
-    do not fit the caches. All cores share what there are fewer of.
+    do not fit the caches. Fewer images than cores are run at once, by all cores.
 
     Args:
         path: Of the file, which may come from anywhere.
@@ -90,9 +90,9 @@ def open_graph(
     pool = ThreadPoolExecutor(cores)
 
     def run_all(letterboxed: UInt8[np.ndarray, "b s s"]) -> Iterator[list[Shaped[np.ndarray, "..."]]]:
-        if len(letterboxed) < cores or cores == 1:
+        if len(letterboxed) < cores:
             return iter([session.run(outputs, {"images": letterboxed})])
-        single = open_session(1)
+        single = session if cores == 1 else open_session(1)
         ones = np.split(letterboxed, len(letterboxed))
         return pool.map(lambda one: single.run(outputs, {"images": one}), ones)
 

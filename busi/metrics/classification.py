@@ -168,7 +168,7 @@ def calibration_error(
 
     def add(values: Float[np.ndarray, "d n"] | Int[np.ndarray, "d n"]) -> Float[np.ndarray, "d bins"]:
         added = np.bincount(bins.ravel(), values.ravel(), minlength=num_bins * len(weights))
-        return added.reshape(-1, num_bins)
+        return added.reshape(-1, num_bins).astype(np.float64)  # without values, they are counted
 
     size = add(weights)
     effective = size**2 / np.maximum(add(weights**2), 1)

@@ -4,7 +4,7 @@ from .cells import to_json as to_json
 from .estimates import estimate as estimate
 from .estimates import estimate_masks as estimate_masks
 from .metric_titles import CALIBRATION as CALIBRATION
-from .metric_titles import MASKS as MASKS
+from .metric_titles import MASK_METRICS as MASK_METRICS
 from .metric_titles import entitle as entitle
 from .pooling import Columns as Columns
 from .pooling import Fitted as Fitted

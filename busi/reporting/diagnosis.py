@@ -11,7 +11,7 @@ from busi.reporting.cells import JsonObject, cell, estimate_table, to_json
 from busi.reporting.charts import draw_ranking
 from busi.reporting.estimates import estimate, measure_classes, subtract
 from busi.reporting.guide import describe_guide
-from busi.reporting.metric_titles import DIAGNOSIS, SHORT, entitle
+from busi.reporting.metric_titles import CLASS_METRICS, SHORT, entitle
 from busi.reporting.pooling import Fit, Scored, score
 from busi.reporting.shortcut import describe_shortcut
 from busi.reporting.sources import explain_classes, explain_mean, source_table
@@ -20,7 +20,7 @@ from busi.reporting.verdicts import Difference, Trainings, explain, judge, measu
 from busi.reporting.words import name_test_images, of_trainings
 from busi.runs import Variant
 
-NAMES = entitle(DIAGNOSIS)
+NAMES = entitle(CLASS_METRICS)
 OF_SOURCE = entitle(("accuracy", "macro_f1", "recall_malignant", "auroc_malignant"), SHORT)
 """Metrics of the table by source, and their titles."""
 IMAGES = {"test images": "accuracy"}

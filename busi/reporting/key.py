@@ -5,9 +5,9 @@ from typing import Any
 
 from busi.figures import KeyResults
 from busi.reporting.cells import TOO_FEW
-from busi.reporting.metric_titles import SHORT, entitle
+from busi.reporting.metric_titles import KEY_MASK_METRICS, SHORT, entitle
 
-MASKS = entitle(("dice", "lesion_miss_rate", "normal_fp_rate"), SHORT)
+MASKS = entitle(KEY_MASK_METRICS, SHORT)
 FEW_IMAGES = "Some of these numbers are of too few images to say anything."
 DIAGNOSIS = entitle(("macro_f1", "recall_malignant", "auroc_malignant"), SHORT)
 

@@ -7,12 +7,12 @@ from busi.figures import Block, Cell, Section, Table
 from busi.metrics import Estimates
 from busi.reporting.cells import JsonObject, cell, to_json
 from busi.reporting.estimates import estimate, estimate_masks
-from busi.reporting.metric_titles import SHORT, entitle
+from busi.reporting.metric_titles import KEY_MASK_METRICS, SHORT, entitle
 from busi.reporting.origin import read_split
 from busi.reporting.pooling import join, score
 from busi.runs import Variant
 
-MASKS = entitle(("dice", "lesion_miss_rate", "normal_fp_rate"), SHORT)
+MASKS = entitle(KEY_MASK_METRICS, SHORT)
 """Metrics of the masks that the page has room for, and their titles."""
 DIAGNOSIS = entitle(("auroc_malignant", "recall_malignant", "recall_normal", "brier"), SHORT)
 """The same of the diagnosis."""

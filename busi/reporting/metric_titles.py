@@ -39,11 +39,13 @@ SHORT = {
     "brier": "Brier score",
 }
 """The same as heads of columns, which are narrow."""
-MASKS = ("dice", "iou", "hd95", "lesion_miss_rate", "normal_fp_rate", "dice_all")
+MASK_METRICS = ("dice", "iou", "hd95", "lesion_miss_rate", "normal_fp_rate", "dice_all")
 """Metrics of the masks."""
+KEY_MASK_METRICS = ("dice", "lesion_miss_rate", "normal_fp_rate")
+"""Those that tell the most."""
 CALIBRATION = ("brier", "log_loss", "calibration_slope", "calibration_error")
 """Metrics that are given before and after the temperature."""
-DIAGNOSIS = (
+CLASS_METRICS = (
     *("accuracy", "balanced_accuracy", "macro_f1"),
     *(f"recall_{name}" for name in CLASSES),
     *(f"auroc_{name}" for name in CLASSES),

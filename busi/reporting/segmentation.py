@@ -12,14 +12,14 @@ from busi.metrics import Estimates, average_sources
 from busi.reporting.cells import JsonObject, cell, estimate_table, to_json
 from busi.reporting.charts import draw_cases, draw_sizes
 from busi.reporting.estimates import estimate_masks
-from busi.reporting.metric_titles import MASKS, entitle
+from busi.reporting.metric_titles import MASK_METRICS, entitle
 from busi.reporting.pooling import Columns, by_source, join
 from busi.reporting.sources import explain_mean, source_table, sources_to_json
 from busi.reporting.subgroups import Groups, count_cells, count_header, split_by_burned_in, split_by_size
 from busi.reporting.words import name_test_images, of_trainings
 from busi.runs import Predictions, Variant, find_records
 
-NAMES = entitle(MASKS)
+NAMES = entitle(MASK_METRICS)
 OF_SUBGROUP = ("dice", "hd95", "lesion_miss_rate", "normal_fp_rate")
 """As many metrics as tables of sources and subgroups have room for."""
 EXPLANATION = (

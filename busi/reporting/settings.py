@@ -9,13 +9,21 @@ import numpy as np
 
 from busi.core import CLASSES, InputError
 from busi.figures import Block, Cell, Section, Table
-from busi.metrics import Estimates, Values, Weights, average_sources, defined, mean_of
+from busi.metrics import Estimates, Values, Weights, average_sources, mean_of
 from busi.reporting.cells import JsonObject, cell, to_json
 from busi.reporting.estimates import estimate, estimate_masks, measure_classes, subtract
 from busi.reporting.metric_titles import SHORT, entitle
 from busi.reporting.pooling import Columns, Fit, Scored, by_source, join, score
 from busi.reporting.sources import explain_mean
-from busi.reporting.verdicts import Difference, Trainings, explain, judge, measure_luck, say
+from busi.reporting.verdicts import (
+    Difference,
+    Trainings,
+    difference_to_json,
+    explain,
+    judge,
+    measure_luck,
+    say,
+)
 from busi.reporting.words import name_test_images
 from busi.runs import Variant
 
@@ -132,13 +140,7 @@ def compare(kind: str, variants: Sequence[Variant], fit: Fit | None = None) -> t
         "compared_with": labels[0],
         "num_images": images,
         "differences": {
-            label: {
-                **to_json(difference.found, names),
-                "p_holm": {name: defined(one.p) for name, one in verdicts[label].items()},
-                "larger_than_noise": [name for name, one in verdicts[label].items() if one.larger],
-                "enough_seeds": difference.claims,
-            }
-            for label, difference in differences.items()
+            label: difference_to_json(one, verdicts[label], names) for label, one in differences.items()
         },
     }
     return Section("Masks" if kind == "segmentation" else "Diagnosis", blocks), content
@@ -255,5 +257,5 @@ def summarize(first: str, said: Mapping[str, str]) -> str:
     if len(within) == len(said):
         return f"Compared with {first}, all others are within the noise."
     parts = [f"{label}: {words}." for label, words in said.items() if label not in within]
-    parts += [f"Within the noise: {'; '.join(within)}."] if within else []
-    return f"Compared with {first}: {' '.join(parts)}"
+    rest = f" Within the noise: {'; '.join(within)}." if within else ""
+    return f"Compared with {first}: {' '.join(parts)}{rest}"

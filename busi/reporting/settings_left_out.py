@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from busi.core import InputError
 from busi.figures import Block, Cell, Section, Table
-from busi.metrics import defined
 from busi.reporting.cells import JsonObject, cell, to_json
 from busi.reporting.left_out import trained_on
 from busi.reporting.settings import (
@@ -17,10 +16,13 @@ from busi.reporting.settings import (
     name_setting,
     subtract_first,
 )
-from busi.reporting.verdicts import Difference, explain, judge, say
+from busi.reporting.verdicts import Difference, difference_to_json, explain, judge, say
 from busi.runs import Variant
 
 log = logging.getLogger(__name__)
+
+IN_TRAINING = "in training"
+"""The end of a row's name, of a hospital that was not left out."""
 
 EXPLANATION = (
     "Each hospital in turn took part in no training, choice or calibration, and all of its images tested. "
@@ -58,7 +60,9 @@ def compare_left_out(kind: str, variants: Sequence[Variant]) -> tuple[Section, J
     first = name_setting(ranked[0], variants)
     differences: dict[tuple[str, str], Difference] = {}
     for hospital, some in measured.items():
-        if next(iter(some)) != first:
+        if first not in some and hospital.endswith(IN_TRAINING):
+            continue
+        if first not in some:
             raise InputError(
                 f"{hospital}: no run of {first}, with which the other settings are compared. Run it, leave "
                 "these runs out, or name first a setting that has all hospitals"
@@ -87,13 +91,16 @@ def compare_left_out(kind: str, variants: Sequence[Variant]) -> tuple[Section, J
             rows,
             f"Hospitals and settings, {kind}, with 95 % intervals",
         ),
-        explain(differences, list(names)),
-        Table(
-            ["hospital", "setting", "verdict", *titles],
-            apart,
-            f"Differences: from {first}, within each hospital; above 0 is higher than there",
-        ),
     ]
+    if differences:
+        blocks += [
+            explain(differences, list(names)),
+            Table(
+                ["hospital", "setting", "verdict", *titles],
+                apart,
+                f"Differences: from {first}, within each hospital; above 0 is higher than there",
+            ),
+        ]
     hospitals: JsonObject = {
         hospital: {
             setting: {
@@ -113,10 +120,7 @@ def compare_left_out(kind: str, variants: Sequence[Variant]) -> tuple[Section, J
             {
                 "hospital": key[0],
                 "setting": key[1],
-                **to_json(one.found, names),
-                "p_holm": {name: defined(x.p) for name, x in verdicts[key].items()},
-                "larger_than_noise": [name for name, x in verdicts[key].items() if x.larger],
-                "enough_seeds": one.claims,
+                **difference_to_json(one, verdicts[key], names),
             }
             for key, one in differences.items()
         ],
@@ -140,6 +144,6 @@ def measure_hospitals(kind: str, variants: Sequence[Variant]) -> dict[str, dict[
         labels = [name_setting(one, variants) for one in some]
         found = measure_settings(kind, some, labels)
         for own in [source] if source else [x for x in sources if x in found[0].found]:
-            place = f"{own}, {'left out' if source else 'in training'}"
+            place = f"{own}, {'left out' if source else IN_TRAINING}"
             measured[place] = {label: one.only(own) for label, one in zip(labels, found, strict=True)}
     return measured

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 import numpy as np
 from scipy.stats import t
 
-from busi.metrics import Estimates, holm
+from busi.metrics import Estimates, defined, holm
+from busi.reporting.cells import JsonObject, to_json
 
 LEVEL = 0.05
 ENOUGH_SEEDS = 3
@@ -132,6 +133,18 @@ def say(verdicts: Mapping[str, Verdict], titles: Mapping[str, str], claims: bool
     rest = sum(not one.larger for one in known.values())
     said = ", ".join(parts) + (", else within the noise" if rest else "")
     return said if claims else f"no claim, too few seeds (these trainings: {said})"
+
+
+def difference_to_json(
+    one: Difference, verdicts: Mapping[str, Verdict], names: Mapping[str, str]
+) -> JsonObject:
+    """A difference and what is said of it, as plain values."""
+    return {
+        **to_json(one.found, names),
+        "p_holm": {name: defined(verdict.p) for name, verdict in verdicts.items()},
+        "larger_than_noise": [name for name, verdict in verdicts.items() if verdict.larger],
+        "enough_seeds": one.claims,
+    }
 
 
 def explain(differences: Mapping[Any, Difference], names: Sequence[str]) -> str:

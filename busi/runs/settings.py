@@ -23,7 +23,7 @@ def group_settings(found: Sequence[Predictions]) -> list[list[Predictions]]:
     groups: dict[str, list[Predictions]] = {}
     for one in found:
         values = flatten(one.config, (*not_settings(one.config), *CHANCE))
-        # As `find_differences` compares: nothing is what is not there, and 1 is 1.0.
+        # Nearly as `find_differences` compares: nothing is what is not there, and 1 is 1.0.
         told = {name: _number(value) for name, value in values.items() if value is not None}
         groups.setdefault(json.dumps(told, sort_keys=True, default=str), []).append(one)
     return list(groups.values())

@@ -3,9 +3,9 @@
 from functools import partial
 
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-from busi.core import expand, to_plain
-from busi.data import list_images, read_with
+from busi.core import expand, find_target, to_plain
 
 MADE = "busi.data.read_synthetic"
 """This reader makes what it reads."""
@@ -26,6 +26,12 @@ def look_at_data(cfg: DictConfig) -> None:
     data = cfg.data
     if cfg.resume or data.download or data.sources:
         return
-    read = to_plain(data.read)
-    if read["_target_"] != MADE and read["_target_"].startswith("busi.data."):
-        list_images(None if data.root is None else expand(str(data.root)), partial(read_with, read), None)
+    try:
+        read, root = to_plain(data.read), data.root
+        target = read["_target_"]
+    except (OmegaConfBaseException, KeyError, TypeError):
+        return  # the run says what is wrong with it
+    from busi.data import read_records, read_with  # NumPy
+
+    if target != MADE and find_target(target, "data") is not None:
+        read_records(None if root is None else expand(str(root)), partial(read_with, read), None)

@@ -61,20 +61,20 @@ def check_loss_value(loss: object) -> None:
         )
     if not loss.requires_grad:
         raise InputError(
-            "loss: it does not depend on the weights of the network: leave out what cuts the gradient off "
-            "(a threshold, detach, item, numpy)"
+            "the loss does not depend on the weights: something in the network or the loss cuts the gradient "
+            "off (a threshold, detach, item, numpy, no_grad)"
         )
     if not torch.isfinite(loss):
         raise InputError(
-            f"loss: it is {loss.item()} in the first training step: add a small number where it divides or "
-            "takes a logarithm"
+            f"the first training step gives a loss of {loss.item()}: look for a division, a logarithm or a "
+            "root of 0 in the loss or the network"
         )
     if trusted():  # code of the user's own: an operation in place shows in the backward pass
         loss.backward()  # type: ignore[no-untyped-call]
 
 
 def check_shared_memory(num_workers: int, batch_bytes: int) -> None:
-    """Raise `InputError` if loader processes lack shared memory: some would wait for it for ever.
+    """Raise `InputError` if loader processes lack shared memory: some would wait for it forever.
 
     Args:
         num_workers: Of all processes of the run.

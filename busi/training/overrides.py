@@ -39,7 +39,7 @@ def check_overrides(arguments: Sequence[str]) -> DictConfig | None:
         arguments: As Hydra gets them.
 
     Returns:
-        What they compose; None where something is asked for that trains nothing.
+        What they compose; None for a sweep, and where something is asked for that trains nothing.
 
     Raises:
         InputError: If one cannot be read, or names a setting, a group or an option that is none.
@@ -64,7 +64,7 @@ def check_overrides(arguments: Sequence[str]) -> DictConfig | None:
     in_sweep = asked.multirun or modes[-1:] == ["MULTIRUN"]
     given = [text for one in overrides if (text := _first_value(one, in_sweep)) is not None]
     check_keys(cfg := _compose(given, asked.config_dir))
-    return None if asked.cfg else cfg
+    return None if asked.cfg or in_sweep else cfg
 
 
 def _parse(text: str) -> Override:

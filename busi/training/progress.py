@@ -29,8 +29,8 @@ def log_plan(cfg: DictConfig, folder: Path) -> None:
     place = f"{len(data.sources)} data sets: {', '.join(data.sources)}" if data.sources else data.root
     network = cfg.model.network
     name = str(network.get("_target_")).rpartition(".")[2]
-    if any(key in network for key in ENCODERS):
-        name += f" with encoder {cfg.encoder}"
+    if encoder := next((network[key] for key in ENCODERS if network.get(key)), None):
+        name += f" with encoder {str(encoder).removeprefix('tu-')}"
     epochs = cfg.trainer.max_epochs
     log.info(
         "Training stage=%s on %s (%s), fold %d of %d: %s, %d px, %d epoch%s, batches of %d",
@@ -78,7 +78,8 @@ class Progress(RichProgressBar):
 
     def _get_train_description(self, current_epoch: int) -> str:
         # Padded, or the bar would jump when that of validation comes below it.
-        text = f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"
+        most = self.trainer.max_epochs or -1
+        text = f"Epoch {current_epoch + 1}" + f"/{most}" * (most > 0)
         return f"{text:{len(self.validation_description)}}"
 
 

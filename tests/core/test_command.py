@@ -159,7 +159,7 @@ def test_a_package_that_is_missing_is_one_line() -> None:
     def need(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    with pytest.raises(SystemExit, match="^error: the package sklearn is not installed: "):
+    with pytest.raises(SystemExit, match="^error: the package sklearn is not installed. "):
         run_command(lambda: need("sklearn.metrics"))
     with pytest.raises(ModuleNotFoundError):
         missing_package(ModuleNotFoundError("x", name="busi.nothing"))

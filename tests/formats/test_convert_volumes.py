@@ -306,7 +306,8 @@ def pack_zeros(content: bytearray) -> bytes:
     [
         (swap(b"sizes: 50 36 1", b"sizes: 50 36 9"), "damaged or truncated NRRD file"),
         (swap(b"sizes: 50 36 1", b"sizes: 99999 99999 9"), "size of 99999 x 99999 x 9"),
-        (swap(b"encoding: gzip", b"encoding: gzip\ndata file: /etc/passwd"), "another file"),
+        (swap(b"encoding: gzip", b"encoding: gzip\ndata file: /etc/passwd"), "not a file beside it"),
+        (swap(b"encoding: gzip", b"encoding: gzip\nbyte skip: 2"), "skips a part of packed data"),
         (swap(b"encoding: gzip", b"encoding: odd"), "damaged or truncated NRRD file"),
         (lambda content: content[:-9], "damaged or truncated file"),
         (lambda content: content[:30], "damaged or truncated NRRD file"),

@@ -280,12 +280,12 @@ def test_inner_runs_that_cannot_be_are_refused(
 def test_crossval_makes_each_model_once_and_repeats_nothing(cache: Path, tmp_path: Path) -> None:
     """The commands are those of make, which are given to a python that writes them down."""
     python, asked = tmp_path / "python", tmp_path / "asked"
-    python.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> {asked}\n')
+    python.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" '' >> {asked}\n")
     python.chmod(0o755)
     command = ["make", "--old-file=install", "crossval", f"BIN={tmp_path}"]
     command += [f"CROSSVAL={tmp_path}/crossval", f"ARGS={shlex.join([*SMALL, f'cache_dir={cache}'])}"]
     subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, check=True)
-    commands = [line.split() for line in asked.read_text().splitlines()]
+    commands = [block.split("\n") for block in asked.read_text().strip("\n").split("\n\n")]
     assert [words[:2] for words in commands] == [["-m", "busi.train"]] * 7 + [["-m", "busi.report"]]
     finished = []
     for _ in range(2):

@@ -43,6 +43,9 @@ def test_a_wrong_place_is_named_with_what_to_give(
         "data=busi data.root=/nowhere resume=x",
         "data=pooled data.sources=[/nowhere]",
         "data=busi data.root=/nowhere data.read._target_=my_package.read",
+        "data=busi data.root=${nothing}",
+        "data=busi data.root=???",
+        "data=busi data.root=/nowhere data.read=null",
     ],
 )
 def test_what_is_made_later_or_read_by_others_is_left_to_the_run(compose: Compose, data: str) -> None:

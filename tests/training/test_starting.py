@@ -229,7 +229,8 @@ def test_whole_chain_of_commands(cache: Path, tmp_path: Path) -> None:
     info = json.loads((tmp_path / "bundle/model.json").read_text())
     hashes = {x for one in behind for split in ("train", "val") for x in one[split]}
     assert hashes < set(info["seen"])
-    folder = next(path for path in (cache / "synthetic").iterdir() if is_of(path, hashes))
+    made = [path for path in (cache / "synthetic").glob("[!.]*") if path.is_dir()]
+    folder = next(path for path in made if is_of(path, hashes, tmp_path / "hashes"))
     for model in ("outputs/cls", "bundle", "ensembles/segmentation/0"):
         output = f"evaluation/{model}"
         run("busi.evaluate", model, "--data", str(folder), "--output", output)
@@ -237,12 +238,12 @@ def test_whole_chain_of_commands(cache: Path, tmp_path: Path) -> None:
         assert reasons.count("seen") >= len(hashes)
 
 
-def is_of(folder: Path, hashes: set[str]) -> bool:
+def is_of(folder: Path, hashes: set[str], kept: Path) -> bool:
     """Whether most of the images that have these pixel hashes are in a folder."""
     from busi.data.contents import read_contents
     from busi.data.records import read_busi
 
-    _, contents, _ = read_contents(read_busi(folder), folder.parent / "hashes")
+    _, contents, _ = read_contents(read_busi(folder), kept)
     return len(hashes & {content.pixel_hash for content in contents}) > len(hashes) / 2
 
 
