@@ -139,7 +139,8 @@ def test_a_class_name_may_be_turned_off_and_no_more() -> None:
         ("{a b:mask, c:benign}", {"a b": "mask", "c": "benign"}),
         ("{no: normal}", {"no": "normal"}),
         ("1=benign,2=malignant", {"1": "benign", "2": "malignant"}),
-        ("grade=3: malignant", {"grade=3": "malignant"}),
+        ("{grade=3: malignant}", {"grade=3": "malignant"}),
+        ("BI-RADS: 4=malignant", {"BI-RADS: 4": "malignant"}),
     ],
 )
 def test_words_are_typed_as_in_a_config(text: str, found: dict[str, str]) -> None:
@@ -153,6 +154,12 @@ def test_words_are_typed_as_in_a_config(text: str, found: dict[str, str]) -> Non
 def test_words_that_are_no_words_are_one_line(text: str) -> None:
     with pytest.raises(InputError, match="--labels .*: give words and what they mean"):
         read_mapping(text, "--labels")
+
+
+def test_a_word_with_two_meanings_is_one_line() -> None:
+    for text in ("a=benign,a=mask", "{a: benign, a: mask}"):
+        with pytest.raises(InputError, match="--labels: a cannot mean benign and mask"):
+            read_mapping(text, "--labels")
 
 
 @pytest.mark.parametrize(
