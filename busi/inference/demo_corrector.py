@@ -4,7 +4,9 @@ from html import escape
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from busi.core import InputError
+import numpy as np
+
+from busi.core import InputError, printable
 from busi.data import Frame
 from busi.inference.demo_files import count_frames, read_frame
 from busi.inference.demo_guard import App
@@ -51,12 +53,12 @@ def keep(corrector: Corrector, path: Path, number: int, view: View) -> str:
         view: What the page shows of it.
     """
     try:
-        name, _ = read_frame(path, number)
-        if name != view.name:  # another one was chosen meanwhile
-            return ""
+        name, frame = read_frame(path, number)
+        if name != view.name or not np.array_equal(frame.gray, view.frame.gray):
+            raise InputError("another image was chosen meanwhile: wait for its mask")
         several = count_frames(path, 2) > 1
         place = corrector.add(path, number if several else None, view.frame, view.prediction)
     except InputError as error:
-        return f"<p role='alert'><b>{escape(str(error).replace(str(path), path.name))}</b></p>"
+        return f"<p role='alert'><b>{escape(printable(str(error).replace(str(path), path.name)))}</b></p>"
     link = f"<a href='{CORRECT.strip('/')}/#{place}' target='_blank'>Paint its mask right</a>"
     return f"<p>{escape(view.name)} is kept. {link}, in a new tab.</p>"

@@ -10,7 +10,7 @@ import gradio
 import numpy as np
 from fastapi import FastAPI
 
-from busi.core import CLASSES, InputError
+from busi.core import CLASSES, InputError, printable
 from busi.figures import draw_overlay
 from busi.inference.demo_corrector import CORRECT, Corrector, keep
 from busi.inference.demo_files import count_frames, read_frame, write_samples
@@ -72,7 +72,7 @@ class DemoPage:
             self.view = gradio.State()
             gradio.Markdown(f"# Lesion mask and class of a breast ultrasound image\n{NOTICE}")
             if corrector is not None:
-                place = escape(str(corrector.folder))
+                place = escape(printable(str(corrector.folder)))
                 gradio.HTML(f"<p>What you choose to correct is kept in <code>{place}</code>.</p>")
             gradio.HTML(describe_model(self.info, explainer is not None), elem_id="model")
             with gradio.Row():

@@ -231,7 +231,7 @@ def write_images(output: Path, name: str, frame: Frame, prediction: Prediction) 
             with contextlib.suppress(OSError):
                 path.unlink()
         raise InputError(
-            f"cannot write {name}.png: {error.strerror}. Rename the file, or give another --output"
+            f"cannot write {name}.png: {error.strerror}. Rename the file, or give another folder"
         ) from error
     return {folder: hash_bytes(content) for folder, content in contents.items()}
 

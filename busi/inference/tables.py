@@ -158,13 +158,13 @@ def read_lines(output: Path) -> list[Any]:
             lines = [content["made_by"], *content["predictions"]]
         elif strange := [name for name in WRITTEN if holds_something(output / name)]:
             raise InputError(
-                f"{output} holds {strange[0]}, which no prediction left there: give another --output"
+                f"{output} holds {strange[0]}, which no prediction left there: give another folder"
             )
         if lines and not (isinstance(lines[0], dict) and all(is_row(row) for row in lines[1:])):
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"{output} holds damaged predictions, or those of another program: give another --output"
+            f"{output} holds damaged predictions, or those of another program: give another folder"
         ) from error
     return lines
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from busi.core import InputError, expand
+from busi.core import InputError, expand, printable
 from busi.figures import encode_png
 from busi.inference import App, serve_app
 from busi.review.queue import read_predictions
@@ -42,17 +42,27 @@ def serve_review(folder: str | Path, save: str | Path | None, port: int) -> None
         InputError: If a folder cannot be used, a package is missing, or the port cannot be had.
     """
     predictions = read_predictions(expand(folder))
+    if not predictions.rows:
+        raise InputError(
+            f"no image of {predictions.folder} was predicted: give another folder, or see the column error "
+            "of its predictions.csv"
+        )
     store = ReviewFolder(predictions.folder / "review" if save is None else expand(save))
     session = Session(predictions, store)
     done = len({(one.id, one.image) for one in store.corrections().values()})
     log.info("%d images, %d corrected: %s", len(predictions.rows), done, store.folder / MANIFEST)
     if predictions.num_failed:
         log.info("%d that could not be predicted are left out", predictions.num_failed)
-    serve_app(lambda _: make_app(session), port)
+
+    def make(_: Path) -> Callable[[int], App]:
+        app = make_app(session)
+        return lambda _: app
+
+    serve_app(make, port)
 
 
-def make_app(session: Session) -> Callable[[int], App]:
-    """What makes the application of a port.
+def make_app(session: Session) -> App:
+    """The application that shows a session.
 
     Raises:
         ModuleNotFoundError: Without the extra ``demo``.
@@ -77,11 +87,11 @@ def make_app(session: Session) -> Callable[[int], App]:
             try:
                 answered = await run_in_threadpool(call, place, body, reviewer)
             except OtherWindow as error:
-                return JSONResponse({"error": str(error)}, 409, HEADERS)
+                return JSONResponse({"error": printable(str(error))}, 409, HEADERS)
             except InputError as error:
-                return JSONResponse({"error": str(error)}, 422, HEADERS)
+                return JSONResponse({"error": printable(str(error))}, 422, HEADERS)
             except OSError as error:
-                return JSONResponse({"error": f"{error.filename}: {error.strerror}"}, 422, HEADERS)
+                return JSONResponse({"error": printable(f"{error.filename}: {error.strerror}")}, 422, HEADERS)
             return JSONResponse(answered, headers=HEADERS)
 
         return Route(path, answer, methods=[method])
@@ -101,7 +111,7 @@ def make_app(session: Session) -> Callable[[int], App]:
         return Response(encode_png(gray), 200, HEADERS, "image/png")
 
     one = "/images/{place:int}"
-    app = Starlette(
+    app: App = Starlette(
         routes=[
             *(file_route(path, name) for path, name in FILES.items()),
             call_route("/images", "GET", lambda _, __, name: session.list_images(clean_name(name))),
@@ -111,4 +121,4 @@ def make_app(session: Session) -> Callable[[int], App]:
             Route(f"{one}/pixels.png", send_pixels),
         ]
     )
-    return lambda _: app
+    return app

@@ -69,5 +69,6 @@ def find_file(text: str) -> Path:
     path = Path(text)
     with contextlib.suppress(OSError):  # said by whoever opens it
         if not path.exists():
-            return next((one for one in path.parent.iterdir() if printable(str(one)) == text), path)
+            below = find_file(str(path.parent)).iterdir()
+            return next((one for one in below if printable(str(one)) == text), path)
     return path

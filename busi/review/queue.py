@@ -135,8 +135,6 @@ def read_predictions(folder: Path) -> Predictions:
             first = error.errors()[0]
             where = f" ({'.'.join(map(str, first['loc']))}: {first['msg']})"
         raise InputError(f"{path} is damaged, or of another program{where}: predict again") from error
-    if not good:
-        raise InputError(f"no image of {folder} was predicted: see the column error of predictions.csv")
     return Predictions(folder, model, good, len(rows) - len(good))
 
 

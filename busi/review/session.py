@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
-from busi.core import CLASSES, NORMAL, InputError, writing_to
+from busi.core import CLASSES, NORMAL, InputError, printable, writing_to
 from busi.data import pixel_hash, read_one, to_lesion, to_mask
 from busi.review.drafts import drafts_of, others_at_work, read_draft
 from busi.review.original import Original, read_original
@@ -80,7 +80,7 @@ class Session:
             "images": images,
             "classes": list(CLASSES),
             "model": self.predictions.model,
-            "manifest": str(self.store.folder / MANIFEST),
+            "manifest": printable(str(self.store.folder / MANIFEST)),
             "num_failed": self.predictions.num_failed,
         }
 

@@ -90,7 +90,7 @@ class ReviewFolder:
             mine = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
             if mine and not (folder / MARK).exists():
                 raise InputError(
-                    f"{folder} holds {sorted(mine)[0]} and no {MARK}: give another --save, or, if a review "
+                    f"{folder} holds {sorted(mine)[0]} and no {MARK}: give another folder, or, if a review "
                     f"left it there, write {{}} into {MARK}"
                 )
             if not mine:
@@ -168,7 +168,8 @@ class ReviewFolder:
     def confirm(self, correction: Correction, digest: str, work: Work) -> Saved:
         """Write a correction, and the manifest with it. Once this returns, it is on the disk.
 
-        What was sent before is not written again: the page may not have had the answer.
+        A correction that was sent before is not written again, but all else is: the page may not have had the
+        answer, or the manifest could not be written.
 
         Args:
             correction: Its time becomes later than that of all others: the newest counts, and clocks go back.
@@ -179,36 +180,35 @@ class ReviewFolder:
             InputError: If something cannot be written.
         """
         with self._writing():
-            every = self.corrections()
-            if (kept := find_sent(every, correction, work.save)) is not None:
-                return Saved(kept, "")
-            before = {
-                key: one
-                for key, one in every.items()
-                if (one.id, one.image) == (correction.id, correction.image)
-            }
-            times = (datetime.fromisoformat(one.time).astimezone(UTC) for one in every.values())
-            later = (one + timedelta(microseconds=1) for one in times)
-            when = max([datetime.fromisoformat(correction.time).astimezone(UTC), *later])
-            name = f"{when:%Y%m%dT%H%M%S.%fZ}-{work.save or secrets.token_hex(6)}"
-            changes = {"time": when.isoformat(timespec="microseconds")}
-            if correction.started_from not in before:
-                changes["started_from"] = PREDICTION
-            done = correction.model_copy(update=changes)
-            make_folder(self.folder / "corrections")
-            write_json(self.folder / "corrections" / f"{name}.json", done.model_dump())
-            self._known[name] = done
-            notes = [self._write_manifest(every | {name: done})]
-            others = {one.reviewer for one in before.values() if not same_name(one.reviewer, done.reviewer)}
-            if others:
+            name = find_sent(self.corrections(), correction, work.save)
+            if name is None:
+                name = self._write_correction(correction, digest, work.save)
+            notes = [self._write_manifest(self.corrections())]
+            people = [one.reviewer for one in self.corrections_of(correction.id, digest).values()]
+            if others := {one for one in people if not same_name(one, work.reviewer)}:
                 notes.append(
-                    f"{', '.join(sorted(others))} corrected this image before: both are kept, and the "
-                    "manifest takes the newest, which is this one"
+                    f"{', '.join(sorted(others))} corrected this image, too: all corrections are kept, and "
+                    f"the manifest takes the newest, that of {people[-1]}"
                 )
             draft = read_draft(self.folder, work.reviewer, correction.id, digest)
             if draft is not None and (draft.window == work.window or draft.version == work.version):
                 draft_path(self.folder, work.reviewer, correction.id, digest).unlink(missing_ok=True)
         return Saved(name, ". ".join(filter(None, notes)))
+
+    def _write_correction(self, correction: Correction, digest: str, save: str) -> str:
+        """Write a correction that is newer than all others; its name."""
+        times = (datetime.fromisoformat(one.time).astimezone(UTC) for one in self.corrections().values())
+        later = (one + timedelta(microseconds=1) for one in times)
+        when = max([datetime.fromisoformat(correction.time).astimezone(UTC), *later])
+        name = f"{when:%Y%m%dT%H%M%S.%fZ}-{save or secrets.token_hex(6)}"
+        changes = {"time": when.isoformat(timespec="microseconds")}
+        if correction.started_from not in self.corrections_of(correction.id, digest):
+            changes["started_from"] = PREDICTION
+        done = correction.model_copy(update=changes)
+        make_folder(self.folder / "corrections")
+        write_json(self.folder / "corrections" / f"{name}.json", done.model_dump())
+        self._known[name] = done
+        return name
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -216,32 +216,34 @@ class ReviewFolder:
             yield
 
     def _read_mark(self) -> Mark:
-        mark = read_as(Mark, self.folder / MARK, "write {} into it to go on, or give another --save")
+        mark = read_as(Mark, self.folder / MARK, "write {} into it to go on, or give another folder")
         if mark.kind != Mark().kind:
-            raise InputError(f"{self.folder / MARK} is of another program: give another --save")
+            raise InputError(f"{self.folder / MARK} is of another program: give another folder")
         return mark
 
     def _write_manifest(self, every: Mapping[str, Correction]) -> str:
         """Write the manifest of all corrections, none without any; says what became of an edited one."""
         path, note = self.folder / MANIFEST, ""
-        if path.exists() and file_hash(path) != self._read_mark().manifest:
+        # First, so that a full disk changes nothing.
+        part = write_table(path.with_name(f".{MANIFEST}"), make_rows(every)) if every else None
+        digest = file_hash(part) if part else ""
+        if path.exists() and file_hash(path) not in (digest, self._read_mark().manifest):
             now = datetime.now(UTC)
             edited = path.with_name(f"corrections.edited-{now:%Y%m%dT%H%M%S.%fZ}.csv")
             path.rename(edited)
             note = f"{MANIFEST} had been edited: it is kept as {edited.name}"
             log.warning("%s, in %s", note, self.folder)
-        if every:
-            write_table(path, make_rows(every))
+        if part:
+            part.replace(path)
         else:
             path.unlink(missing_ok=True)
-        mark = Mark(manifest=file_hash(path) if every else "")
-        write_json(self.folder / MARK, mark.model_dump())
+        write_json(self.folder / MARK, Mark(manifest=digest).model_dump())
         return note
 
 
 def find_sent(every: Mapping[str, Correction], one: Correction, save: str) -> str | None:
     """The name of a correction that was sent before, see `Work.save`; None of a new one."""
-    passing = {"time", "started_from"}
-    content = one.model_dump(exclude=passing)
-    same = (key for key, old in every.items() if old.model_dump(exclude=passing) == content)
-    return next((key for key in same if save and key.endswith(f"-{save}")), None)
+    names = [name for name in every if save and name.endswith(f"-{save}")]
+    changed = {"time", "started_from"}  # by `ReviewFolder.confirm`
+    content = one.model_dump(exclude=changed)
+    return next((name for name in names if every[name].model_dump(exclude=changed) == content), None)

@@ -1,15 +1,16 @@
 """Images of the demo that a person wants to correct: kept as `busi.predict` keeps them, and reviewed."""
 
-import shutil
+import hashlib
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from busi.core import file_hash, printable, write_whole, writing_to
+from busi.core import InputError, file_hash, printable, write_whole, writing_to
 from busi.data import Frame, Item, Source
 from busi.inference import Prediction, Predictor, add_prediction, check_appending, serve_demo
 from busi.review.app import make_app
-from busi.review.queue import Predictions, name_models, read_predictions
+from busi.review.queue import read_predictions
 from busi.review.session import Session
 from busi.review.store import ReviewFolder
 
@@ -48,27 +49,27 @@ class Uploads:
     """
 
     def __init__(self, folder: Path, predictor: Predictor) -> None:
-        self.folder, self._predictor = folder, predictor
-        self._files = folder.absolute() / FILES
-        check_appending(predictor, folder, self._files)
-        self._session = Session(self._read(), ReviewFolder(folder / "review"), in_order=True)
-        self.app: App = make_app(self._session)(0)
+        self._predictor = predictor
+        self.folder = Path(os.path.realpath(folder))  # however it was typed, the table names the same files
+        self._files = self.folder / FILES
+        check_appending(predictor, self.folder, self._files)
+        store = ReviewFolder(self.folder / "review")
+        self._session = Session(read_predictions(self.folder), store, in_order=True)
+        self.app: App = make_app(self._session)
 
     def add(self, path: Path, number: int | None, frame: Frame, prediction: Prediction) -> int:
-        """Keep an image; see `busi.inference.demo_page.Corrector`. A second time, it is the same one."""
+        """Keep an image; see `busi.inference.demo_corrector.Corrector`. A second time, it is the same one."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"cannot read {path}: choose the file again") from error
+        digest = hashlib.sha256(content).hexdigest()[:16]
+        stem = printable(path.stem, "_").strip()[:MAX_STEM] or "image"
+        source = Source(f"{stem}-{digest[:8]}", self._files / f"{stem}-{digest[:8]}{path.suffix}")
         with writing_to(self.folder):
-            digest = file_hash(path)[:16]
-            stem = printable(path.stem, "_").strip()[:MAX_STEM] or "image"
-            source = Source(f"{stem}-{digest[:8]}", self._files / f"{stem}-{digest[:8]}{path.suffix}")
             if not source.path.exists() or file_hash(source.path)[:16] != digest:
-                write_whole(source.path, lambda part: shutil.copyfile(path, part))
-            item = Item(source, number, digest, frame, "")
-            add_prediction(self._predictor, self.folder, self._files, item, prediction)
-        self._session.renew(self._read())
+                write_whole(source.path, lambda part: part.write_bytes(content))
+        item = Item(source, number, digest, frame, "")
+        add_prediction(self._predictor, self.folder, self._files, item, prediction)
+        self._session.renew(read_predictions(self.folder))
         return 1 + [row.id for row, _ in self._session.queue].index(item.id)
-
-    def _read(self) -> Predictions:
-        if (self.folder / "predictions.json").exists():
-            return read_predictions(self.folder)
-        models = [info.origin | info.fingerprints for info in self._predictor.infos]
-        return Predictions(self.folder, name_models(models), [], 0)

@@ -1,5 +1,6 @@
 """Corrections of predicted masks: their order, what is kept of them, and the manifest that trains."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -16,12 +17,14 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from busi.core import CLASSES, InputError, printable
+from busi.core.files import write_json
 from busi.core.tables import read_table
 from busi.data.files import read_frames
 from busi.data.manifest import read_csv
 from busi.data.masks import read_mask
 from busi.inference.demo_guard import Guard
 from busi.inference.folder import predict_files
+from busi.review import store
 from busi.review.app import make_app
 from busi.review.original import find_file
 from busi.review.queue import Prediction, read_predictions, sort_by_doubt
@@ -118,7 +121,7 @@ def folder(predicted: Path, tmp_path: Path) -> Path:
 
 def connect(folder: Path) -> TestClient:
     session = Session(read_predictions(folder), ReviewFolder(folder / "review"))
-    app: Any = Guard(make_app(session)(0), 0)
+    app: Any = Guard(make_app(session), 0)
     return TestClient(app, base_url="http://127.0.0.1")
 
 
@@ -198,7 +201,7 @@ def test_two_people_keep_their_corrections_and_the_newest_counts(folder: Path) -
     said = get(other, f"images/{place}", "Bob")
     assert said["said"].startswith("the correction of Ann, ")
     second = correct(other, place, radius=7, reviewer="Bob")
-    assert second["note"].startswith("Ann corrected this image before: both are kept")
+    assert second["note"].startswith("Ann corrected this image, too: all corrections are kept")
     (kept,) = read_table(folder / "review" / "corrections.csv")
     assert (kept["_reviewer"], kept["_correction"]) == ("Bob", second["name"])
     assert kept["_started_from"] == first["name"]
@@ -223,6 +226,39 @@ def test_what_is_sent_again_is_the_same_correction(folder: Path) -> None:
     shown = get(page, f"images/{place}")
     body = work(shown, disc(shown), save="../../x")
     assert page.post(f"/images/{place}/correction", json=body).status_code == 422
+
+
+def test_a_manifest_that_could_not_be_written_is_written_when_it_is_sent_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = connect(folder)
+    place, manifest = places(page)["a"], folder / "review" / "corrections.csv"
+    correct(page, place, radius=5, reviewer="Bob")
+    manifest.write_text(manifest.read_text() + "by hand\n")
+    shown = get(page, f"images/{place}")
+    body = work(shown, disc(shown), save="0123456789ab")
+    body["version"] = page.post(f"/images/{place}/draft", json=body | {"save": ""}).json()["version"]
+
+    def fill_disk(path: Path, value: object) -> Path:
+        if path.parent.name == "review":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_json(path, value)
+
+    for name in ("write_table", "write_json"):  # of the manifest, and of its fingerprint
+        assert list(manifest.parent.glob("*edited*")) == []
+        with monkeypatch.context() as patch:
+            patch.setattr(store, name, fill_disk)
+            refused = page.post(f"/images/{place}/correction", json=body)
+        assert (refused.status_code, "cannot write to" in refused.json()["error"]) == (422, True)
+    saved = page.post(f"/images/{place}/correction", json=body).json()
+    assert saved["note"].startswith("Bob corrected this image, too: ")
+    assert saved["note"].endswith("the newest, that of Ann")
+    (row,) = read_table(manifest)
+    assert (row["_reviewer"], row["_correction"]) == ("Ann", saved["name"])
+    assert len(list((folder / "review" / "corrections").iterdir())) == 2
+    assert not get(page, "images")["images"][place]["draft"]
+    (edited,) = manifest.parent.glob("*edited*")
+    assert edited.read_text().endswith("by hand\n")
 
 
 def save_all(folder: Path, reviewer: str) -> None:
@@ -388,6 +424,10 @@ def test_a_file_is_found_by_the_name_that_the_table_prints(tmp_path: Path) -> No
     path.write_bytes(b"")
     assert printable(str(path)) != str(path)
     assert find_file(printable(str(path))) == path
+    below = path.parent / os.fsdecode(b"\xff") / "x.png"
+    below.parent.mkdir()
+    below.touch()
+    assert find_file(printable(str(below))) == below
     assert find_file("/nowhere/x.png") == Path("/nowhere/x.png")
 
 
@@ -449,7 +489,7 @@ def test_damaged_and_foreign_folders_are_one_line(folder: Path, tmp_path: Path) 
         ReviewFolder(review)
     (review / "review.json").write_text("{}")
     assert ReviewFolder(review).corrections()
-    with pytest.raises(InputError, match="and no review.json: give another --save"):
+    with pytest.raises(InputError, match="and no review.json: give another folder"):
         ReviewFolder(folder.parent / "scans")
     with pytest.raises(InputError, match="cannot write to"):
         ReviewFolder(mask)

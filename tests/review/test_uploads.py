@@ -1,7 +1,10 @@
 """Images of the demo that are kept to be corrected."""
 
+import errno
+import os
 from itertools import islice
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,12 +15,14 @@ from busi.core.files import write_json
 from busi.core.tables import read_table
 from busi.core.types import InputError
 from busi.data.files import read_frames
+from busi.inference import appending, tables
 from busi.inference.bundle import PRETRAINED
 from busi.inference.demo_corrector import keep
 from busi.inference.demo_files import read_frame
 from busi.inference.demo_text import View
 from busi.inference.folder import predict_files
 from busi.inference.predictor import Predictor
+from busi.review.app import serve_review
 from busi.review.queue import read_predictions
 from busi.review.run_lengths import from_runs, to_runs
 from busi.review.uploads import Uploads
@@ -76,11 +81,63 @@ def test_what_the_page_says_of_an_upload(predictor: Predictor, tmp_path: Path) -
     view = View(name, frame, predictor.predict_one(frame))
     assert "<a href='correct/#1' target='_blank'>" in (said := keep(uploads, path, 1, view))
     assert "&lt;b&gt; is kept" in said
-    assert keep(uploads, path, 1, View("another", frame, view.prediction)) == ""
+    chosen = "another image was chosen meanwhile: wait for its mask"
+    assert chosen in keep(uploads, path, 1, View("another", frame, view.prediction))
+    (tmp_path / "later").mkdir()
+    later = tmp_path / "later" / path.name  # of the same name, as scanners call all
+    for gray in (make_image(61, 80), make_image(61, 80)[1:]):
+        Image.fromarray(gray).save(later)
+        assert chosen in keep(uploads, later, 1, view)
+    assert len(read_predictions(tmp_path / "own").rows) == 1
     (tmp_path / "own" / "predictions.json").write_text("{")
     assert keep(uploads, path, 1, view).startswith("<p role='alert'>")
     path.unlink()
     assert "cannot read &lt;b&gt;.png" in keep(uploads, path, 1, view)
+    with pytest.raises(InputError, match=r"cannot read .*<b>\.png: choose the file again"):
+        uploads.add(path, 1, frame, view.prediction)
+
+
+def test_an_upload_that_was_cut_off_is_kept_when_it_is_sent_again(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, scan = tmp_path / "own", tmp_path / "scan.png"
+    Image.fromarray(make_image(60, 80)).save(scan)
+    Uploads(folder, Predictor(PRETRAINED, "flip"))  # another model, and nothing was kept
+    uploads = Uploads(folder, predictor)
+    for module, name in ((appending, "write_tables"), (tables, "write_table")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, Mock(side_effect=OSError(errno.ENOSPC, "disk full")))
+            with pytest.raises(InputError, match="cannot write to .*: disk full"):
+                add(uploads, predictor, scan)
+        assert list((folder / "masks").iterdir())
+        uploads = Uploads(folder, predictor)
+    assert add(uploads, predictor, scan) == 1
+    assert len(read_table(folder / "predictions.csv")) == 1
+    with pytest.raises(InputError, match="no image of .*new was predicted: give another folder"):
+        serve_review(Uploads(tmp_path / "new", predictor).folder, None, 0)
+
+
+def test_a_folder_is_the_same_however_it_is_typed(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan, folder = tmp_path / "scan.png", tmp_path / os.fsdecode(b"own \xff")
+    Image.fromarray(make_image(60, 80)).save(scan)
+    add(Uploads(folder, predictor), predictor, scan)
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.chdir(folder)
+    for typed in (".", f"../{folder.name}", "../link", "uploads/..", str(folder)):
+        uploads = Uploads(Path(typed), predictor)
+        assert add(uploads, predictor, scan) == 1
+    page = TestClient(uploads.app)
+    assert page.get("/images", params={"reviewer": "Ann"}).json()["manifest"].endswith("corrections.csv")
+    assert page.get("/images/0", params={"reviewer": "Ann"}).json()["height"] == 60
+    next((folder / "uploads").iterdir()).unlink()
+    assert (
+        "is gone: put it back"
+        in TestClient(Uploads(folder, predictor).app)
+        .get("/images/0", params={"reviewer": "Ann"})
+        .json()["error"]
+    )
 
 
 def test_folders_of_something_else_are_one_line(predictor: Predictor, tmp_path: Path) -> None:
