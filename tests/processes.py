@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 Done = subprocess.CompletedProcess[str]
 
@@ -50,7 +51,6 @@ def act(
 ) -> None:
     """What a forked process does: the command, in a folder, its output kept."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background of a shell ignore it
-    os.fsync = no_wait  # type: ignore[assignment]
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None  # as the environment says it
@@ -67,6 +67,12 @@ def act(
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
         atexit._run_exitfuncs()  # which a forked process leaves out
+
+
+def act_without_waiting(*arguments: Any) -> None:
+    """`act`, while the power does not fail."""
+    os.fsync = no_wait  # type: ignore[assignment]
+    act(*arguments)
 
 
 def start(
@@ -89,7 +95,8 @@ def start(
     """
     folder.mkdir(parents=True, exist_ok=True)
     told = _told(environment)
-    process = SERVER.Process(target=act, args=(module, list(arguments), folder, outputs, told, limit))
+    given = (module, list(arguments), folder, outputs, told, limit)
+    process = SERVER.Process(target=act_without_waiting, args=given)
     process.start()
     return process
 

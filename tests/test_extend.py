@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def train(folder: Path, *arguments: str) -> None:
     small = [text for text in SMALL if not text.startswith(("data", "encoder"))]
     places = [f"cache_dir={folder}/cache", "hydra.run.dir=out", "data.num_folds=3", "test=true"]
     done = subprocess.run(
-        [sys.executable, "-m", "busi.train", *CHOICES.split(), *arguments, *small, *places],
+        [sys.executable, "-m", "busi.train", *shlex.split(CHOICES), *arguments, *small, *places],
         cwd=folder,
         env={**os.environ, "MINE_ROOT": str(folder / "export"), "PYTHONPATH": str(ROOT)},
         capture_output=True,
