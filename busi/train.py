@@ -106,7 +106,8 @@ def forget_start(folder: Path) -> None:
     shutil.rmtree(folder / ".hydra", ignore_errors=True)
     (folder / LOG_NAME).unlink(missing_ok=True)
     if folder.resolve() != Path.cwd():
-        folder.rmdir()
+        with contextlib.suppress(OSError):  # the error of the run is what matters
+            folder.rmdir()
 
 
 @contextlib.contextmanager
