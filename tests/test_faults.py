@@ -79,12 +79,20 @@ def say_once(output: str, words: str) -> None:
     assert "Traceback" not in output
 
 
+def finished_files(folder: Path, pattern: str) -> Iterator[Path]:
+    """Files below a folder, but for temporary ones: a dot begins their name, or that of their folder."""
+    for path in sorted(folder.rglob(pattern)):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file() and not hidden:
+            yield path
+
+
 def results(place: Path) -> dict[str, str]:
     """Fingerprints of what is finished below a folder: weights, metrics, predictions, and the cache."""
     import torch
 
     found = {}
-    for path in sorted(place.rglob("provenance.json")):
+    for path in finished_files(place, "provenance.json"):
         if json.loads(path.read_text())["finished"]:
             name = str(path.parent.relative_to(place))
             digest = hashlib.sha256()
@@ -94,19 +102,18 @@ def results(place: Path) -> dict[str, str]:
             for tensor in weights.values():
                 digest.update(tensor.numpy().tobytes())
             found[name] = digest.hexdigest()
-    for path in sorted((place / "cache").rglob("[!.]*.*")):
-        if path.is_file():
-            found[str(path.relative_to(place))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    for path in finished_files(place / "cache", "*.*"):
+        found[str(path.relative_to(place))] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
 
 def check_files(place: Path) -> None:
-    """Nothing below a folder is half-written, but for temporary files, whose names begin with a dot."""
+    """Nothing below a folder is half-written, but for temporary files."""
     import torch
 
-    for path in place.rglob("[!.]*.json"):
+    for path in finished_files(place, "*.json"):
         json.loads(path.read_text())
-    for path in place.rglob("[!.]*.ckpt"):
+    for path in finished_files(place, "*.ckpt"):
         assert torch.load(path, weights_only=True)["busi"]
 
 
