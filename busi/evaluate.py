@@ -3,6 +3,7 @@
 from busi import data, evaluation  # load nothing yet, so that --help is fast
 from busi.core import (
     add_labels,
+    add_reading,
     check_there,
     default_cache_dir,
     expand,
@@ -49,13 +50,11 @@ def main() -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="of the draw of a share, and of the learning curve"
     )
-    parser.add_argument("--on-bad", choices=("error", "skip"), default="error", help="unusable files")
-    parser.add_argument(
-        "--cache", type=path_argument, help="folder for decoded data (default: $BUSI_CACHE or ~/.cache/busi)"
-    )
+    add_reading(parser)
     arguments = parse_trusting(parser)
     labels = join_labels(arguments.labels)
     check_there([arguments.model], "a run folder, a .ckpt file, or an exported bundle")
+    check_there([arguments.exclude], "a CSV file with the column id")
     if not expand(arguments.data).exists():
         data.find_data(arguments.data)  # soon, where it is no name either
     evaluation.evaluate(
@@ -63,6 +62,7 @@ def main() -> None:
         arguments.data,
         arguments.output,
         cache_dir=arguments.cache or default_cache_dir(),
+        exclude=arguments.exclude and expand(arguments.exclude),
         on_bad=arguments.on_bad,
         calibrate_on=arguments.calibrate_on,
         seed=arguments.seed,

@@ -206,6 +206,29 @@ def test_a_manifest_without_masks_and_without_normals_is_classified(
     assert "error: none of 20 images is left (2 dropped: conflict, 18 dropped: no mask)" in done.stderr
 
 
+def test_images_of_a_list_are_left_out(
+    runs: dict[str, Run], evaluate: Evaluate, own: Path, tmp_path: Path
+) -> None:
+    folder = str(runs["seg"].folder)
+    tested = [*rows_of(runs["seg"].folder / "predictions.csv", split="test")]
+    (tmp_path / "out.csv").write_text(f"id,reason\n{tested[0]},another probe\n{tested[1]},\n")
+    done = evaluate(folder, "--data", str(own), "--exclude", "out.csv", "--output", "out")
+    assert done.returncode == 0, done.stderr
+    assert [*rows_of(tmp_path / "out" / "predictions.csv")] == tested[2:]
+    assert rows_of(tmp_path / "out" / "split.csv", reason="excluded").keys() == set(tested[:2])
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "2 more images are left out, which --exclude names." in page
+    (tmp_path / "unknown.csv").write_text("id\nnobody\n")
+    for name, words in (
+        ("nowhere.csv", "nowhere.csv does not exist: give a CSV file with the column id"),
+        ("unknown.csv", "--exclude unknown.csv names 1 unknown images: nobody"),
+    ):
+        done = evaluate(folder, "--data", str(own), "--exclude", name, "--output", "none")
+        assert done.returncode == 1
+        assert words in done.stderr
+        assert not (tmp_path / "none").exists()
+
+
 def test_wrong_arguments_are_one_line(
     runs: dict[str, Run], evaluate: Evaluate, own: Path, tmp_path: Path
 ) -> None:

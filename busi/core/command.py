@@ -168,6 +168,11 @@ def add_split(parser: argparse.ArgumentParser, least: int, of: str) -> None:
         choices=("grouped", "published"),
         help="folds of our own, or those of the data (default: those that a manifest gives, else our own)",
     )
+    add_reading(parser)
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add which files of ``--data`` are passed over, and where decoded ones are kept."""
     parser.add_argument(
         "--exclude", type=path_argument, help="a CSV file with the column id: more images to leave out"
     )

@@ -226,17 +226,24 @@ def drop_reasons(
     ]
 
 
-def read_exclusions(path: Path, known: set[str]) -> set[str]:
-    """Read the ids to leave out from the column ``id`` of a CSV file, which may have a column ``reason``."""
+def read_exclusions(path: Path, known: set[str], option: str = "data.exclude=") -> set[str]:
+    """Read the ids to leave out from the column ``id`` of a CSV file, which may have a column ``reason``.
+
+    Args:
+        path: The file.
+        known: Ids of all images.
+        option: What the user gave the file with, for errors.
+
+    Raises:
+        InputError: If the file is missing or wrong, or names other images.
+    """
     if not path.is_file():
-        raise InputError(f"data.exclude={path} does not exist: give a CSV file with the column id")
+        raise InputError(f"{option}{path} does not exist: give a CSV file with the column id")
     whole = {name.strip(): name for name in known}  # cells are stripped
     table = read_given_table(path, ("id",), ("reason",), EXCLUSIONS_MEANT, {"why": "reason"})
     ids = {whole.get(row["id"], row["id"]) for row in table.values()}
     if unknown := sorted(ids - known):
-        raise InputError(
-            f"data.exclude={path} names {len(unknown)} unknown images: {', '.join(unknown[:10])}"
-        )
+        raise InputError(f"{option}{path} names {len(unknown)} unknown images: {', '.join(unknown[:10])}")
     return ids
 
 

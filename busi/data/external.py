@@ -42,13 +42,14 @@ def build_external_cohort(
         identical ones are recognized.
 
     Raises:
-        InputError: If files are bad (unless skipped), or no image is left.
+        InputError: If files are bad (unless skipped), `exclude` is missing or wrong, or no image is left.
     """
     records, contents, problems = read_contents(reading, cache_dir)
     if on_bad == "error":
         raise_problems(problems, "--on-bad skip")
     near_duplicates, recognized, missing = recognize((records, contents), known, seen, cache_dir)
-    excluded = read_exclusions(exclude, {record.id for record in records}) if exclude else set[str]()
+    known_ids = {record.id for record in records}
+    excluded = read_exclusions(exclude, known_ids, "--exclude ") if exclude else set[str]()
     reasons = drop_reasons(records, near_duplicates, "drop", excluded)
     for i, record in enumerate(records):
         if recognized[i]:

@@ -42,6 +42,7 @@ def evaluate(
     output: Path,
     *,
     cache_dir: Path,
+    exclude: Path | None = None,
     on_bad: str = "error",
     calibrate_on: str | None = None,
     seed: int = 0,
@@ -59,6 +60,7 @@ def evaluate(
         data: A name, a folder or a manifest, see `busi.data.catalog.find_data`.
         output: The folder.
         cache_dir: Where decoded data is kept.
+        exclude: CSV file with the column ``id``: more images to leave out.
         on_bad: ``error``, or ``skip`` to go on without unusable files.
         calibrate_on: See `busi.evaluation.local_part.set_aside`.
         seed: Of the draws.
@@ -82,7 +84,7 @@ def evaluate(
     found = find_data(data)
     if found.is_manifest or calibrate_on is None or parse_share(calibrate_on) is not None:
         found = found.map_labels(labels)
-    cohort, unknown = open_cohort(opened, found, on_bad, cache_dir)
+    cohort, unknown = open_cohort(opened, found, exclude, on_bad, cache_dir)
     own = keep_recognized(opened, cohort).own_sources
     if calibrate_on is not None:
         cohort, own = set_aside(cohort, calibrate_on, seed, cache_dir, labels), {}
@@ -134,7 +136,9 @@ def write_predictions(model: OpenedModel, cohort: Cohort, output: Path) -> list[
     return rows
 
 
-def open_cohort(model: OpenedModel, data: DataSet, on_bad: str, cache_dir: Path) -> tuple[Cohort, str]:
+def open_cohort(
+    model: OpenedModel, data: DataSet, exclude: Path | None, on_bad: str, cache_dir: Path
+) -> tuple[Cohort, str]:
     """Open the data that ``--data`` names, without the images that the model has seen.
 
     Returns:
@@ -150,6 +154,7 @@ def open_cohort(model: OpenedModel, data: DataSet, on_bad: str, cache_dir: Path)
         seen=model.seen.hashes,
         fold=model.info.origin["fold"],
         need_masks=model.need_masks,
+        exclude=exclude,
         on_bad=on_bad,
         cache_dir=cache_dir,
     )
@@ -251,6 +256,8 @@ def describe_evaluation(model: OpenedModel, cohort: Cohort, unknown: str) -> str
         "validated on, or a near-duplicate or an altered version of one."
     )
     text = f"The {kind} {model.source} as it was trained, with its own {own}. {left_out} {unknown}".rstrip()
+    if excluded := cohort.reasons.count("excluded"):
+        text += f" {excluded} more images are left out, which --exclude names."
     missing = [i for i in cohort.indices("test") if not cohort.records[i].annotated]
     if missing and model.has_masks:
         text += f" {len(missing)} lesions without a mask count in the diagnosis, and not among the masks."

@@ -94,7 +94,7 @@ def find_cases(columns: Mapping[str, Shaped[np.ndarray, " n"]], by_fold: bool = 
     """Which images the metrics of masks and of classes are over.
 
     Args:
-        columns: `label`, positions in `CLASSES`; of masks `area` too.
+        columns: `label`, positions in `CLASSES`; of a diagnosis `pred` too, their names; of masks `area`.
         by_fold: Whether ranking is measured in each fold and averaged.
 
     Returns:
@@ -110,6 +110,7 @@ def find_cases(columns: Mapping[str, Shaped[np.ndarray, " n"]], by_fold: bool = 
         "balanced_accuracy": Over(SHARE, tuple(of.values()), mean=True),
         "macro_f1": Over(SHARE, tuple(of.values()), mean=True),
         **{f"recall_{name}": Over(SHARE, (kind,)) for name, kind in of.items()},
+        **{f"f1_{name}": Over(BOUNDED, (kind,)) for name, kind in of.items()},
         **{f"auroc_{name}": Over(AREA, (kind, ~kind), by_fold) for name, kind in of.items()},
         "auroc": Over(AREA, tuple(of.values()), by_fold, mean=True),
         "brier": Over(FREE, (every,)),
@@ -117,6 +118,8 @@ def find_cases(columns: Mapping[str, Shaped[np.ndarray, " n"]], by_fold: bool = 
         "calibration_error": Over(FREE, (every,)),
         "calibration_slope": Over(FREE, malignant),
     }
+    if "pred" in columns:
+        found |= {f"precision_{name}": Over(SHARE, (columns["pred"] == name,)) for name in CLASSES}
     if "area" in columns:
         lesion = columns["area"] > 0
         found |= {

@@ -57,21 +57,26 @@ def class_metrics(
         weights: Of the resamples.
 
     Returns:
-        In [0, 1]: `accuracy`; `recall_<class>` and its mean `balanced_accuracy`; `macro_f1`. The means are
-        over the classes that have images in the sample. They are NaN in a resample that lacks one of these,
-        because a mean over fewer classes is another quantity; so is the recall of a class without images.
+        In [0, 1]: `accuracy`; `recall_<class>` and its mean `balanced_accuracy`; `f1_<class>` and its mean
+        `macro_f1`; `precision_<class>`. The means are over the classes that have images in the sample. They
+        are NaN in a resample that lacks one of these, because a mean over fewer classes is another quantity;
+        so are recall and F1 of a class without images, and the precision of one that is never predicted.
     """
     classes = np.unique(labels)
     truth, predicted = _one_hot(labels), _one_hot(preds)
     hits, support, num_predicted = (_sum(weights, x) for x in (truth & predicted, truth, predicted))
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
-        recall = hits / support
+        recall, precision = hits / support, hits / num_predicted
         f1 = np.where(support > 0, 2 * hits / (support + num_predicted), np.nan)
         return {
             "accuracy": hits.sum(axis=1) / weights.sum(axis=1),
             "balanced_accuracy": _mean(recall[:, classes]),
             "macro_f1": _mean(f1[:, classes]),
-            **{f"recall_{name}": recall[:, k] for k, name in enumerate(CLASSES)},
+            **{
+                f"{metric}_{name}": values[:, k]
+                for metric, values in (("precision", precision), ("recall", recall), ("f1", f1))
+                for k, name in enumerate(CLASSES)
+            },
         }
 
 

@@ -113,7 +113,8 @@ def find_all_cases(scored: Scored) -> dict[str, Over]:
     labels = scored.labels
     malignant, every = labels == MALIGNANT, np.ones(len(labels), np.bool_)
     normal = labels == NORMAL
-    found = find_cases({"label": labels}, by_fold=True)
+    preds = np.array(CLASSES)[scored.probs.argmax(axis=1)]
+    found = find_cases({"label": labels, "pred": preds}, by_fold=True)
     return {
         **found,
         **{f"raw_{name}": found[name] for name in CALIBRATION},

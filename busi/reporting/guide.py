@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from sklearn.metrics import classification_report, confusion_matrix
+from sklearn.metrics import confusion_matrix
 
 from busi.core import CLASSES, MALIGNANT
 from busi.figures import Block, Cell, PageFigure, Section, Table, draw_confusions
-from busi.metrics import Estimates, average_sources, defined
+from busi.metrics import Estimates, average_sources
 from busi.reporting.calibration import calibration_table, conformal_blocks, list_calibrations
 from busi.reporting.cells import JsonObject, cell, to_json
 from busi.reporting.charts import draw_decision_curve, draw_ranking, draw_reliability
@@ -32,8 +32,8 @@ BY_SOURCE = {
 """Tables by source: caption -> metrics and their titles."""
 FITTED = list(BY_SOURCE)[-3:]
 """Those of what is set on validation images."""
-CLASS_REPORT = ("precision", "recall", "F1", "images")
-"""Columns of the report by class."""
+CLASS_REPORT = ("precision", "recall", "F1")
+"""Metrics of the report by class."""
 
 
 def describe_guide(
@@ -48,7 +48,7 @@ def describe_guide(
     """
     whole, columns = average_sources(list(found.values())), scored[0].columns
     parts = {source: [one.only(here) for one in scored] for source, here in by_source(columns).items()}
-    mistakes = {source: count_mistakes(part) for source, part in parts.items()}
+    mistakes = {source: {"confusion": _confusion(part).tolist()} for source, part in parts.items()}
     calibrated = all(one.calibrated for one in scored)
     tables = [
         table
@@ -57,7 +57,7 @@ def describe_guide(
         for table in source_table(names, columns, {"": found}, caption)
     ]
     blocks = [
-        *confusion_blocks(variant, parts),
+        *confusion_blocks(variant, parts, found),
         *show_mistakes(variant, scored[0]),
         *probability_blocks(variant, scored, whole),
         *curve_tables(whole, len(columns["label"])),
@@ -80,27 +80,25 @@ def describe_guide(
     return Section(f"Guide: {variant.title}", blocks), content
 
 
-def count_mistakes(scored: Sequence[Scored]) -> JsonObject:
-    """Which class was taken for which, for ``report.json``."""
-    report = class_report(scored).items()
-    return {
-        "confusion": _confusion(scored).tolist(),
-        "class_report": {name: dict(zip(CLASS_REPORT, row, strict=True)) for name, row in report},
-    }
-
-
-def confusion_blocks(variant: Variant, parts: Mapping[str, Sequence[Scored]]) -> list[Block]:
+def confusion_blocks(
+    variant: Variant, parts: Mapping[str, Sequence[Scored]], found: Mapping[str, Estimates]
+) -> list[Block]:
     """Which class was taken for which, as a matrix and by class, for each source."""
     several = len(variant.seeds) > 1
     note = f"summed over {variant.trainings}" if several else variant.trainings
     titles = {source: source if len(parts) > 1 else f"guide: {variant.name}" for source in parts}
     figure = draw_confusions({titles[source]: _confusion(part) for source, part in parts.items()})
     rows: list[list[Cell]] = [
-        [*([source] if len(parts) > 1 else []), name, *row]
+        [
+            *([source] if len(parts) > 1 else []),
+            name,
+            *(cell(f"{metric.lower()}_{name}", found[source]) for metric in CLASS_REPORT),
+            int((part[0].labels == label).sum()),
+        ]
         for source, part in parts.items()
-        for name, row in class_report(part).items()
+        for label, name in enumerate(CLASSES)
     ]
-    header = [*(["source"] if len(parts) > 1 else []), "", *CLASS_REPORT]
+    header = [*(["source"] if len(parts) > 1 else []), "", *CLASS_REPORT, "images"]
     return [
         PageFigure(f"confusion_{variant.name}", figure, f"Confusion, {note}"),
         Table(header, rows, f"Class report, {of_trainings(variant)}"),
@@ -156,24 +154,6 @@ def probability_blocks(variant: Variant, scored: Sequence[Scored], found: Estima
 def over_sources(scored: Sequence[Scored], words: str) -> str:
     """Words for the caption of a figure whose curves are means over sources; none for one source."""
     return words if len(by_source(scored[0].columns)) > 1 else ""
-
-
-def class_report(scored: Sequence[Scored]) -> dict[str, list[Cell]]:
-    """Class -> precision, recall, F1 and number of images; means over seeds, None where undefined."""
-    every = [
-        classification_report(
-            one.labels,
-            one.probs.argmax(axis=1),
-            labels=range(len(CLASSES)),
-            target_names=CLASSES,
-            output_dict=True,
-            zero_division=np.nan,
-        )
-        for one in scored
-    ]
-    keys = ("precision", "recall", "f1-score", "support")
-    means = {name: [float(np.mean([one[name][key] for one in every])) for key in keys] for name in CLASSES}
-    return {name: [*map(defined, row[:3]), int(row[3])] for name, row in means.items()}
 
 
 def curve_tables(found: Estimates, number: int) -> list[Block]:

@@ -41,7 +41,7 @@ SAMPLES = [simulate(150, 0), simulate(761, 1, 0.5), simulate(90, 2, digits=0)]
 @pytest.mark.parametrize(("labels", "probs"), SAMPLES)
 def test_scores_equal_scikit_learn(labels: Int[np.ndarray, " n"], probs: Float[np.ndarray, "n 3"]) -> None:
     preds = probs.argmax(axis=1)
-    recall = reference.recall_score(labels, preds, average=None)
+    by_class = reference.precision_recall_fscore_support(labels, preds)
     auroc = [reference.roc_auc_score(labels == k, probs[:, k]) for k in range(3)]
     expected = {
         "accuracy": reference.accuracy_score(labels, preds),
@@ -50,7 +50,11 @@ def test_scores_equal_scikit_learn(labels: Int[np.ndarray, " n"], probs: Float[n
         "auroc": reference.roc_auc_score(labels, probs, multi_class="ovr"),
         "brier": sum(np.mean((probs[:, k] - (labels == k)) ** 2) for k in range(3)),
         "log_loss": reference.log_loss(labels, probs),
-        **{f"recall_{name}": recall[k] for k, name in enumerate(CLASSES)},
+        **{
+            f"{metric}_{name}": values[k]
+            for metric, values in zip(("precision", "recall", "f1"), by_class[:3], strict=True)
+            for k, name in enumerate(CLASSES)
+        },
         **{f"auroc_{name}": auroc[k] for k, name in enumerate(CLASSES)},
     }
     values = score(labels, probs)
@@ -109,6 +113,8 @@ def test_absent_classes_leave_scores_undefined_without_a_warning(present: tuple[
     assert np.isnan(values["accuracy"]) == np.isnan(values["brier"]) == (not present)
     for k, name in enumerate(CLASSES):
         assert np.isnan(values[f"recall_{name}"]) == (k not in labels[kept])
+        assert np.isnan(values[f"f1_{name}"]) == (k not in labels[kept])
+        assert np.isnan(values[f"precision_{name}"]) == (k not in probs[kept].argmax(axis=1))
     both = len(set(labels[kept])) == 2
     for name, defined in (("balanced_accuracy", bool(present)), ("macro_f1", bool(present)), ("auroc", both)):
         assert np.isfinite(values[name]) == defined

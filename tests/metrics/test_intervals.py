@@ -5,6 +5,7 @@ import pytest
 from jaxtyping import Bool, Float, Int
 from scipy.stats import binom, binomtest, norm
 
+from busi.core import CLASSES
 from busi.metrics.bootstrap import Weights, bootstrap_sources, mean_of
 from busi.metrics.cases import AREA, BOUNDED, FREE, SHARE, Cases, Over, combine_sources, find_cases
 from busi.metrics.classification import auroc, class_metrics
@@ -186,15 +187,16 @@ def test_a_mean_over_sources_knows_as_much_as_its_sources() -> None:
 
 def test_the_cases_of_a_metric_are_those_that_it_is_over() -> None:
     labels = np.repeat([0, 1, 2], [6, 20, 12])
+    preds = np.repeat(CLASSES, [2, 20, 16])
     groups, everyone = np.arange(38) // 2, np.ones(38, np.bool_)
-    found = {
-        name: over.count(groups, None, everyone)
-        for name, over in find_cases({"label": labels, "area": np.where(labels, 5.0, 0.0)}).items()
-    }
+    columns = {"label": labels, "pred": preds, "area": np.where(labels, 5.0, 0.0)}
+    found = {name: over.count(groups, None, everyone) for name, over in find_cases(columns).items()}
     assert {name: (one.images, one.groups) for name, one in found.items()} == {
         **dict.fromkeys(("accuracy", "brier", "log_loss", "calibration_error", "dice_all"), (38, 19)),
         **dict.fromkeys(("balanced_accuracy", "macro_f1", "auroc"), (38, 3)),
         **{"recall_normal": (6, 3), "recall_benign": (20, 10), "recall_malignant": (12, 6)},
+        **{"f1_normal": (6, 3), "f1_benign": (20, 10), "f1_malignant": (12, 6)},
+        **{"precision_normal": (2, 1), "precision_benign": (20, 10), "precision_malignant": (16, 8)},
         **{"auroc_normal": (38, 3), "auroc_benign": (38, 9), "auroc_malignant": (38, 6)},
         **{"calibration_slope": (38, 6), "normal_fp_rate": (6, 3)},
         **dict.fromkeys(("dice", "iou", "hd95", "lesion_miss_rate"), (32, 16)),
