@@ -59,6 +59,7 @@ from .targets import check_targets as check_targets
 from .targets import find_target as find_target
 from .targets import trust as trust
 from .targets import trusted as trusted
+from .text import first_error as first_error
 from .text import list_some as list_some
 from .text import printable as printable
 from .types import BENIGN as BENIGN

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 ODD = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Categories of control characters, of bytes of a file name that are no UTF-8, and of line ends."""
@@ -23,6 +24,12 @@ def list_some(names: Sequence[str], most: int = 10) -> str:
     """The first of some names on one line, and how many more they are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
+
+
+def first_error(error: Any) -> str:
+    """Where the first error of a ``pydantic.ValidationError`` is, and what it is."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
 
 
 def _escape(character: str, instead: str | None) -> str:

@@ -60,7 +60,6 @@ from .manifest import OPTIONAL as OPTIONAL
 from .manifest import parse_values as parse_values
 from .manifest import read_csv as read_csv
 from .manifest import to_row as to_row
-from .manifest_values import SPACINGS as SPACINGS
 from .manifest_values import fold_case as fold_case
 from .manifest_values import keep_spacing as keep_spacing
 from .manifest_values import parse_fold as parse_fold
@@ -81,6 +80,7 @@ from .records import list_problems as list_problems
 from .records import natural as natural
 from .records import read_busi as read_busi
 from .shared_split import SharedSplit as SharedSplit
+from .shared_split import as_options as as_options
 from .shared_split import share_split as share_split
 from .sources import Item as Item
 from .sources import Source as Source

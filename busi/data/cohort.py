@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from busi.core import CLASSES, InputError, Record, read_given_table
+from busi.core import CLASSES, InputError, Record, list_some, read_given_table
 from busi.data.assignment import (
     assign_sources,
     by_source,
@@ -226,24 +226,23 @@ def drop_reasons(
     ]
 
 
-def read_exclusions(path: Path, known: set[str], option: str = "data.exclude=") -> set[str]:
+def read_exclusions(path: Path, known: set[str]) -> set[str]:
     """Read the ids to leave out from the column ``id`` of a CSV file, which may have a column ``reason``.
 
     Args:
         path: The file.
         known: Ids of all images.
-        option: What the user gave the file with, for errors.
 
     Raises:
         InputError: If the file is missing or wrong, or names other images.
     """
     if not path.is_file():
-        raise InputError(f"{option}{path} does not exist: give a CSV file with the column id")
+        raise InputError(f"data.exclude={path} does not exist: give a CSV file with the column id")
     whole = {name.strip(): name for name in known}  # cells are stripped
     table = read_given_table(path, ("id",), ("reason",), EXCLUSIONS_MEANT, {"why": "reason"})
     ids = {whole.get(row["id"], row["id"]) for row in table.values()}
     if unknown := sorted(ids - known):
-        raise InputError(f"{option}{path} names {len(unknown)} unknown images: {', '.join(unknown[:10])}")
+        raise InputError(f"data.exclude={path} names {len(unknown)} unknown images: {list_some(unknown)}")
     return ids
 
 

@@ -130,11 +130,17 @@ def cut_mask(mask: Bool[np.ndarray, "h w"], path: Path) -> Bool[np.ndarray, "_ _
     Args:
         mask: Drawn on the whole image of the file; one of another size is returned as it is.
         path: A readable DICOM file.
+
+    Raises:
+        InputError: If the mask reaches out of that part.
     """
     dataset = _open(path, stop_before_pixels=True)
     region = find_region(dataset)
     whole = (int(dataset.Rows), int(dataset.Columns))
-    return mask if region is None or mask.shape != whole else cut(mask, region)
+    part = mask if region is None or mask.shape != whole else cut(mask, region)
+    if part.sum() != mask.sum():
+        raise InputError("mask that reaches out of the tissue region of its DICOM image")
+    return part
 
 
 def place_mask(mask: Bool[np.ndarray, "_ _"], dataset: pydicom.Dataset) -> Bool[np.ndarray, "h w"]:

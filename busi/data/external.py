@@ -46,10 +46,9 @@ def build_external_cohort(
     """
     records, contents, problems = read_contents(reading, cache_dir)
     if on_bad == "error":
-        raise_problems(problems, "--on-bad skip")
+        raise_problems(problems)
     near_duplicates, recognized, missing = recognize((records, contents), known, seen, cache_dir)
-    known_ids = {record.id for record in records}
-    excluded = read_exclusions(exclude, known_ids, "--exclude ") if exclude else set[str]()
+    excluded = read_exclusions(exclude, {record.id for record in records}) if exclude else set[str]()
     reasons = drop_reasons(records, near_duplicates, "drop", excluded)
     for i, record in enumerate(records):
         if recognized[i]:

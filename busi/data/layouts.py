@@ -13,11 +13,11 @@ from busi.data.records import (
     Problem,
     Reading,
     WrongLayout,
+    check_ids,
     file_name,
     has_images,
     list_files,
     natural,
-    unique,
 )
 
 Row = Mapping[str, str]
@@ -96,7 +96,8 @@ class Layout:
         """
         if not records and not problems:
             raise InputError(f"no images in {folder}. {self._how_to_get_it()}")
-        return unique(sorted(records, key=lambda record: natural(Path(record.id)))), problems
+        check_ids(record.id for record in records)
+        return sorted(records, key=lambda record: natural(record.id)), problems
 
     def _wrong(self, text: str, where: str = "") -> WrongLayout:
         return WrongLayout(text, f"{', '.join(self.needs)}{where}")
@@ -224,7 +225,7 @@ def match_rows(
     for name in rows.keys() - images.keys():
         shown = printable(name) or "(no name)"
         problems.append(Problem(shown, f"row of {table} without an image", shown))
-    return matched, sorted(problems, key=lambda problem: natural(Path(problem.id)))
+    return matched, sorted(problems, key=lambda problem: natural(problem.id))
 
 
 def read_label(text: str, among: Sequence[str] = CLASSES) -> int | None:

@@ -98,7 +98,7 @@ def read_csv(root: Path, labels: Mapping[str, str] | None = None) -> Reading:
     records = [
         replace(one, published_folds={number: folds[one.id]}) if one.id in folds else one for one in records
     ]
-    return sorted(records, key=lambda record: natural(Path(record.id))), problems
+    return sorted(records, key=lambda record: natural(record.id)), problems
 
 
 def to_row(record: Record) -> dict[str, str]:

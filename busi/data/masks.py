@@ -28,9 +28,10 @@ def read_mask(record: Record, height: int, width: int) -> UInt8[np.ndarray, "{he
         if mask.shape != union.shape and is_dicom(record.image):
             from busi.data.dicom import cut_mask  # pydicom, which most data sets do not need
 
-            whole, mask = mask, cut_mask(mask, record.image)
-            if mask.sum() != whole.sum():
-                raise BadFile("mask that reaches out of the tissue region of its DICOM image", path)
+            try:
+                mask = cut_mask(mask, record.image)
+            except InputError as error:
+                raise BadFile(str(error), path) from error
         if mask.shape != union.shape:
             raise BadFile("mask of another size than its image", path)
         union |= mask.astype(np.uint8)

@@ -98,7 +98,8 @@ def read_busi(root: Path) -> Reading:
                 records.append(Record(image_id, path, shown, label, source="busi"))
     if not records and not problems:
         raise InputError(f"no images in {root}: its class folders are empty. {how_to_get_data()}")
-    return unique(records), problems
+    check_ids(record.id for record in records)
+    return records, problems
 
 
 def annotations(names: Iterable[str]) -> dict[str, str]:
@@ -177,12 +178,6 @@ def how_to_get_data() -> str:
     )
 
 
-def unique(records: list[Record]) -> list[Record]:
-    """Return `records`, or raise `InputError` if two of them would write the same file names."""
-    check_ids(record.id for record in records)
-    return records
-
-
 def check_ids(ids: Iterable[str]) -> None:
     """Raise `InputError` if two ids would give the same name of a file."""
     seen: dict[str, str] = {}
@@ -211,15 +206,12 @@ def shorten(name: str) -> str:
     return f"{head}~{hashlib.sha256(content).hexdigest()[:8]}{suffix}"
 
 
-def raise_problems(problems: Sequence[Problem], skip: str = "data.on_bad=skip") -> None:
-    """Raise one `InputError` that lists the problems; see `list_problems`.
-
-    Args:
-        problems: Nothing is raised if there are none.
-        skip: What the user can type to go on without these files.
-    """
+def raise_problems(problems: Sequence[Problem]) -> None:
+    """Raise one `InputError` that lists the problems, if there are any; see `list_problems`."""
     if problems:
-        raise InputError(f"{list_problems(problems)}. Mend these files, or go on without them with {skip}")
+        raise InputError(
+            f"{list_problems(problems)}. Mend these files, or go on without them with data.on_bad=skip"
+        )
 
 
 def list_problems(problems: Sequence[Problem]) -> str:
@@ -245,6 +237,6 @@ def join_rows(files: Sequence[str]) -> list[str]:
     ]
 
 
-def natural(path: Path) -> list[tuple[int, str]]:
+def natural(text: str | Path) -> list[tuple[int, str]]:
     """Sort key that puts ``benign (2)`` before ``benign (10)``."""
-    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", str(path))]
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", str(text))]

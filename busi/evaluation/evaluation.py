@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from busi.core import InputError, expand, write_json, write_table, writing_to
-from busi.data import Cohort, DataSet, build_external_cohort, describe_cohort, find_data, read_sources
+from busi.data import (
+    Cohort,
+    DataSet,
+    as_options,
+    build_external_cohort,
+    describe_cohort,
+    find_data,
+    read_sources,
+)
 from busi.evaluation.comparison import (
     FitAs,
     bundle_numbers,
@@ -30,7 +38,7 @@ from busi.evaluation.saving import check_free, save_bundle
 from busi.figures import Section
 from busi.inference import PRETRAINED, is_bundle
 from busi.reporting import name_data, name_models, write_report
-from busi.runs import Predictions, Row, Variant, describe_missing, read_columns
+from busi.runs import Predictions, Row, Variant, describe_missing, read_columns, take
 from busi.training import summarize_rows
 
 log = logging.getLogger(__name__)
@@ -148,16 +156,19 @@ def open_cohort(
         InputError: If it is missing or empty, has unusable files, or the model has seen all of it.
     """
     reading = read_sources({data.name: {"root": str(data.root), "read": data.read}})
-    cohort, number = build_external_cohort(
-        reading,
-        known=(model.seen.records, model.seen.contents),
-        seen=model.seen.hashes,
-        fold=model.info.origin["fold"],
-        need_masks=model.need_masks,
-        exclude=exclude,
-        on_bad=on_bad,
-        cache_dir=cache_dir,
-    )
+    try:
+        cohort, number = build_external_cohort(
+            reading,
+            known=(model.seen.records, model.seen.contents),
+            seen=model.seen.hashes,
+            fold=model.info.origin["fold"],
+            need_masks=model.need_masks,
+            exclude=exclude,
+            on_bad=on_bad,
+            cache_dir=cache_dir,
+        )
+    except InputError as error:
+        raise InputError(as_options(str(error))) from error
     unknown = f"{model.unknown} {describe_missing(number, len(model.seen.hashes))}".strip()
     if unknown:
         log.warning("%s: %s", model.source, unknown)
@@ -213,7 +224,7 @@ def recalibrate(
             )
             after = read_columns(path, "seg")
             kept = np.isfinite(after["dice"])
-            after = {name: column[kept] for name, column in after.items()}
+            after = take(after, kept)
             compared["segmentation"] = compare_masks(found["segmentation"].part("test"), after)
     saved = "A bundle needs masks, so none is written."
     if model.has_masks:
@@ -230,7 +241,7 @@ def recalibrate(
     )
     section, content["recalibration"] = describe_comparison(about, frozen, local, compared)
     sections.append(section)
-    if model.has_classes and can_draw(val.tolist()):
+    if model.has_classes and can_draw(len(val)):
         val_part = one.part("val")
         curve = draw_curve(
             frozen,

@@ -1,6 +1,5 @@
 """How many labeled images of its own a hospital needs before a calibration on them holds."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import fill
 
@@ -197,9 +196,9 @@ def draw_figure(curve: Curve) -> Figure:
     return figure
 
 
-def can_draw(labels: Sequence[int]) -> bool:
-    """Whether there are images enough for the least size of a curve."""
-    return len(labels) >= SIZES[0]
+def can_draw(number: int) -> bool:
+    """Whether these are images enough for the least size of a curve."""
+    return number >= SIZES[0]
 
 
 def _known(curve: Curve) -> dict[str, Float[np.ndarray, "s d"]]:

@@ -13,10 +13,7 @@ from busi.evaluation.submission import FILE
 from busi.evaluation.submission_folds import check_complete
 from busi.evaluation.submission_leaks import Training, check_leaks
 from busi.evaluation.submitted import Truth
-from busi.runs import Predictions, Run, Variant, read_variants
-
-SAME = ("label", "lesion_share")
-"""Columns by which an image and its annotation are known to be the same."""
+from busi.runs import Predictions, Run, Variant, read_variants, take
 
 
 def holds_runs(path: Path) -> bool:
@@ -153,4 +150,4 @@ def align(one: Predictions, truth: Truth, places: dict[str, int]) -> Predictions
     order = np.concatenate(
         [np.flatnonzero(columns["split"] != "test"), test[np.argsort([places[name] for name in ids])]]
     )
-    return replace(one, columns={name: column[order] for name, column in changed.items()})
+    return replace(one, columns=take(changed, order))

@@ -5,16 +5,14 @@ from pathlib import Path
 
 import numpy as np
 from rich.progress import track
-from scipy.special import softmax
 
-from busi.core import CLASSES
-from busi.data import Cohort, file_name, quantize, read_gray, read_mask
+from busi.data import Cohort, quantize, read_gray, read_mask
 from busi.evaluation.opening import OpenedModel
 from busi.figures import write_png
 from busi.inference import Answer
 from busi.metrics import measure_mask
 from busi.models import Mask, Postprocess
-from busi.runs import Row, describe_image
+from busi.runs import Row, describe_classes, describe_image, map_path
 
 BATCH_SIZE = 8
 
@@ -64,10 +62,7 @@ def describe_answer(answer: Answer, postprocess: Postprocess, mask: Mask | None)
     if answer.mask_probs is not None:
         row |= measure(postprocess(answer.mask_probs), mask)
     if answer.logits is not None:
-        probs = softmax(answer.logits)
-        row |= {"pred": CLASSES[int(answer.logits.argmax())]}
-        row |= {f"logit_{name}": float(x) for name, x in zip(CLASSES, answer.logits, strict=True)}
-        row |= {f"prob_{name}": float(x) for name, x in zip(CLASSES, probs, strict=True)}
+        row |= describe_classes(answer.logits)
     return row
 
 
@@ -76,11 +71,6 @@ def measure(pred: Mask, mask: Mask | None) -> Row:
     if mask is not None:
         return dict(measure_mask(pred, mask))
     return {**dict.fromkeys(("dice", "iou", "hd95", "area"), float("nan")), "pred_area": int(pred.sum())}
-
-
-def map_path(output: Path, name: str) -> Path:
-    """Where the map of an image lies."""
-    return output / "maps" / f"{file_name(name)}.png"
 
 
 def read_map(output: Path, name: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from busi.core import InputError, expand, printable
+from busi.core import InputError, expand, first_error, printable
 from busi.formats import read_json_value
 from busi.inference import is_bundle
 
@@ -145,9 +145,8 @@ def read_said(path: Path) -> Said:
         return Said.model_validate(read_json_value(path))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
         known = f" (it may have {', '.join(Said.model_fields)})" if first["type"] == "extra_forbidden" else ""
-        raise InputError(f"{path}: {where}: {first['msg']}{known}") from None
+        raise InputError(f"{path}: {first_error(error)}{known}") from None
     except InputError as error:
         raise InputError(f"{path}: {error}: write it again") from error
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from busi.core import InputError
+from busi.core import InputError, first_error
 from busi.data import SharedSplit
 from busi.evaluation.case_names import CaseNames, list_names
 from busi.formats import read_json_value
@@ -49,11 +49,9 @@ def read_splits(path: Path, names: CaseNames) -> Training:
     try:
         parts = PARTS.validate_python(read_json_value(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ", ".join(map(str, first["loc"])) or "the whole"
         raise InputError(
             f"{path} is no splits_final.json of nnU-Net, a list with lists train and val of names for each "
-            f"fold: {where}: {first['msg']}"
+            f"fold: {first_error(error)}"
         ) from None
     except InputError as error:
         raise InputError(f"{path}: {error}: write it again") from error

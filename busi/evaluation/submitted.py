@@ -6,16 +6,25 @@ from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
-from scipy.special import softmax
 
 from busi.core import CLASSES, write_json, write_table, write_whole
 from busi.data import SharedSplit
 from busi.evaluation.class_tables import ClassRow
 from busi.evaluation.evaluated import EvaluatedRun
 from busi.evaluation.measured import Measured
-from busi.evaluation.predicting import map_path
 from busi.models import Postprocess
-from busi.runs import Predictions, Row, Variant, describe_environment, describe_image, now, read_columns
+from busi.runs import (
+    Predictions,
+    Row,
+    Variant,
+    describe_classes,
+    describe_environment,
+    describe_image,
+    map_path,
+    now,
+    read_columns,
+    take,
+)
 
 GUIDE = "unknown"
 """The guide of a classifier of which nobody says how it was guided."""
@@ -62,12 +71,12 @@ def write_variants(one: Measured, truth: Truth, folder: Path, place: Path) -> li
         if there:
             columns = read_columns(folder / "predictions.csv", stage)
             kept = np.isfinite(columns["dice" if stage == "seg" else "logit_benign"])
-            columns = {name: column[kept] for name, column in columns.items()}
+            columns = take(columns, kept)
             runs = []
             for fold in sorted(set(columns["fold"].tolist())):
                 here = columns["fold"] == fold
                 run = make_run(one, truth.split, folder, place, stage, fold, postprocess)
-                runs.append(Predictions(run, {name: column[here] for name, column in columns.items()}))
+                runs.append(Predictions(run, take(columns, here)))
             name = "segmentation" if stage == "seg" else GUIDE
             variants.append(Variant(name, (tuple(runs),), one.name))
     return variants
@@ -80,13 +89,7 @@ def fill(one: Measured, i: int | None, row: ClassRow | None) -> Row:
     if row is None:
         columns = [f"{kind}_{name}" for kind in ("logit", "prob") for name in CLASSES]
         return {**said, "pred": "", **dict.fromkeys(columns, float("nan"))}
-    probs = softmax(row.logits)
-    return {
-        **said,
-        "pred": CLASSES[int(row.logits.argmax())],
-        **{f"logit_{name}": float(x) for name, x in zip(CLASSES, row.logits, strict=True)},
-        **{f"prob_{name}": float(x) for name, x in zip(CLASSES, probs, strict=True)},
-    }
+    return {**said, **describe_classes(row.logits)}
 
 
 def mark(row: Row, scored: bool) -> Row:

@@ -189,7 +189,7 @@ def draw(annotation: Annotation, shapes: Sequence[Shape], size: tuple[int, ...])
     for shape in shapes:
         mask = shape.draw(height, width)
         if mask.shape != size and mask.shape == whole:
-            mask = cut_part(mask, annotation.image)
+            mask = cut_mask(mask, annotation.image)
         if mask.shape != size:
             raise InputError(f"mask of another size than its image: {differ(mask.shape, size)}")
         union |= mask
@@ -202,18 +202,6 @@ def whole_size(path: Path) -> tuple[int, int] | None:
         return None
     header = read_header(path, ("Rows", "Columns"))
     return int(header["Rows"]), int(header["Columns"])
-
-
-def cut_part(mask: Bool[np.ndarray, "_ _"], path: Path) -> Bool[np.ndarray, "_ _"]:
-    """The part of a mask of a whole DICOM image that is read.
-
-    Raises:
-        InputError: If it reaches out of that part.
-    """
-    part = cut_mask(mask, path)
-    if part.sum() != mask.sum():
-        raise InputError("mask that reaches out of the tissue region of its DICOM image")
-    return part
 
 
 def differ(one: tuple[int, ...], other: tuple[int, ...]) -> str:

@@ -22,7 +22,6 @@ from .loading import load_networks as load_networks
 from .maps import default_device as default_device
 from .maps import predict_maps as predict_maps
 from .maps import segment as segment
-from .model_info import GRAPH_FILE as GRAPH_FILE
 from .model_info import ModelInfo as ModelInfo
 from .model_info import read_model_info as read_model_info
 from .onnx import write_graph as write_graph

@@ -31,14 +31,14 @@ from busi.metrics import (
     segmentation_metrics,
     selective_accuracy,
 )
-from busi.reporting.pooling import Columns, Scored, by_source, take
+from busi.reporting.metric_titles import CALIBRATION
+from busi.reporting.pooling import Columns, Scored, by_source
+from busi.runs import take
 
 DEFERRED = (10, 20, 30)
 """Of selective prediction: share of the images that is deferred to a person, in per cent."""
 THRESHOLDS = (10, 20, 30)
 """Of the decision curve: probability of malignant, in per cent, from which an image is acted on."""
-CALIBRATION = ("brier", "log_loss", "calibration_error", "calibration_slope")
-"""Metrics of calibration."""
 
 Kept = Bool[np.ndarray, " n"]
 """Which images count."""

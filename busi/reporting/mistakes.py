@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from busi.core import CLASSES, InputError, Record
-from busi.data import file_name, read_gray, read_mask
+from busi.data import read_gray, read_mask
 from busi.figures import Block, Overlay, PageFigure, draw_overlays
 from busi.reporting.pooling import Scored
-from busi.runs import Predictions, Variant, find_records
+from busi.runs import Predictions, Variant, find_records, map_path
 
 MOST = 8
 """Images that are drawn."""
@@ -66,6 +66,6 @@ def make_case(one: Predictions, records: Mapping[str, Record], name: str, title:
     gray = read_gray(record.image)
     empty = np.zeros(gray.shape, np.bool_)
     mask = read_mask(record, *gray.shape).astype(bool) if record.annotated else empty
-    path = one.run.folder / "maps" / f"{file_name(name)}.png"
+    path = map_path(one.run.folder, name)
     pred = one.run.postprocess(read_gray(path) / 255) if path.is_file() else empty
     return Overlay(f"{title}\n{name}", gray, mask, pred if pred.shape == gray.shape else empty)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from busi.core import InputError, read_table
+from busi.core import InputError, list_some, read_table
 from busi.figures import Block, Cell, Section, Table
 from busi.reporting.cells import JsonObject
 from busi.runs import Predictions, Run, Variant, describe_environment, now
@@ -30,7 +30,7 @@ def describe_origin(variants: Sequence[Variant], about: str) -> tuple[Section, J
         about,
         Table(
             ["reason", "dropped", "images"],
-            [[why, len(ids), list_some(ids)] for why, ids in dropped.items()],
+            [[why, len(ids), list_some(ids, 100)] for why, ids in dropped.items()],
             f"Dropped images: {', '.join(f'{len(ids)} ({why})' for why, ids in dropped.items())}",
             folded=True,
         )
@@ -64,12 +64,6 @@ def read_dropped(one: Predictions) -> dict[str, list[str]]:
         why: [row["id"] for row in rows if row["reason"] == why]
         for why in sorted({r["reason"] for r in rows})
     }
-
-
-def list_some(ids: Sequence[str], most: int = 100) -> str:
-    """Names on one line, and where the rest stands if they are more."""
-    more = f", and {len(ids) - most} more in split.csv" if len(ids) > most else ""
-    return f"{', '.join(ids[:most])}{more}"
 
 
 def read_split(one: Predictions) -> list[dict[str, str]]:

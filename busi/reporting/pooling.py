@@ -20,7 +20,7 @@ from busi.metrics import (
     malignant_thresholds,
     source_rows,
 )
-from busi.runs import Predictions, learned_classes
+from busi.runs import Predictions, learned_classes, take
 
 LEVEL = 0.9
 """Share of each class that the conformal sets are meant to contain."""
@@ -163,11 +163,6 @@ def join(found: Sequence[Predictions]) -> Columns:
     """Stack the test rows of several folds; ``fold`` is the fold whose model scored them."""
     parts = [{**one.part("test"), "fold": np.full(len(one.labels("test")), one.fold)} for one in found]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def take(columns: Columns, kept: Shaped[np.ndarray, " m"]) -> dict[str, Shaped[np.ndarray, " k"]]:
-    """These rows of columns, given as positions or as yes and no."""
-    return {name: column[kept] for name, column in columns.items()}
 
 
 def by_source(columns: Columns) -> dict[str, Bool[np.ndarray, " n"]]:

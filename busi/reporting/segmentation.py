@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from busi.core import CLASSES, NORMAL, InputError, Record
-from busi.data import file_name, read_gray, read_mask
+from busi.data import read_gray, read_mask
 from busi.figures import Block, Cell, Overlay, PageFigure, Section, Table, title_mask
 from busi.metrics import Estimates, average_sources
 from busi.reporting.cells import JsonObject, cell, estimate_table, to_json
@@ -17,7 +17,7 @@ from busi.reporting.pooling import Columns, by_source, join
 from busi.reporting.sources import explain_mean, source_table, sources_to_json
 from busi.reporting.subgroups import Groups, count_cells, count_header, split_by_burned_in, split_by_size
 from busi.reporting.words import name_test_images, of_trainings
-from busi.runs import Predictions, Variant, find_records
+from busi.runs import Predictions, Variant, find_records, map_path
 
 NAMES = entitle(MASK_METRICS)
 OF_SUBGROUP = ("dice", "hd95", "lesion_miss_rate", "normal_fp_rate")
@@ -172,7 +172,7 @@ def make_overlay(one: Predictions, row: int, records: Mapping[str, Record]) -> O
     if record is None:
         raise InputError(f"{name} is no longer in the data of {one.run.folder}")
     gray = read_gray(record.image)
-    probs = read_gray(one.run.folder / "maps" / f"{file_name(name)}.png")
+    probs = read_gray(map_path(one.run.folder, name))
     if probs.shape != gray.shape:
         raise InputError(f"{name} has another size than when {one.run.folder} predicted it")
     mask = read_mask(record, *gray.shape).astype(bool)

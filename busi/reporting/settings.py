@@ -25,7 +25,7 @@ from busi.reporting.verdicts import (
     say,
 )
 from busi.reporting.words import name_test_images
-from busi.runs import Variant
+from busi.runs import Variant, take
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +171,7 @@ class Measured:
     def only(self, source: str) -> "Measured":
         """The same of one source."""
         kept = by_source(self.columns)[source]
-        columns = {name: column[kept] for name, column in self.columns.items()}
+        columns = take(self.columns, kept)
         each = [{source: one[source]} for one in self.each]
         return Measured(self.variant, {source: self.found[source]}, each, columns)
 

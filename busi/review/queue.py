@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from busi.core import CLASSES, InputError
+from busi.core import CLASSES, InputError, first_error
 from busi.inference import JOURNAL
 
 SMALL = 0.1
@@ -130,10 +130,7 @@ def read_predictions(folder: Path) -> Predictions:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        where = ""
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            where = f" ({'.'.join(map(str, first['loc']))}: {first['msg']})"
+        where = f" ({first_error(error)})" if isinstance(error, ValidationError) else ""
         raise InputError(f"{path} is damaged, or of another program{where}: predict again") from error
     return Predictions(folder, model, good, len(rows) - len(good))
 

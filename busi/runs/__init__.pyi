@@ -23,7 +23,6 @@ from .fingerprints import SEED_SETTINGS as SEED_SETTINGS
 from .fingerprints import compare_values as compare_values
 from .fingerprints import find_differences as find_differences
 from .fingerprints import flatten as flatten
-from .fingerprints import not_settings as not_settings
 from .fingerprints import settings_fingerprint as settings_fingerprint
 from .logs import LOG_FILE as LOG_FILE
 from .logs import read_log as read_log
@@ -38,10 +37,14 @@ from .predictions import read_predictions as read_predictions
 from .predictions import read_run_columns as read_run_columns
 from .predictions import read_shortcut as read_shortcut
 from .predictions import read_trained as read_trained
+from .predictions import take as take
 from .provenance import describe_environment as describe_environment
 from .provenance import now as now
 from .rows import Row as Row
+from .rows import describe_classes as describe_classes
 from .rows import describe_image as describe_image
+from .rows import map_path as map_path
+from .run import BEST as BEST
 from .run import Run as Run
 from .run import continue_run as continue_run
 from .run import name_guide as name_guide

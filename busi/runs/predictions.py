@@ -1,7 +1,7 @@
 """What a finished run predicted, read from its folder."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,7 +63,7 @@ class Predictions:
     def part(self, split: str) -> dict[str, Shaped[np.ndarray, " m"]]:
         """The rows of ``val`` or ``test``."""
         kept = self.columns["split"] == split
-        return {name: column[kept] for name, column in self.columns.items()}
+        return take(self.columns, kept)
 
     def labels(self, split: str) -> Int[np.ndarray, " m"]:
         """True classes of a split."""
@@ -73,6 +73,13 @@ class Predictions:
         """Logits of a split, one column for each class."""
         rows = self.part(split)
         return np.stack([rows[f"logit_{name}"] for name in CLASSES], axis=1)
+
+
+def take(
+    columns: Mapping[str, Shaped[np.ndarray, " n"]], kept: Shaped[np.ndarray, " m"]
+) -> dict[str, Shaped[np.ndarray, " k"]]:
+    """These rows of columns, given as positions or as yes and no."""
+    return {name: column[kept] for name, column in columns.items()}
 
 
 def learned_classes(run: Run) -> Bool[np.ndarray, " 3"]:

@@ -1,7 +1,13 @@
 """The rows of ``predictions.csv``: what every stage says of an image beside its prediction."""
 
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import softmax
+
 from busi.core import CLASSES
-from busi.data import Cohort, has_burned_in, read_gray, read_mask
+from busi.data import Cohort, file_name, has_burned_in, read_gray, read_mask
 
 Row = dict[str, object]
 """Of ``predictions.csv``."""
@@ -25,3 +31,23 @@ def describe_image(cohort: Cohort, i: int) -> Row:
         "lesion_share": float(read_mask(record, *gray.shape).mean()) if record.annotated else float("nan"),
         "burned_in": int(has_burned_in(gray)),
     }
+
+
+def describe_classes(logits: Float[np.ndarray, " 3"]) -> Row:
+    """The columns of a diagnosis: the most probable class, logits and probabilities."""
+    probs = softmax(logits)
+    return {
+        "pred": CLASSES[int(logits.argmax())],
+        **{f"logit_{name}": float(x) for name, x in zip(CLASSES, logits, strict=True)},
+        **{f"prob_{name}": float(x) for name, x in zip(CLASSES, probs, strict=True)},
+    }
+
+
+def map_path(folder: Path, name: str) -> Path:
+    """Where the map of lesion probability of an image lies, in 8 bits.
+
+    Args:
+        folder: Of a run, or of what has its files.
+        name: Id of the image.
+    """
+    return folder / "maps" / f"{file_name(name)}.png"

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yaml import YAMLError
 
-from busi.core import InputError
+from busi.core import InputError, first_error
 
 Fold = Annotated[int, Field(ge=0, le=1000)]
 Stage = Literal["seg", "cls"]
@@ -201,10 +201,8 @@ def check_stored(kind: type[Stored], content: object, source: object) -> None:
     try:
         kind.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
         raise InputError(
-            f"{source} is damaged or of another version ({where}: {first['msg']}): train this run again"
+            f"{source} is damaged or of another version ({first_error(error)}): train this run again"
         ) from None
 
 

@@ -27,6 +27,7 @@ from busi.data import name_sources
 from busi.guides import guide_rows
 from busi.models import check_encoder
 from busi.runs import (
+    LOG_FILE,
     Checkpoint,
     Run,
     continue_run,
@@ -196,7 +197,7 @@ def find_monitored(cfg: DictConfig, trainer: lightning.Trainer, run: Run) -> flo
     score = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
     if score is None:
         # Not from the trainer: a run that goes on after its last epoch trains none.
-        logged = [row.get(cfg.monitor) for row in read_table(run.folder / "log" / "metrics.csv")]
+        logged = [row.get(cfg.monitor) for row in read_table(run.folder / LOG_FILE)]
         score = next((value for value in reversed(logged) if value), None)
     return None if score is None else float(score)
 

@@ -7,16 +7,14 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 from rich.progress import track
-from scipy.special import softmax
 from torch import nn
 
-from busi.core import CLASSES
-from busi.data import BUSIDataModule, file_name, quantize, read_gray, read_mask
+from busi.data import BUSIDataModule, quantize, read_gray, read_mask
 from busi.figures import write_png
 from busi.inference import predict_maps
 from busi.metrics import measure_mask
 from busi.models import Map, Mask, Postprocess, Segmenter
-from busi.runs import Row, describe_image
+from busi.runs import Row, describe_classes, describe_image, map_path
 
 Case = tuple[Row, int, Bool[np.ndarray, "_ _"]]
 """A row of predictions, the position of its image in the cohort, and its predicted mask."""
@@ -47,7 +45,7 @@ def predict_masks(
     cases: list[Case] = []
     for i, probs in zip(indices, maps, strict=True):
         record, pred = cohort.records[i], postprocess(probs)
-        write_png(folder / "maps" / f"{file_name(record.id)}.png", quantize(probs))
+        write_png(map_path(folder, record.id), quantize(probs))
         mask = read_mask(record, *pred.shape).astype(bool)
         row = describe_image(cohort, i) | measure_mask(pred, mask)
         cases.append((row, i, pred))
@@ -73,11 +71,7 @@ def predict_classes(network: nn.Module, data: BUSIDataModule, splits: Sequence[s
         batches.append(network(image, guide).double().cpu().numpy())
     logits = np.concatenate(batches) + data.logit_shift(indices)
     return [
-        describe_image(cohort, i)
-        | {"pred": CLASSES[z.argmax()]}
-        | {f"logit_{name}": float(x) for name, x in zip(CLASSES, z, strict=True)}
-        | {f"prob_{name}": float(x) for name, x in zip(CLASSES, p, strict=True)}
-        for i, z, p in zip(indices.tolist(), logits, softmax(logits, axis=1), strict=True)
+        describe_image(cohort, i) | describe_classes(z) for i, z in zip(indices.tolist(), logits, strict=True)
     ]
 
 

@@ -14,7 +14,7 @@ from busi.data import BUSIDataModule, Cohort, read_gray, read_mask
 from busi.figures import Overlay, draw_confusions, draw_overlays, save_figure, title_mask
 from busi.metrics import segmentation_metrics
 from busi.models import Postprocess, Segmenter
-from busi.runs import Row, name_guide, write_postprocess
+from busi.runs import BEST, Row, name_guide, write_postprocess
 from busi.training.features import watch_features
 from busi.training.predicting import Case, annotated_maps, predict_classes, predict_masks
 from busi.training.probe import write_shortcut
@@ -57,7 +57,7 @@ def score_segmentation(
     tunes = data.leave_out is None
     val_sources = data.cohort.sources_of(data.cohort.indices("val")) if tunes else []
     step = postprocess(annotated_maps(segmenter, data) if tunes else [], sources=val_sources)
-    write_postprocess(folder / "checkpoints" / "best.ckpt", step)
+    write_postprocess(folder / BEST, step)
     write_json(folder / "postprocess.json", asdict(step))
     cases = predict_masks(segmenter, step, data, splits, folder)
     rows = [row for row, _, _ in cases]

@@ -20,7 +20,7 @@ from busi.metrics import (
     segmentation_metrics,
     source_rows,
 )
-from busi.runs import Row
+from busi.runs import Row, take
 
 Columns = Mapping[str, Shaped[np.ndarray, " n"]]
 Metrics = dict[str, float | None]
@@ -118,7 +118,7 @@ def _measure(
     places: Int[np.ndarray, " m"],
     weights: Int[np.ndarray, "d m"],
 ) -> Values:
-    return measure({name: column[places] for name, column in columns.items()}, weights)
+    return measure(take(columns, places), weights)
 
 
 def _numbers(prefix: str, estimates: Estimates) -> Metrics:

@@ -85,7 +85,7 @@ def test_records_are_complete_in_order_and_of_one_source(one: Set, folder: Path)
     assert problems == []
     assert len(records) == one.num
     ids = [record.id for record in records]
-    assert ids == sorted(ids, key=lambda text: natural(Path(text)))
+    assert ids == sorted(ids, key=lambda text: natural(text))
     assert len({file_name(text).casefold() for text in ids}) == one.num
     assert all(len(text) < 20 and printable(text) == text for text in ids)
     assert {record.source for record in records} == {name_of(one)}
