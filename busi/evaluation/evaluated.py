@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from busi.data import Cohort, DataSet
 from busi.evaluation.opening import OpenedModel
 from busi.models import Postprocess
-from busi.runs import Predictions, Run, Variant, describe_environment, now, read_columns
+from busi.runs import Predictions, Run, Variant, describe_environment, now, read_columns, take
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,7 @@ def make_variants(
         run = EvaluatedRun(output, provenance, make_config(model, data, stage), model.info.postprocess)
         columns = read_columns(output / "predictions.csv", stage)
         if stage == "seg":
-            kept = np.isfinite(columns["dice"])
-            columns = {key: column[kept] for key, column in columns.items()}
+            columns = take(columns, np.isfinite(columns["dice"]))
         if (columns["split"] == "test").any():
             variants.append(Variant(name, ((Predictions(run, columns),),)))
     return variants
@@ -67,43 +66,50 @@ def make_variants(
 def make_config(model: OpenedModel, data: DataSet, stage: str) -> DictConfig:
     """What a report must know of the config of a model."""
     origin = model.info.origin
-    config: dict[str, Any] = {
-        "stage": stage,
-        "seed": (origin.get("seeds") or [0])[0],
-        "debug": False,
-        "guide": {"name": origin["guide"]},
-        "data": {"fold": origin["fold"], "num_folds": 1, "train_only": [], "hold_out": None},
-    }
-    own = OmegaConf.create(config)
-    if model.run is not None:
-        own = OmegaConf.create(OmegaConf.to_container(model.run.config))  # type: ignore[assignment]
-        own.stage, own.data.hold_out, own.data.train_only = stage, None, []
-    own.data.name, own.data.root = data.name, str(data.root)
-    own.data.read = data.read
-    own.data.sources = {data.name: {"root": str(data.root), "read": data.read}}
+    config = stand_in_config(data, stage, origin["guide"], origin["fold"])
+    config.seed = (origin.get("seeds") or [0])[0]
+    if model.run is None:
+        return config
+    own = model.run.config.copy()
+    own.stage, own.data.hold_out, own.data.train_only = stage, None, []
+    for name in ("name", "root", "read", "sources"):
+        own.data[name] = config.data[name]
     return own
+
+
+def stand_in_config(data: DataSet, stage: str, guide: str, fold: int, num_folds: int = 1) -> DictConfig:
+    """What a report reads of the config of a run, of a model that is none."""
+    place = {"root": str(data.root), "read": data.read}
+    known = {"name": data.name, **place, "sources": {data.name: place}}
+    return OmegaConf.create(
+        {
+            **{"stage": stage, "seed": 0, "debug": False, "guide": {"name": guide}, "encoder_weights": None},
+            "data": {**known, "fold": fold, "num_folds": num_folds, "train_only": [], "hold_out": None},
+        }
+    )
 
 
 def describe_provenance(model: OpenedModel, cohort: Cohort, stage: str, seconds: float) -> dict[str, Any]:
     """Where the numbers come from: that of the run, or what is known of a bundle, with the data."""
     origin = model.info.origin
-    of_model: dict[str, Any] = {
-        **describe_environment("busi.evaluate"),
-        **{"debug": False, "leave_out": None, "trained_on": [], "upstream": {}, "epoch": None},
-        **{"guide": origin["guide"], "device": "cpu", "finished": now(), "seconds": seconds},
-        **{name: origin.get(name, "") for name in ("settings", "recipe")},
-        "seeds": origin.get("seeds", []),  # a bundle knows those of an ensemble alone
-        "model": {**origin, **model.info.fingerprints},
-    }
+    found = stand_in_provenance("busi.evaluate", cohort, stage, origin["fold"])
     if model.run is not None:
-        of_model = model.run.provenance
+        of_data = ("stage", "fold", "data", "split", "files", "tested")
+        found = {**model.run.provenance, **{name: found[name] for name in of_data}}
+    else:
+        found |= {"guide": origin["guide"], "device": "cpu", "seconds": seconds}
+        found |= {name: origin.get(name, "") for name in ("settings", "recipe")}
+        found["seeds"] = origin.get("seeds", [])  # a bundle knows those of an ensemble alone
+        found["model"] = {**origin, **model.info.fingerprints}
+    return {**found, "evaluated": str(model.source)}
+
+
+def stand_in_provenance(command: str, cohort: Cohort, stage: str, fold: int) -> dict[str, Any]:
+    """What a report reads of the provenance of a run, of a model that is none; what is not known is empty."""
     return {
-        **of_model,
-        "stage": stage,
-        "fold": origin["fold"],
-        "data": cohort.data_fingerprint,
-        "split": cohort.split_fingerprint,
-        "files": {},
-        "tested": True,
-        "evaluated": str(model.source),
+        **describe_environment(command),
+        **{"stage": stage, "fold": fold, "files": {}, "tested": True, "finished": now(), "seconds": 0},
+        **{"data": cohort.data_fingerprint, "split": cohort.split_fingerprint, "debug": False},
+        **{"leave_out": None, "trained_on": [], "upstream": {}, "epoch": None, "guide": None},
+        **{"settings": "", "recipe": "", "seeds": [], "device": "unknown"},
     }

@@ -2,15 +2,13 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from busi.core import CLASSES, write_json, write_table, write_whole
 from busi.data import SharedSplit
 from busi.evaluation.class_tables import ClassRow
-from busi.evaluation.evaluated import EvaluatedRun
+from busi.evaluation.evaluated import EvaluatedRun, stand_in_config, stand_in_provenance
 from busi.evaluation.measured import Measured
 from busi.models import Postprocess
 from busi.runs import (
@@ -18,10 +16,8 @@ from busi.runs import (
     Row,
     Variant,
     describe_classes,
-    describe_environment,
     describe_image,
     map_path,
-    now,
     read_columns,
     take,
 )
@@ -108,21 +104,8 @@ def make_run(
     postprocess: Postprocess,
 ) -> EvaluatedRun:
     """A fold of a submission, with what is known of it."""
-    provenance: dict[str, Any] = {
-        **describe_environment("busi.score"),
-        **{"stage": stage, "fold": fold, "debug": False, "leave_out": None, "trained_on": []},
-        **{"upstream": {}, "epoch": None, "guide": GUIDE if stage == "cls" else None, "device": "unknown"},
-        **{"settings": "", "recipe": "", "seeds": [], "files": {}, "tested": True},
-        **{"data": split.cohort.data_fingerprint, "split": split.cohort.split_fingerprint},
-        **{"finished": now(), "seconds": 0, "submitted": str(one.submission.path)},
-    }
-    data = split.data
-    config = {
-        **{"stage": stage, "seed": 0, "debug": False, "guide": {"name": GUIDE}, "encoder_weights": None},
-        "data": {
-            **{"name": data.name, "root": str(data.root), "read": data.read, "fold": fold},
-            **{"num_folds": one.folds.number, "train_only": [], "hold_out": None},
-            "sources": {data.name: {"root": str(data.root), "read": data.read}},
-        },
-    }
-    return EvaluatedRun(folder, provenance, OmegaConf.create(config), postprocess, place)
+    provenance = stand_in_provenance("busi.score", split.cohort, stage, fold)
+    provenance["guide"] = GUIDE if stage == "cls" else None
+    provenance["submitted"] = str(one.submission.path)
+    config = stand_in_config(split.data, stage, GUIDE, fold, one.folds.number)
+    return EvaluatedRun(folder, provenance, config, postprocess, place)
