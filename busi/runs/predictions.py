@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from busi.core import CLASSES, InputError, Record, construct, expand, read_table
 from busi.data import read_sources
-from busi.runs.run import Run, name_variant, resume_command
+from busi.runs.run import Run, name_variant
 from busi.runs.stored import Shortcut, check_stored
 
 COLUMNS = ("id", "source", "label", "group", "fold", "split", "lesion_share", "burned_in")
@@ -128,10 +128,7 @@ def read_predictions(run: Run) -> Predictions:
         InputError: If it did not, or the file is missing or damaged, or lacks a split.
     """
     if not run.provenance.get("tested"):
-        how = "test its members, and make it again: " if run.members else ""
-        folders = run.members or [str(run.folder)]
-        commands = "; ".join(resume_command(folder, "test=true") for folder in folders)
-        raise InputError(f"{run.folder} did not score its test fold: {how}{commands}")
+        raise InputError(f"{run.folder} is not tested: {run.how_to_test}")
     path, columns = run.folder / "predictions.csv", read_run_columns(run)
     if missing := {"val", "test"} - set(columns["split"].tolist()):
         raise InputError(f"{path} has no {' and no '.join(sorted(missing))} images: train this run again")

@@ -100,6 +100,13 @@ class Run:
         return again if self.members else resume_command(self.folder)
 
     @property
+    def how_to_test(self) -> str:
+        """What a user types to score its test fold."""
+        how = "test its members, and make it again: " if self.members else ""
+        folders = self.members or [str(self.folder)]
+        return how + "; ".join(resume_command(folder, "test=true") for folder in folders)
+
+    @property
     def config(self) -> DictConfig:
         """The config that it was started with, resolved.
 

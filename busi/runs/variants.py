@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from busi.core import InputError
+from busi.core import InputError, list_some
 from busi.runs.predictions import Predictions, read_predictions
 from busi.runs.run import Run, open_run
 from busi.runs.settings import group_settings, name_settings
@@ -39,19 +39,19 @@ def read_variants(folders: Sequence[Path], partial: bool) -> list[Variant]:
         Those that hold out no source come first, then those of each source; segmentation first in each.
 
     Raises:
-        InputError: If a folder holds no run; a run that is named is not finished, or none is; one did not
-            score its test fold or is damaged; or the runs do not belong together (see `check_same`,
-            `check_folds`, `check_variant`).
+        InputError: If a folder holds no run; a run that is named is not finished or not tested, or none is
+            left; one is damaged; or the runs do not belong together (see `check_same`, `check_folds`,
+            `check_variant`).
     """
     opened = [run for folder in folders for run in open_runs(folder)]
-    runs = pass_over_unfinished(opened, [run for run in opened if run.folder in folders])
-    found = [read_predictions(run) for run in drop_inner_runs(runs)]
+    named = [run for run in opened if run.folder in folders]
+    found = [read_predictions(run) for run in pass_over_unscored(drop_inner_runs(opened), named)]
     check_same(found, "data", "data sets")
     check_sources(found)
-    named = name_groups(found)
+    groups = name_groups(found)
     variants = []
     for source in sorted({held_out(one) for one in found}, key=lambda source: source or ""):
-        here = [(name, setting, [x for x in some if held_out(x) == source]) for name, setting, some in named]
+        here = [(name, setting, [x for x in some if held_out(x) == source]) for name, setting, some in groups]
         variants += make_variants([group for group in here if group[2]], partial)
     check_recipes(variants)
     return variants
@@ -104,21 +104,37 @@ def open_runs(folder: Path) -> list[Run]:
     return [open_run(path) for path in below]
 
 
-def pass_over_unfinished(runs: Sequence[Run], named: Sequence[Run]) -> list[Run]:
-    """Leave out runs that are not finished, and say which.
+def pass_over_unscored(runs: Sequence[Run], named: Sequence[Run]) -> list[Run]:
+    """Leave out runs that are not finished or not tested, and debug runs among others; say which.
 
     Raises:
         InputError: If one of them was named by itself, or no other is there.
     """
-    finished = [run for run in runs if run.finished]
-    if unfinished := [run for run in runs if not run.finished]:
-        count = "1 run is" if len(unfinished) == 1 else f"{len(unfinished)} runs are"
-        listed = ", ".join(str(run.folder) for run in unfinished[:5]) + ", ..." * (len(unfinished) > 5)
-        how = f"Go on with each: {unfinished[0].how_to_finish}"
-        if not finished or any(run in named for run in unfinished):
-            raise InputError(f"{count} not finished: {listed}. {how}; or leave them out")
-        log.warning("%s not finished and left out: %s. %s", count, listed, how)
-    return finished
+    scored = [run for run in runs if run.finished and run.provenance["tested"]]
+    kept = [run for run in scored if run in named or not run.provenance["debug"]] or scored
+    left = [run for run in runs if run not in kept]
+    if wrong := [run for run in left if run in named or not kept]:
+        raise InputError(f"{_list_unscored(wrong)}; or leave them out")
+    if left:
+        log.warning("Left out: %s", _list_unscored(left))
+    return kept
+
+
+def _list_unscored(runs: Sequence[Run]) -> str:
+    """Which runs a report leaves out, why, and what to type for the first of those that can go on."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        if not run.finished:
+            reason = ("not finished", "how_to_finish")
+        else:
+            reason = ("for debugging", "") if run.provenance["tested"] else ("not tested", "how_to_test")
+        groups.setdefault(reason, []).append(run)
+    parts = []
+    for (words, how), group in groups.items():
+        count = "1 run is" if len(group) == 1 else f"{len(group)} runs are"
+        command = f": {getattr(group[0], how)}" if how else ""
+        parts.append(f"{count} {words} ({list_some([str(run.folder) for run in group], 5)}){command}")
+    return "; ".join(parts)
 
 
 def drop_inner_runs(runs: Sequence[Run]) -> list[Run]:

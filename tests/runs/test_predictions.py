@@ -98,7 +98,7 @@ def test_runs_that_cannot_be_reported_say_what_to_do(
     with caplog.at_level(logging.WARNING):
         (variant,) = read_variants([tmp_path / "both"], partial=True)
     assert variant.folds == (0,)
-    assert f"1 run is not finished and left out: {tmp_path / 'both' / '1'}. Go on with each:" in caplog.text
+    assert f"Left out: 1 run is not finished ({tmp_path / 'both' / '1'}): python -m busi.train" in caplog.text
     with pytest.raises(InputError, match="1 run is not finished"):
         read_variants([runs / "seg" / "0", unfinished], partial=True)
     with pytest.raises(InputError, match="not of one recipe: image_size 32 and 64"):
@@ -114,11 +114,38 @@ def test_runs_that_cannot_be_reported_say_what_to_do(
     with pytest.raises(InputError, match=r"seeds of segmentation have different folds \(0, 1\)"):
         read_variants([runs / "seg" / "0", seed], partial=True)
     for folder, words in (
-        (untested, "did not score its test fold: python -m busi.train resume=.* test=true"),
+        (untested, r"1 run is not tested \(.*\): python -m busi.train resume=.* test=true"),
         (inner, "only runs with data.leave_out"),
-        (unfinished, "1 run is not finished: .*: python -m busi.train resume="),
+        (unfinished, r"1 run is not finished \(.*\): python -m busi.train resume="),
         (damaged, "predictions.csv is not the file that this run wrote"),
         (tmp_path / "nothing", "is no run folder, and has none below it"),
     ):
         with pytest.raises(InputError, match=words):
             read_variants([folder], partial=True)
+
+
+def test_runs_that_score_nothing_are_left_out_of_a_folder(
+    configs: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Debug runs are of other data too, as ``trainer=debug`` takes a few images."""
+    debug, untested, scored = (
+        record_run(tmp_path / "all" / name, configs("stage=seg", *overrides)).folder
+        for name, overrides in (
+            ("debug", ["trainer=debug"]),
+            ("untested", ["test=false"]),
+            ("scored", ["data.fold=1"]),
+        )
+    )
+    with caplog.at_level(logging.WARNING):
+        assert [one.run.folder for one in read([tmp_path / "all"], partial=True)] == [scored]
+    (warning,) = (record.getMessage() for record in caplog.records if "Left out" in record.message)
+    assert f"1 run is not tested ({untested}): python -m busi.train resume={untested} test=true" in warning
+    assert f"1 run is for debugging ({debug})" in warning
+    with pytest.raises(InputError, match=r"^1 run is not tested \(.*untested\).* leave them out$"):
+        read_variants([scored, untested], partial=True)
+    assert [one.run.folder for one in read([debug], partial=True)] == [debug]
+    shutil.rmtree(scored)
+    shutil.copytree(untested, tmp_path / "all" / "other")
+    shutil.rmtree(debug)
+    with pytest.raises(InputError, match=r"2 runs are not tested \(.*other, .*untested\)"):
+        read_variants([tmp_path / "all"], partial=True)
