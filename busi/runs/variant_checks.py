@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from busi.core import InputError
+from busi.core import InputError, list_some
 from busi.runs.fingerprints import find_differences, not_settings
 from busi.runs.predictions import Predictions
 from busi.runs.run import Run
@@ -13,14 +13,19 @@ from busi.runs.settings import alike_in_a_setting
 from busi.runs.variant import Variant, held_out
 
 
-def check_same(found: Sequence[Predictions], name: str, words: str) -> None:
-    """Raise `InputError` unless all runs share a fingerprint."""
-    by_value: dict[str, list[str]] = {}
+def check_same(found: Sequence[Predictions], name: str, word: str) -> None:
+    """Raise `InputError` unless all runs share a fingerprint: ``data`` or ``split``, and the word for it."""
+    by_value: dict[str, list[Predictions]] = {}
     for one in found:
-        by_value.setdefault(one.run.provenance[name], []).append(str(one.run.folder))
+        by_value.setdefault(one.run.provenance[name], []).append(one)
     if len(by_value) > 1:
-        listed = "; ".join(f"{value}: {', '.join(folders[:3])}" for value, folders in by_value.items())
-        raise InputError(f"these runs have {len(by_value)} different {words} ({listed}): report each alone")
+        listed = "; ".join(
+            f"{runs[0].config.data.name} {value}: {list_some([str(one.run.folder) for one in runs], 3)}"
+            for value, runs in by_value.items()
+        )
+        raise InputError(
+            f"these runs have {len(by_value)} different {word}s ({listed}): give the folders of one {word}"
+        )
 
 
 def check_sources(found: Sequence[Predictions]) -> None:

@@ -46,7 +46,7 @@ def read_variants(folders: Sequence[Path], partial: bool) -> list[Variant]:
     opened = [run for folder in folders for run in open_runs(folder)]
     named = [run for run in opened if run.folder in folders]
     found = [read_predictions(run) for run in pass_over_unscored(drop_inner_runs(opened), named)]
-    check_same(found, "data", "data sets")
+    check_same(found, "data", "data set")
     check_sources(found)
     groups = name_groups(found)
     variants = []
@@ -74,7 +74,7 @@ def make_variants(groups: Sequence[Group], partial: bool) -> list[Variant]:
         InputError: See `read_variants`.
     """
     found = [one for *_, group in groups for one in group]
-    check_same(found, "split", "splits")
+    check_same(found, "split", "split")
     key = _place if held_out(found[0]) else _seed
     variants = []
     for name, of_variant in groupby(groups, key=lambda one: one[0]):

@@ -75,7 +75,9 @@ def test_other_splits_and_data_do_not_mix(runs: Path, configs: Compose, tmp_path
     with pytest.raises(InputError, match="2 different splits"):
         read_variants([runs / "seg", split], partial=True)
     data = record_run(tmp_path / "data", configs("stage=seg", "data.read.seed=1")).folder
-    with pytest.raises(InputError, match="2 different data sets"):
+    with pytest.raises(
+        InputError, match=r"2 different data sets \(synthetic \w+: .*; synthetic \w+: .*\): give the fo"
+    ):
         read_variants([runs / "seg", data], partial=True)
 
 
