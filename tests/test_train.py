@@ -90,6 +90,7 @@ def test_a_bug_shows_its_traceback(cache: Path, tmp_path: Path) -> None:
         (["--help"], 0, "python -m busi.train stage=seg"),
         (["--cfg", "job", "stage=cls"], 0, "_target_: busi.guides.PredictedGuide"),
         (["stage=seg", "epochs=3"], 1, "error: epochs is no setting: did you mean trainer.max_epochs?"),
+        (["stage=seg", "seed=abc"], 1, "error: seed=abc: give a whole number, from 0 to 4294967295"),
         (["stage=segment"], 1, "error: there is no stage=segment: did you mean seg?"),
     ],
 )

@@ -68,6 +68,8 @@ from .masks import refuse_inverted as refuse_inverted
 from .masks import to_lesion as to_lesion
 from .masks import to_mask as to_mask
 from .masks import to_values as to_values
+from .options import check_folds as check_folds
+from .options import train_folds as train_folds
 from .pool import read_records as read_records
 from .pool import read_sources as read_sources
 from .recognition import Images as Images
@@ -87,9 +89,7 @@ from .sources import Source as Source
 from .sources import find_sources as find_sources
 from .sources import read_items as read_items
 from .splits import SPLITS as SPLITS
-from .splits import check_folds as check_folds
 from .splits import fingerprint as fingerprint
-from .splits import train_folds as train_folds
 from .synthetic import draw_sample as draw_sample
 from .synthetic import read_synthetic as read_synthetic
 from .workbook import read_workbook as read_workbook

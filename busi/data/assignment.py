@@ -9,7 +9,8 @@ from jaxtyping import Int
 from busi.core import InputError, Record
 from busi.data.contents import Content
 from busi.data.groups import find_groups, join_across, join_patients
-from busi.data.splits import assign_folds, check_class_sizes, name_splits, train_folds
+from busi.data.options import train_folds
+from busi.data.splits import assign_folds, check_class_sizes, name_splits
 
 Positions = Int[np.ndarray, " _"]
 

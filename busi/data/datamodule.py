@@ -19,10 +19,10 @@ from busi.data.cache import load_letterboxed, trim
 from busi.data.cohort import Cohort, build_cohort, describe_cohort
 from busi.data.dataset import BUSIDataset, EpochSampler, Guides, collate, share_batches
 from busi.data.download import check_published, download_busi
-from busi.data.options import check_options, check_sizes
+from busi.data.options import check_folds, check_options, check_sizes
 from busi.data.pool import Sources, read_records
 from busi.data.records import Reading, read_busi
-from busi.data.splits import SPLITS, check_folds
+from busi.data.splits import SPLITS
 
 log = logging.getLogger(__name__)
 

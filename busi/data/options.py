@@ -27,3 +27,24 @@ def check_sizes(image_size: int, batch_size: int, epoch_size: int | None, cache_
         raise InputError(f"data.epoch_size={epoch_size}: give at least data.batch_size={batch_size}")
     if cache_gb < 0:
         raise InputError(f"data.cache_gb={cache_gb}: give at least 0")
+
+
+def check_folds(fold: int, leave_out: int | None, num_folds: int) -> None:
+    """Raise `InputError` if there are too few folds, or no such ones."""
+    if num_folds < 3:
+        raise InputError(f"data.num_folds={num_folds}: at least 3 are needed, to train, choose and test")
+    if not 0 <= fold < num_folds:
+        raise InputError(
+            f"data.fold={fold}: give a fold from 0 to {num_folds - 1} (data.num_folds={num_folds})"
+        )
+    can_train = train_folds(fold, num_folds)
+    if leave_out is not None and (leave_out not in can_train or len(can_train) < 2):
+        raise InputError(
+            f"data.leave_out={leave_out}: give one of several training folds; those of data.fold={fold} "
+            f"are {', '.join(map(str, can_train))}"
+        )
+
+
+def train_folds(fold: int, num_folds: int) -> list[int]:
+    """The folds that train where `fold` is the test fold and the next one validates."""
+    return [k for k in range(num_folds) if k not in (fold, (fold + 1) % num_folds)]

@@ -11,8 +11,9 @@ from busi.core import InputError, Record, list_some
 from busi.data.catalog import DataSet
 from busi.data.cohort import Cohort, build_cohort, read_exclusions
 from busi.data.external import build_external_cohort
+from busi.data.options import check_folds
 from busi.data.pool import read_sources
-from busi.data.splits import check_folds, name_splits, separate
+from busi.data.splits import name_splits, separate
 
 NUM_FOLDS = 5
 """Of training, unless somebody says otherwise."""

@@ -59,11 +59,6 @@ def check_class_sizes(labels: Int[np.ndarray, " n"], groups: Int[np.ndarray, " n
             )
 
 
-def train_folds(fold: int, num_folds: int) -> list[int]:
-    """The folds that train where `fold` is the test fold and the next one validates."""
-    return [k for k in range(num_folds) if k not in (fold, (fold + 1) % num_folds)]
-
-
 def name_splits(
     folds: Int[np.ndarray, " n"], fold: int, num_folds: int, leave_out: int | None = None
 ) -> list[str]:
@@ -104,19 +99,3 @@ def fingerprint(rows: Sequence[Sequence[object]]) -> str:
     """Fingerprint of a table, 16 hexadecimal digits, whatever the order of its rows."""
     lines = sorted(json.dumps(list(row)) for row in rows)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
-
-
-def check_folds(fold: int, leave_out: int | None, num_folds: int) -> None:
-    """Raise `InputError` if there are too few folds, or no such ones."""
-    if num_folds < 3:
-        raise InputError(f"data.num_folds={num_folds}: at least 3 are needed, to train, choose and test")
-    if not 0 <= fold < num_folds:
-        raise InputError(
-            f"data.fold={fold}: give a fold from 0 to {num_folds - 1} (data.num_folds={num_folds})"
-        )
-    can_train = train_folds(fold, num_folds)
-    if leave_out is not None and (leave_out not in can_train or len(can_train) < 2):
-        raise InputError(
-            f"data.leave_out={leave_out}: give one of several training folds; those of data.fold={fold} "
-            f"are {', '.join(map(str, can_train))}"
-        )

@@ -48,7 +48,7 @@ from busi.training.distributed import (
     publish_job,
     wait_for_job,
 )
-from busi.training.keys import check_keys, options_of
+from busi.training.keys import check_keys
 from busi.training.loggers import draw_log, keep_log, log_result, open_loggers
 from busi.training.progress import log_plan, log_summary
 from busi.training.resuming import settings_to_go_on
@@ -225,9 +225,6 @@ def wants_test(cfg: DictConfig) -> bool:
 
 def check(cfg: DictConfig) -> None:
     """Raise `InputError` for combinations that cannot work, before anything is built."""
-    if cfg.model.stage != cfg.stage:
-        models = ", ".join(options_of("model", cfg.stage))
-        raise InputError(f"this model is for stage={cfg.model.stage}, not stage={cfg.stage}: give {models}")
     check_encoder(cfg.encoder)
     if "checkpoint" not in cfg.callbacks:
         raise InputError("nothing saves a checkpoint: give the default too, e.g. callbacks=[default,ema]")

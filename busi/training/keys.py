@@ -37,7 +37,7 @@ MEANT = {
 
 
 def check_keys(cfg: DictConfig) -> None:
-    """Check that something reads each key of a composed config, wherever it was set.
+    """Check that something reads each key of a composed config, and that its parts are of its stage.
 
     The arguments of targets are compared with the signatures of those: see `busi.core.check_arguments`.
 
@@ -45,7 +45,7 @@ def check_keys(cfg: DictConfig) -> None:
         cfg: Interpolations not resolved: a key that one of them names is read.
 
     Raises:
-        InputError: If nothing reads a key.
+        InputError: If nothing reads a key, or a part is for another stage.
     """
     read = set(re.findall(r"\$\{(\w+)[.}]", OmegaConf.to_yaml(cfg, resolve=False)))
     stage = str(cfg.get("stage"))
@@ -65,6 +65,31 @@ def check_keys(cfg: DictConfig) -> None:
                 close = difflib.get_close_matches(f"{group}.{key}", others, 1, 0.8)
                 hint = f"did you mean {close[0]}?" if close else f"{group}.{key}._target_ names a class"
                 raise InputError(f"{group}.{key} has no _target_: {hint}")
+
+    check_data(cfg)
+    check_stage(cfg)
+
+
+def check_data(cfg: DictConfig) -> None:
+    """Raise `InputError` if a key of ``data`` is none of busi's data module."""
+    text = (conf_dir() / "data" / "busi.yaml").read_text(encoding="utf-8")
+    known = re.findall(r"^(\w+):", text, re.MULTILINE)
+    for key in map(str, cfg.data if f"_target_: {cfg.data.get('_target_')}\n" in text else ()):
+        if key not in known:
+            raise InputError(f"data.{key} is no setting: {suggest(f'data.{key}', cfg)}")
+
+
+def check_stage(cfg: DictConfig) -> None:
+    """Raise `InputError` if the model, the loss or the balance is for another stage."""
+    stage = str(cfg.stage)
+    if (theirs := cfg.model.get("stage")) != stage:
+        models = ", ".join(options_of("model", stage))
+        raise InputError(f"this model is for stage={theirs}, not stage={stage}: give {models}")
+    target = re.compile(rf"^_target_: {re.escape(str(cfg.loss.get('_target_')))}$", re.MULTILINE)
+    for path in sorted((conf_dir() / "loss").glob("*.yaml")):
+        if target.search(path.read_text(encoding="utf-8")) and _stage_of(path) != stage:
+            losses = " or ".join(options_of("loss", stage))
+            raise InputError(f"loss={path.stem} is for stage={_stage_of(path)}: give {losses}")
 
 
 @cache

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from busi.core import InputError, conf_dir
 from busi.training.arguments import quote_path
 from busi.training.keys import check_keys, list_options, suggest
+from busi.training.rules import check_values
 
 
 def options_first(arguments: Sequence[str]) -> list[str]:
@@ -64,6 +65,7 @@ def check_overrides(arguments: Sequence[str]) -> DictConfig | None:
     in_sweep = asked.multirun or modes[-1:] == ["MULTIRUN"]
     given = [text for one in overrides if (text := _first_value(one, in_sweep)) is not None]
     check_keys(cfg := _compose(given, asked.config_dir))
+    check_values(cfg)
     return None if asked.cfg or in_sweep else cfg
 
 

@@ -57,6 +57,11 @@ Compose = Callable[..., DictConfig]
         ("hydra.run.dirr=x", "--cfg hydra"),
         ("--config-dir nowhere", "there is no such folder"),
         ("fold=1 --cfg job", "did you mean data.fold?"),
+        ("++data.fodl=2", "data.fodl is no setting: did you mean data.fold"),
+        ("stage=seg model=timm", "this model is for stage=cls, not stage=seg: give deeplabv3plus"),
+        ("stage=cls loss=bce_dice", "loss=bce_dice is for stage=seg: give cross_entropy or focal"),
+        ("trainer.max_epochs=ten", "trainer.max_epochs=ten: give a whole number, at least 1"),
+        ("data.fold=9", "data.fold=9: give a fold from 0 to 4"),
     ],
 )
 def test_an_override_that_is_none_is_refused(arguments: str, words: str) -> None:
@@ -104,7 +109,7 @@ def test_a_folder_of_own_options_is_searched(tmp_path: Path) -> None:
     place = ["--config-dir", str(tmp_path)]
     for text, words in (
         ("fold: 1", "fold is no setting: did you mean data.fold"),
-        ("mine: 1\nimage_size: ${mine}", None),
+        ("mine: 64\nimage_size: ${mine}", None),
         ("data:\n  fold: 1", None),
     ):
         (tmp_path / "experiment" / "own.yaml").write_text(f"# @package _global_\n{text}\n")
