@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -34,7 +34,9 @@ def options_first(arguments: Sequence[str]) -> list[str]:
 
 
 def check_overrides(arguments: Sequence[str]) -> DictConfig | None:
-    """Check the overrides of a training, or the first combination of a sweep.
+    """Check the overrides of a training or a sweep.
+
+    Of a sweep, each value of a list is checked once, beside the first value of the others.
 
     Args:
         arguments: As Hydra gets them.
@@ -43,7 +45,8 @@ def check_overrides(arguments: Sequence[str]) -> DictConfig | None:
         What they compose; None for a sweep, and where something is asked for that trains nothing.
 
     Raises:
-        InputError: If one cannot be read, or names a setting, a group or an option that is none.
+        InputError: If one cannot be read, names a setting, a group or an option that is none, or has a wrong
+            value.
     """
     asked, unknown = get_args_parser().parse_known_args(list(arguments))
     if unknown:
@@ -63,9 +66,9 @@ def check_overrides(arguments: Sequence[str]) -> DictConfig | None:
         return None
     modes = [str(one.value()) for one in overrides if one.key_or_group == "hydra.mode"]
     in_sweep = asked.multirun or modes[-1:] == ["MULTIRUN"]
-    given = [text for one in overrides if (text := _first_value(one, in_sweep)) is not None]
-    check_keys(cfg := _compose(given, asked.config_dir))
-    check_values(cfg)
+    for given in _vary([_list_values(one, in_sweep) for one in overrides]):
+        check_keys(cfg := _compose(given, asked.config_dir))
+        check_values(cfg)
     return None if asked.cfg or in_sweep else cfg
 
 
@@ -86,17 +89,27 @@ def _parse(text: str) -> Override:
         ) from error
 
 
-def _first_value(override: Override, in_sweep: bool) -> str | None:
-    """An override with the first of its values; None for a range of a search, which has none."""
+def _list_values(override: Override, in_sweep: bool) -> list[str]:
+    """An override with each value of its list, or the first of a range; none for one of a search."""
     if override.type == OverrideType.DEL or not override.is_sweep_override():
-        return override.input_line
+        return [str(override.input_line)]
     if not in_sweep:
         raise InputError(f"{override.input_line}: for several values, each a run, add -m; a list is [1,2]")
+    name, most = str(override.input_line).partition("=")[0], None if override.is_choice_sweep() else 1
     try:
-        first = next(iter(override.sweep_string_iterator()))
-    except (HydraException, StopIteration):
-        return None
-    return f"{str(override.input_line).partition('=')[0]}={first}"
+        return [f"{name}={value}" for value in islice(override.sweep_string_iterator(), most)]
+    except HydraException:
+        return []
+
+
+def _vary(choices: Sequence[Sequence[str]]) -> Iterator[list[str]]:
+    """The first value of each override, then each other value once, beside the first of the others."""
+    there = [values for values in choices if values]
+    first = [values[0] for values in there]
+    yield first
+    for i, values in enumerate(there):
+        for value in values[1:]:
+            yield [*first[:i], value, *first[i + 1 :]]
 
 
 def _compose(overrides: Sequence[str], config_dir: str | None) -> DictConfig:
