@@ -4,6 +4,7 @@ from .building import unet as unet
 from .encoders import SOURCES as SOURCES
 from .encoders import Normalized as Normalized
 from .encoders import check_encoder as check_encoder
+from .encoders import check_weights as check_weights
 from .encoders import fixed_size as fixed_size
 from .encoders import forget_weights as forget_weights
 from .encoders import load_encoder_weights as load_encoder_weights

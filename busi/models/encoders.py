@@ -74,6 +74,15 @@ def check_encoder(name: str) -> None:
         raise InputError(f"encoder={name} is no network of timm {timm.__version__}: {hint}{known}")
 
 
+def check_weights(source: str) -> None:
+    """Raise `InputError` unless ``encoder_weights`` is one of `SOURCES` or a file."""
+    if source not in SOURCES and not (source and expand(source).is_file()):
+        raise InputError(
+            f"encoder_weights={source}: give packaged, imagenet, segmenter or none, or a file of weights "
+            f"({KINDS}); there is no file of this name"
+        )
+
+
 def fixed_size(name: str) -> int | None:
     """Side in pixels of the only images that a timm network takes; None if it takes others too."""
     config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
@@ -110,11 +119,7 @@ def load_encoder_weights(
     """
     if source == "none":
         return
-    if source not in SOURCES and not (source and expand(source).is_file()):
-        raise InputError(
-            f"encoder_weights={source}: give packaged, imagenet, segmenter or none, or a file of weights "
-            f"({KINDS}); there is no file of this name"
-        )
+    check_weights(source)
     module = getattr(model.network, "encoder", None)
     if not isinstance(module, nn.Module):
         raise InputError("this model has no pretrained encoder: add encoder_weights=none")

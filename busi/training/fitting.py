@@ -25,7 +25,7 @@ from busi.core import (
 )
 from busi.data import name_sources
 from busi.guides import guide_rows
-from busi.models import check_encoder
+from busi.models import check_encoder, check_weights
 from busi.runs import (
     LOG_FILE,
     Checkpoint,
@@ -52,7 +52,7 @@ from busi.training.keys import check_keys
 from busi.training.loggers import draw_log, keep_log, log_result, open_loggers
 from busi.training.progress import log_plan, log_summary
 from busi.training.resuming import settings_to_go_on
-from busi.training.starting import find_start, resolve_start
+from busi.training.starting import find_start, read_start, resolve_start
 from busi.training.summary import Metrics
 
 log = logging.getLogger(__name__)
@@ -92,6 +92,9 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
     if not resume:  # it may have begun with other versions of libraries
         check_arguments(to_plain(cfg))
     check(cfg)
+    if not resume:  # what it began with may be gone since
+        read_start(cfg)
+        check_weights(cfg.encoder_weights)
     if needs_launch(cfg.trainer):
         return open_run(launch(cfg, folder, resume))
     log_plan(cfg, folder)

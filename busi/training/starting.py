@@ -64,10 +64,8 @@ def find_start(cfg: DictConfig, data: BUSIDataModule) -> Checkpoint | None:
         InputError: If there is no such run, it is of another kind or has seen too much, or is not what it was
             when the run was started.
     """
-    start, found = None, dict[str, Any](NOT_YET)
-    if cfg.get("start_from"):
-        start = find_checkpoint("start_from", str(cfg.start_from))
-        check_kind(cfg, start)
+    start, found = read_start(cfg), dict[str, Any](NOT_YET)
+    if start:
         check_start(start, data.cohort, cfg.data.leave_out, data.cache_dir)
         if start.config.debug and not cfg.debug:
             log.warning("start_from=%s is a debug run", start.path)
@@ -85,6 +83,19 @@ def find_start(cfg: DictConfig, data: BUSIDataModule) -> Checkpoint | None:
         )
     if found != NOT_YET:
         cfg.start = found
+    return start
+
+
+def read_start(cfg: DictConfig) -> Checkpoint | None:
+    """Read the run that a config starts from, if any.
+
+    Raises:
+        InputError: If there is none, or it is of another kind.
+    """
+    if not cfg.get("start_from"):
+        return None
+    start = find_checkpoint("start_from", str(cfg.start_from))
+    check_kind(cfg, start)
     return start
 
 

@@ -165,6 +165,18 @@ def test_refusals_come_before_anything_is_written(configs: Compose, trained: Pat
         assert not (tmp_path / "run").exists()
 
 
+def test_weights_that_are_not_there_are_found_before_the_data_is_read(
+    configs: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("busi.training.fitting.prepare", lambda _: pytest.fail("the data was read"))
+    for setting, words in (
+        ("start_from", "start_from=.*x does not exist: give a run folder or a .ckpt file"),
+        ("encoder_weights", "encoder_weights=.*x: give packaged, imagenet, segmenter or none, or a file"),
+    ):
+        with pytest.raises(InputError, match=words):
+            fit(configs("stage=seg", f"{setting}={tmp_path}/x"), tmp_path / "run")
+
+
 @pytest.mark.slow
 def test_run_goes_on_when_the_one_that_it_started_from_is_gone(
     configs: Compose, pre: Run, tuned: Run, tmp_path: Path
