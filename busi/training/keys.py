@@ -90,6 +90,11 @@ def check_stage(cfg: DictConfig) -> None:
         if target.search(path.read_text(encoding="utf-8")) and _stage_of(path) != stage:
             losses = " or ".join(options_of("loss", stage))
             raise InputError(f"loss={path.stem} is for stage={_stage_of(path)}: give {losses}")
+    if stage == "seg" and cfg.data.get("balance") == "weights":  # of the classes in the loss
+        raise InputError(
+            "data.balance=weights is for stage=cls: give sampler, own_classes, sources or none, which say "
+            "how often images are drawn"
+        )
 
 
 @cache

@@ -63,6 +63,7 @@ Compose = Callable[..., DictConfig]
         ("++data.fodl=2", "data.fodl is no setting: did you mean data.fold"),
         ("stage=seg model=timm", "this model is for stage=cls, not stage=seg: give deeplabv3plus"),
         ("stage=cls loss=bce_dice", "loss=bce_dice is for stage=seg: give cross_entropy or focal"),
+        ("stage=seg data.balance=weights", "data.balance=weights is for stage=cls: give sampler"),
         ("trainer.max_epochs=ten", "trainer.max_epochs=ten: give a whole number, at least 1"),
         ("data.fold=9", "data.fold=9: give a fold from 0 to 4"),
     ],
