@@ -6,6 +6,7 @@ from busi.core import (
     check_there,
     default_cache_dir,
     expand,
+    join_labels,
     make_parser,
     parse_trusting,
     path_argument,
@@ -44,10 +45,10 @@ def main() -> None:
     arguments = parse_trusting(parser)
     check_there(arguments.submissions, "predictions: masks, a table, a submission.json, or a run folder")
     check_there([arguments.exclude], "a CSV file with the column id")
-    data.find_data(arguments.data)  # soon, where it is none
+    found = data.find_data(arguments.data).map_labels(join_labels(arguments.labels))
     evaluation.score_submissions(
         arguments.submissions,
-        arguments.data,
+        found,
         arguments.output,
         cache_dir=arguments.cache or default_cache_dir(),
         num_folds=arguments.num_folds,

@@ -6,6 +6,7 @@ from busi.core import (
     check_there,
     default_cache_dir,
     expand,
+    join_labels,
     make_parser,
     parse,
     path_argument,
@@ -34,7 +35,7 @@ def main() -> None:
     arguments = parse(parser)
     check_there([arguments.exclude], "a CSV file with the column id")
     formats.check_output(arguments.to, expand(arguments.output))
-    found = data.find_data(arguments.data)
+    found = data.find_data(arguments.data).map_labels(join_labels(arguments.labels))
     split = data.share_split(
         found,
         cache_dir=expand(arguments.cache or default_cache_dir()),

@@ -149,7 +149,7 @@ def add_labels(parser: argparse.ArgumentParser) -> None:
 
 
 def add_split(parser: argparse.ArgumentParser, least: int, of: str) -> None:
-    """Add ``--data`` and what groups and splits its images.
+    """Add ``--data``, ``--labels`` and what groups and splits its images.
 
     Args:
         parser: Of the command.
@@ -161,6 +161,7 @@ def add_split(parser: argparse.ArgumentParser, least: int, of: str) -> None:
         required=True,
         help="a name (busi, busbra), a folder in the layout of one, or a CSV manifest",
     )
+    add_labels(parser)
     parser.add_argument("--num-folds", type=whole_argument(least, 1000), metavar="K", help=of)
     parser.add_argument("--split-seed", type=whole_argument(0, 2**32 - 1), default=0, help="of the folds")
     parser.add_argument(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from busi.core import InputError, expand, list_some, printable, whole_folder, writing_to
-from busi.data import SharedSplit, file_name, find_data, share_split
+from busi.data import DataSet, SharedSplit, file_name, share_split
 from busi.evaluation.case_names import CaseNames
 from busi.evaluation.measured import Measured, measure_submission
 from busi.evaluation.own_runs import holds_runs, read_own
@@ -53,7 +53,7 @@ class Entry:
 
 def score_submissions(
     paths: Sequence[Path],
-    data: str,
+    data: DataSet,
     output: Path,
     *,
     cache_dir: Path,
@@ -68,7 +68,7 @@ def score_submissions(
 
     Args:
         paths: See `busi.evaluation.submission.open_submission`; or run folders.
-        data: A name, a folder or a manifest, see `busi.data.find_data`.
+        data: The data set.
         output: The folder; new, and appears once it is whole. With several submissions, each has its own
             report in `SUBMISSIONS`.
         cache_dir: Where decoded data is kept.
@@ -91,7 +91,7 @@ def score_submissions(
     names = [one.resolve().name if isinstance(one, Path) else one.name for one in opened]
     check_names(names)
     split = share_split(
-        find_data(data),
+        data,
         cache_dir=expand(cache_dir),
         num_folds=num_folds,
         split_seed=split_seed,
@@ -100,7 +100,7 @@ def score_submissions(
         on_bad=on_bad,
     )
     kept, every = int((split.cohort.folds >= 0).sum()), len(split.cohort.records)
-    log.info("%d images of %s in %d folds, %d left out", kept, data, split.num_folds, every - kept)
+    log.info("%d images of %s in %d folds, %d left out", kept, data.name, split.num_folds, every - kept)
     cases, truth = CaseNames([*split.cohort.records]), Truth(split)
     # All of them are checked before anything is written.
     checked = [

@@ -614,7 +614,7 @@ def test_nothing_is_written_unless_all_is(
     before = sorted(tmp_path.iterdir())
 
     def score_both() -> Path:
-        return score_submissions([one, other], str(split.data.root), out, cache_dir=cache, num_folds=3)
+        return score_submissions([one, other], split.data, out, cache_dir=cache, num_folds=3)
 
     with pytest.raises(InputError, match="submissions are compared on the same folds"):
         score_both()

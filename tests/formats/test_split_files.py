@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,8 @@ from PIL import Image
 
 from busi import data
 from busi import split as split_command
-from busi.core.tables import read_table
-from busi.core.types import InputError
+from busi.core.tables import read_table, write_table
+from busi.core.types import CLASSES, InputError
 from busi.data.cohort import build_cohort
 from busi.data.files import read_gray
 from busi.data.manifest import read_csv
@@ -125,6 +126,26 @@ def test_a_wrong_output_is_said_before_the_data_is_read(
         (tmp_path / "file").touch()
         with pytest.raises(InputError, match=wrong):
             split_command.main()
+
+
+def test_words_of_a_manifest_are_mapped(
+    split: SharedSplit, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows = [
+        {"image": one.image, "label": ("healthy", "benign", "cancer")[one.label]}
+        for one in split.cohort.records
+    ]
+    write_table(tmp_path / "words.csv", rows)
+    arguments = ["--data", str(tmp_path / "words.csv"), "--to", "csv", "--output", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", ["split", *arguments, "--num-folds", "3", "--cache", str(cache)])
+    with pytest.raises(InputError, match="--labels"):
+        split_command.main()
+    monkeypatch.setattr("sys.argv", [*sys.argv, "--labels", "cancer=malignant,healthy=normal"])
+    split_command.main()
+    found = {Path(row["image"]): row["label"] for row in read_table(tmp_path / "out" / "manifest.csv")}
+    classes = {one.image: CLASSES[one.label] for one in split.cohort.records}
+    assert found.items() <= classes.items()
+    assert set(found.values()) == set(CLASSES)
 
 
 def test_a_name_that_no_manifest_holds_is_refused(split: SharedSplit, tmp_path: Path) -> None:
