@@ -13,7 +13,7 @@ DIAGNOSIS = entitle(("macro_f1", "recall_malignant", "auroc_malignant"), SHORT)
 
 
 def find_key_results(
-    content: Mapping[str, Any], warning: str, num_images: Mapping[str, int], several: bool
+    content: Mapping[str, Any], warning: str, num_images: Mapping[str, int], groups: str, several: bool
 ) -> KeyResults:
     """The key results.
 
@@ -21,19 +21,21 @@ def find_key_results(
         content: Of ``report.json``.
         warning: Why the numbers mean nothing, if they do.
         num_images: Name of a variant -> its test images.
+        groups: What intervals resample: ``patients`` or ``groups of near-duplicates``.
         several: Whether they are of several sources, so that numbers are means over these.
     """
     said: list[str] = []
     numbers: list[tuple[str, str]] = []
+    groups = f"{groups} in one source" if several else groups
     if masks := content.get("segmentation"):
         found = masks["by_class"]["all"]
         numbers += list_numbers(found, MASKS)
-        said += say_masks(found, num_images["segmentation"])
+        said += say_masks(found, num_images["segmentation"], groups)
     guides: Mapping[str, Any] = content["diagnosis"]["guides"] if "diagnosis" in content else {}
     for guide, part in guides.items():
         found, name = part["metrics"], f", guide {guide}" if len(guides) > 1 else ""
         numbers += [(f"{title}{name}", value) for title, value in list_numbers(found, DIAGNOSIS)]
-        said += say_classes(found, guide, num_images[guide])
+        said += say_classes(found, guide, num_images[guide], groups)
     if any(value.endswith(TOO_FEW) for _, value in numbers):
         said.append(FEW_IMAGES)
     if "recalibration" in content:
@@ -55,19 +57,22 @@ def find_key_of_left_out(content: Mapping[str, Any], warning: str) -> KeyResults
         name = "dice" if variant == "segmentation" else "auroc_malignant"
         title = SHORT[name]
         guide = "" if variant == "segmentation" or len(content) == 1 else f", guide {variant}"
-        parts = []
+        parts, few = [], []
         for source, kinds in sources.items():
             out, inside = (kinds.get(kind, {}) for kind in ("left_out", "in_training"))
             found = out.get("metrics", {})
-            if (value := value_of(found, name)) is None:
+            if value_of(found, name) is None:
                 continue
             numbers += [
                 (f"{title}, {source} left out{guide}", shown)
                 for _, shown in list_numbers(found, {name: title})
             ]
-            beside = value_of(inside.get("metrics", {}), name)
-            then = "" if beside is None else f" ({beside:.2f} when it was in training)"
-            parts.append(f"{value:.2f} on {source}, {out['num_images']} images{then}")
+            if not (value := with_interval(found, name)):
+                few.append(source)
+                continue
+            beside = with_interval(inside.get("metrics", {}), name)
+            then = f" ({beside} when it was in training)" if beside else ""
+            parts.append(f"{value} on {source}, {out['num_images']} images{then}")
         reach = (
             "Where a hospital was left out, the masks of lesions reach a Dice of"
             if variant == "segmentation"
@@ -75,29 +80,45 @@ def find_key_of_left_out(content: Mapping[str, Any], warning: str) -> KeyResults
         )
         if parts:
             said.append(f"{reach} {'; '.join(parts)}.")
+        if few:
+            said.append(f"Nothing can be said about {' and '.join(few)}{guide}: too few cases.")
     if any(value.endswith(TOO_FEW) for _, value in numbers):
         said.append(FEW_IMAGES)
     return KeyResults(f"{warning} {' '.join(said)}".strip(), numbers)
 
 
-def say_masks(found: Mapping[str, Any], number: int) -> list[str]:
+def say_masks(found: Mapping[str, Any], number: int, groups: str) -> list[str]:
     """How good the masks are."""
-    dice, missed = value_of(found, "dice"), value_of(found, "lesion_miss_rate")
-    if dice is None:
+    if value_of(found, "dice") is None:
         return [f"None of the {number} test images has an annotated lesion."]
-    more = "" if missed is None else f", and miss {missed:.0%} of the lesions"
-    return [f"On {number} test images the masks of lesions reach a Dice of {dice:.2f}{more}."]
+    if not (dice := with_interval(found, "dice")):
+        few = f"too few {groups} ({found['dice']['groups']})"
+        return [f"On {number} test images nothing can be said about masks of lesions: {few}."]
+    missed = with_interval(found, "lesion_miss_rate", ".0%")
+    more = f", and miss {missed} of the lesions" if missed else ""
+    return [f"On {number} test images the masks of lesions reach a Dice of {dice}{more}."]
 
 
-def say_classes(found: Mapping[str, Any], guide: str, number: int) -> list[str]:
+def say_classes(found: Mapping[str, Any], guide: str, number: int, groups: str) -> list[str]:
     """How good the diagnosis is."""
-    recall, auroc = value_of(found, "recall_malignant"), value_of(found, "auroc_malignant")
-    if recall is None:
+    if value_of(found, "recall_malignant") is None:
         return [f"None of the {number} test images is malignant."]
     bound = ", which gives the label away," if guide == "ground_truth" else ""
-    ranked = "" if auroc is None else f" (AUROC {auroc:.2f})"
-    called = f"{recall:.0%} of the malignant ones are called malignant{ranked}"
-    return [f"On {number} test images with guide {guide}{bound} {called}."]
+    recall, auroc = with_interval(found, "recall_malignant", ".0%"), with_interval(found, "auroc_malignant")
+    ranked = f" (AUROC {auroc})" if auroc else ""
+    if recall:
+        said = f"{recall} of the malignant ones are called malignant{ranked}"
+    else:
+        few = f"too few {groups} ({found['recall_malignant']['groups']})"
+        said = f"nothing can be said about malignant images: {few}"
+    return [f"On {number} test images with guide {guide}{bound} {said}."]
+
+
+def with_interval(found: Mapping[str, Any], name: str, form: str = ".2f") -> str:
+    """The value of a metric with its interval; empty if there are too few cases for one."""
+    one = found.get(name) or {}
+    low, high = one.get("low"), one.get("high")
+    return "" if low is None or high is None else f"{one['value']:{form}} [{low:{form}}, {high:{form}}]"
 
 
 def list_numbers(found: Mapping[str, Any], titles: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -105,9 +126,7 @@ def list_numbers(found: Mapping[str, Any], titles: Mapping[str, str]) -> list[tu
     numbers = []
     for name, title in titles.items():
         if (value := value_of(found, name)) is not None:
-            low, high = found[name].get("low"), found[name].get("high")
-            interval = TOO_FEW if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
-            numbers.append((title, f"{value:.2f}{interval}"))
+            numbers.append((title, with_interval(found, name) or f"{value:.2f}{TOO_FEW}"))
     return numbers
 
 

@@ -188,7 +188,8 @@ def write_report(
         counts = {variant.name: count_images([variant]) for variant in variants}
         numbers = {name: sum(found.values()) for name, found in counts.items()}
         several = any(len(found) > 1 for found in counts.values())
-        key = find_key_results(content, warn(variants), numbers, several)
+        groups = name_groups(variants[0].seeds[0][0]).partition(":")[0]
+        key = find_key_results(content, warn(variants), numbers, groups, several)
         page = write_page(output, title, lead(variants), [*sections, section], key)
     log.info("Finished in %.0f s: %s", time.monotonic() - began, (place or output) / page.name)
     return page

@@ -319,7 +319,8 @@ def test_hospitals_left_out_in_turn_are_rows_of_one_table(make: Make, tmp_path: 
             assert shown.replace(" ", "\N{NO-BREAK SPACE}") in page
         short = "{value:.2f} [{low:.2f}, {high:.2f}]".format(**out["metrics"][name])
         assert short in key
-        assert f"({inside['metrics'][name]['value']:.2f} when it was in training)" in key
+        beside = "{value:.2f} [{low:.2f}, {high:.2f}]".format(**inside["metrics"][name])
+        assert f"({beside} when it was in training)" in key
 
 
 def test_hospitals_left_out_by_other_recipes_are_no_table(make: Make, tmp_path: Path) -> None:
