@@ -32,28 +32,36 @@ FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"
 """Shrinks what is wider than the text."""
 
 
-def write_figure(folder: Path, name: str, figure: Figure) -> bytes:
+def write_figure(folder: Path, name: str, figure: Figure) -> tuple[bytes, list[Path]]:
     """Write ``<name>.png``, ``.pdf`` and ``.svg``.
 
     Returns:
-        The PNG.
+        The PNG, and the files.
     """
     png = render(figure)
     # The places of its parts are known: another layout would draw it once more for each file.
     figure.set_layout_engine(None)
-    for suffix, content in (("png", png), ("pdf", save(figure, "pdf")), ("svg", save(figure, "svg"))):
+    kinds = (("png", png), ("pdf", save(figure, "pdf")), ("svg", save(figure, "svg")))
+    return png, [
         write_whole(folder / f"{name}.{suffix}", lambda part, content=content: part.write_bytes(content))
-    return png
+        for suffix, content in kinds
+    ]
 
 
-def write_tables(folder: Path, sections: Sequence[Section]) -> None:
-    """Write each table as ``<name>.csv``, in full precision, and ``<name>.tex``; see `name_tables`."""
+def write_tables(folder: Path, sections: Sequence[Section]) -> list[Path]:
+    """Write each table as ``<name>.csv``, in full precision, and ``<name>.tex``; see `name_tables`.
+
+    Returns:
+        The files.
+    """
+    written = []
     for name, table in name_tables(sections):
         header = name_columns(table.header)
         rows = [dict(zip(header, map(plain, row), strict=True)) for row in table.rows]
         if rows:
-            write_table(folder / f"{name}.csv", rows)
-        write_text(folder / f"{name}.tex", to_latex(table, name))
+            written.append(write_table(folder / f"{name}.csv", rows))
+        written.append(write_text(folder / f"{name}.tex", to_latex(table, name)))
+    return written
 
 
 def name_tables(sections: Sequence[Section]) -> Iterator[tuple[str, Table]]:

@@ -103,6 +103,33 @@ def test_two_figures_of_one_name_are_no_page(tmp_path: Path) -> None:
         write_page(tmp_path, "A title", "A lead.", [Section("x", twice)])
 
 
+def test_a_page_removes_what_an_older_one_wrote_and_nothing_else(tmp_path: Path) -> None:
+    def write(*names: str) -> str:
+        blocks = [Table(["a"], [[1]], name) for name in names]
+        figures = [PageFigure(name, draw(), name) for name in names]
+        return write_page(tmp_path, "A title", "A lead.", [Section("x", [*blocks, *figures])]).read_text()
+
+    def found() -> set[str]:
+        return {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
+
+    write("b", "c")
+    new = found()
+    write("a", "b")
+    (tmp_path / "tables" / "mine.csv").touch()
+    (tmp_path / "config.yaml").touch()
+    write("b", "c")
+    assert found() == new | {"tables/mine.csv", "config.yaml"}
+    # What no page writes, or lies elsewhere, is removed by no list.
+    for wrong in ('["config.yaml"]', '["figures/../config.yaml"]', '["figures/b.png", 1]', "[", '{"a": 1}'):
+        page = write("b", "c")
+        listed = re.search(r"<meta name=\"files\" content='(.*)'>", page)
+        assert listed is not None
+        (tmp_path / "index.html").write_text(page.replace(listed[1], wrong))
+        write("d")
+        assert found() > new
+        assert (tmp_path / "config.yaml").exists()
+
+
 def test_figures_are_the_same_bytes_each_time() -> None:
     for kind in ("png", "pdf", "svg"):
         assert render(draw(), kind) == render(draw(), kind)
