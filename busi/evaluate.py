@@ -45,10 +45,11 @@ def main() -> None:
     parser.add_argument(
         "--calibrate-on",
         metavar="PART",
-        help="calibrate on this part, measure on the rest: a share of the patients (0.2), or a CSV manifest",
+        help="calibrate on this part, measure on the rest: a share of the patients (0.2), about so many "
+        "images (200), or a CSV manifest",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="of the draw of a share, and of the learning curve"
+        "--seed", type=int, default=0, help="of the draw of a part, and of the learning curve"
     )
     add_reading(parser)
     arguments = parse_trusting(parser)

@@ -29,7 +29,7 @@ from busi.evaluation.comparison import (
 )
 from busi.evaluation.evaluated import make_variants
 from busi.evaluation.learning_curve import can_draw, describe_curve, draw_curve
-from busi.evaluation.local_part import NEEDED, parse_share, set_aside
+from busi.evaluation.local_part import NEEDED, parse_number, set_aside
 from busi.evaluation.opening import OpenedModel, open_model
 from busi.evaluation.own_sources import explain_sources, keep_recognized
 from busi.evaluation.predicting import predict_rows
@@ -90,7 +90,7 @@ def evaluate(
         raise InputError(f"{output} holds a run or a bundle: give another --output")
     opened = open_model(model or PRETRAINED, cache_dir)
     found = find_data(data)
-    if found.is_manifest or calibrate_on is None or parse_share(calibrate_on) is not None:
+    if found.is_manifest or calibrate_on is None or parse_number(calibrate_on) is not None:
         found = found.map_labels(labels)
     cohort, unknown = open_cohort(opened, found, exclude, on_bad, cache_dir)
     own = keep_recognized(opened, cohort).own_sources

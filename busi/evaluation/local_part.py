@@ -1,4 +1,4 @@
-"""The part of a data set that calibrates a model anew: a share of its patients, or listed images."""
+"""The part of a data set that calibrates a model anew: drawn from its groups, or listed images."""
 
 import logging
 import math
@@ -28,8 +28,9 @@ def set_aside(
 
     Args:
         cohort: With test images alone.
-        part: A share of the patients, e.g. ``0.2``, or a CSV manifest of images, which are matched by pixels.
-        seed: Of the draw of a share.
+        part: A share of the patients, e.g. ``0.2``; about how many images, e.g. ``200``; or a CSV manifest of
+            images, which are matched by pixels.
+        seed: Of the draw.
         cache_dir: Where decoded data is kept.
         labels: Other words for the classes in the manifest.
 
@@ -38,14 +39,17 @@ def set_aside(
         patient) is dropped if it does not calibrate itself.
 
     Raises:
-        InputError: If the share is none, the manifest is missing or names other images, too few images of a
-            class calibrate, or none is left to judge.
+        InputError: If the number is neither, the manifest is missing or names other images, too few images of
+            a class calibrate, or none is left to judge.
     """
-    share = parse_share(part)
+    number = parse_number(part)
     test = cohort.indices("test")
-    if share is None:
+    if number is None:
         chosen = find_listed(cohort, expand(part), cache_dir, labels)
     else:
+        if number >= len(test):
+            raise InputError(f"--calibrate-on {part}: there are only {len(test)} images. Give fewer")
+        share = number if number < 1 else number / len(test)
         records = [cohort.records[i] for i in test]
         chosen = np.zeros(len(cohort.records), np.bool_)
         chosen[test] = draw_share(records, cohort.groups[test], share, seed)
@@ -61,19 +65,22 @@ def set_aside(
     return made
 
 
-def parse_share(part: str) -> float | None:
-    """The share that ``--calibrate-on`` names; None if it names a file.
+def parse_number(part: str) -> float | None:
+    """The share, or the number of images, that ``--calibrate-on`` names; None if it names a file.
 
     Raises:
-        InputError: If it is a number, but no share.
+        InputError: If it is a number, but neither.
     """
     try:
-        share = float(part)
+        number = float(part)
     except ValueError:
         return None
-    if not 0 < share < 1:
-        raise InputError(f"--calibrate-on {part}: a share lies between 0 and 1, e.g. 0.2")
-    return share
+    if not (0 < number < 1 or (number >= 2 and number.is_integer())):
+        raise InputError(
+            f"--calibrate-on {part}: give a share between 0 and 1, e.g. 0.2, or a whole number of images, "
+            "e.g. 200"
+        )
+    return number
 
 
 def draw_share(
@@ -111,7 +118,10 @@ def find_listed(
             another label there, or the model has seen all of them.
     """
     if not manifest.is_file():
-        raise InputError(f"--calibrate-on {manifest}: give a share, e.g. 0.2, or a CSV file with image,label")
+        raise InputError(
+            f"--calibrate-on {manifest}: give a share, e.g. 0.2, a number of images, or a CSV file "
+            "with image,label"
+        )
     records, contents, problems = read_contents(read_csv(manifest, words), cache_dir)
     if problems:
         raise InputError(

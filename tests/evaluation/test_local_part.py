@@ -32,6 +32,7 @@ def test_a_share_takes_whole_groups_of_each_class(cohort: Cohort, tmp_path: Path
     np.testing.assert_array_equal(np.bincount(made.labels()[val]), [10, 10, 10])
     assert made.splits == set_aside(cohort, "0.4", 0, tmp_path).splits
     assert made.splits != set_aside(cohort, "0.4", 1, tmp_path).splits
+    assert made.splits == set_aside(cohort, f"{0.4 * len(cohort.records):.0f}", 0, tmp_path).splits
 
 
 def test_a_group_of_several_classes_stays_whole_and_large_groups_do_not_swell_the_share() -> None:
@@ -69,12 +70,15 @@ def test_a_manifest_names_images_by_their_pixels_and_their_groups_are_not_judged
 @pytest.mark.parametrize(
     ("part", "words"),
     [
-        ("0", "a share lies between 0 and 1"),
-        ("1", "a share lies between 0 and 1"),
-        ("-0.2", "a share lies between 0 and 1"),
-        ("nan", "a share lies between 0 and 1"),
-        ("20", "a share lies between 0 and 1"),
-        ("missing.csv", "give a share, e.g. 0.2, or a CSV file"),
+        ("0", "a share between 0 and 1, e.g. 0.2, or a whole number"),
+        ("1", "a share between 0 and 1, e.g. 0.2, or a whole number"),
+        ("-0.2", "a share between 0 and 1, e.g. 0.2, or a whole number"),
+        ("nan", "a share between 0 and 1, e.g. 0.2, or a whole number"),
+        ("20.5", "a share between 0 and 1, e.g. 0.2, or a whole number"),
+        ("inf", "a share between 0 and 1, e.g. 0.2, or a whole number"),
+        ("72", "there are only 72 images"),
+        ("900", "there are only 72 images"),
+        ("missing.csv", "give a share, e.g. 0.2, a number of images, or a CSV file"),
         ("0.001", "no image is in it"),
         ("0.1", "and 9 of each class are needed: give a share of 0.42 or more"),
         ("0.99", "no image is left to judge"),
