@@ -85,6 +85,15 @@ def test_gallery_sorts_filters_and_opens_five_thousand_images(tmp_path: Path) ->
             assert names_on(page) == [row["id"] for row in ranked[:60]]
             page.select_option("#filter", "refer")
             assert names_on(page) == [row["id"] for row in ranked if row["refer"]][:60]
+            assert not page.locator("#paper").is_visible()
+            page.emulate_media(media="print")
+            number = sum(bool(row["refer"]) for row in ranked)
+            expect(page.locator("#paper")).to_be_visible()
+            expect(page.locator("#paper")).to_have_text(
+                f"Images: 1 to 60 of {number}; shown: a person should look; sorted by probability, "
+                "malignant, descending."
+            )
+            page.emulate_media(media="screen")
             page.fill("#name", "no such")
             expect(page.locator("#where")).to_have_text("nothing")
             page.fill("#name", "")
