@@ -2,7 +2,7 @@
 
 from busi import data, reporting  # load nothing yet, so that --help is fast
 from busi.core import (
-    add_labels,
+    add_data,
     default_cache_dir,
     expand,
     join_labels,
@@ -20,10 +20,7 @@ def main() -> None:
         "data/Dataset_BUSI_with_GT --output audit",
         "my_manifest.csv --output audit --labels cancer=malignant",
     )
-    parser.add_argument(
-        "data", help="a data set: its name (busi, busbra), a CSV manifest, or a folder in a known layout"
-    )
-    add_labels(parser)
+    add_data(parser, "data")
     parser.add_argument(
         "--output",
         type=path_argument,

@@ -2,7 +2,7 @@
 
 from busi import data, evaluation  # load nothing yet, so that --help is fast
 from busi.core import (
-    add_labels,
+    add_data,
     add_reading,
     check_there,
     default_cache_dir,
@@ -29,12 +29,7 @@ def main() -> None:
         metavar="MODEL",
         help="run folder, ensemble or bundle (default: the model that comes with busi)",
     )
-    parser.add_argument(
-        "--data",
-        required=True,
-        help="a name (busi, busbra), a folder in the layout of one, or a CSV manifest",
-    )
-    add_labels(parser)
+    add_data(parser)
     parser.add_argument(
         "--output",
         type=path_argument,

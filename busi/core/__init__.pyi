@@ -8,7 +8,7 @@ from .building import construct as construct
 from .building import remember as remember
 from .building import to_plain as to_plain
 from .command import Parser as Parser
-from .command import add_labels as add_labels
+from .command import add_data as add_data
 from .command import add_reading as add_reading
 from .command import add_split as add_split
 from .command import called_as as called_as

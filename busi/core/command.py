@@ -9,9 +9,9 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from busi.core.files import EMPTY, expand
+from busi.core.files import EMPTY, conf_dir, expand
 from busi.core.targets import trust
 from busi.core.text import printable
 from busi.core.types import InputError
@@ -136,8 +136,18 @@ def whole_argument(low: int, high: int | None = None) -> Callable[[str], int]:
     return read
 
 
-def add_labels(parser: argparse.ArgumentParser) -> None:
-    """Add ``--labels``, which says what the words of a manifest mean; see `join_labels`."""
+def add_data(parser: argparse.ArgumentParser, name: str = "--data") -> None:
+    """Add the data set, and ``--labels``, which says what the words of a manifest mean; see `join_labels`.
+
+    Args:
+        parser: Of the command.
+        name: Of the argument.
+    """
+    given = parser.add_argument(
+        name, help="a name (busi, busbra), a folder in the layout of one, or a CSV manifest"
+    )
+    given.required = True
+    given.completer = complete_data  # type: ignore[attr-defined]
     parser.add_argument(
         "--labels",
         type=labels_argument,
@@ -148,6 +158,17 @@ def add_labels(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def complete_data(prefix: str, **known: Any) -> list[str]:
+    """What a shell offers for a data set: names that need no root, and files."""
+    from argcomplete.completers import FilesCompleter
+
+    names = [path.stem for path in sorted((conf_dir() / "data").glob("*.yaml"))]
+    return [
+        *(name for name in names if name.startswith(prefix) and name not in ("csv", "pooled")),
+        *FilesCompleter()(prefix, **known),
+    ]
+
+
 def add_split(parser: argparse.ArgumentParser, least: int, of: str) -> None:
     """Add ``--data``, ``--labels`` and what groups and splits its images.
 
@@ -156,12 +177,7 @@ def add_split(parser: argparse.ArgumentParser, least: int, of: str) -> None:
         least: The smallest number of folds.
         of: What the folds are for, as help.
     """
-    parser.add_argument(
-        "--data",
-        required=True,
-        help="a name (busi, busbra), a folder in the layout of one, or a CSV manifest",
-    )
-    add_labels(parser)
+    add_data(parser)
     parser.add_argument("--num-folds", type=whole_argument(least, 1000), metavar="K", help=of)
     parser.add_argument("--split-seed", type=whole_argument(0, 2**32 - 1), default=0, help="of the folds")
     parser.add_argument(

@@ -1,6 +1,7 @@
 """What a shell offers for ``busi train``: Hydra's groups, options and settings, and its own switches."""
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from hydra.core.global_hydra import GlobalHydra
 
 from busi.core import conf_dir
 from busi.training.arguments import PATHS
+from busi.training.keys import list_options
+
+STAGES = ("seg", "cls")
 
 
 def complete_training() -> None:
@@ -31,15 +35,24 @@ def complete_override(prefix: str, parsed_args: argparse.Namespace, **_: Any) ->
 
     Args:
         prefix: The word that is completed.
-        parsed_args: With the ``overrides`` before it.
+        parsed_args: With the ``overrides`` before it, and ``config_dir``.
     """
     name, equals, value = prefix.partition("=")
-    if equals and name.lstrip("+") in PATHS:
-        folder, begun = Path(value or ".").parent if value[-1:] != "/" else Path(value), Path(value).name
-        begun = "" if value[-1:] == "/" else begun
-        found = sorted(path for path in folder.expanduser().glob("*") if path.name.startswith(begun))
-        return [f"{name}={path}{'/' * path.is_dir()}" for path in found]
+    key, typed = name.lstrip("+"), parsed_args.overrides or []
+    if equals and key in PATHS:
+        folder, slash, begun = value.rpartition("/")
+        inside = sorted(Path(folder + slash or ".").expanduser().glob("*"))
+        names = [f"{path.name}{'/' * path.is_dir()}" for path in inside if path.name.startswith(begun)]
+        return [f"{name}={folder}{slash}{x}" for x in names]
+    own = [Path(parsed_args.config_dir)] if parsed_args.config_dir else []
+    folders = [path for path in (conf_dir(), *own) if (path / key).is_dir()]
+    if equals and key != "stage" and folders:
+        stages = [text.partition("=")[2] for text in typed if text.startswith("stage=")]
+        options = {x for stage in stages[-1:] or STAGES for x in list_options(key, folders, stage)}
+        *before, begun = re.split(r"(?<=[,\[])", value)  # of a list, the last is completed
+        given = {text.rstrip(",") for text in before}
+        found = sorted(x for x in options - given if x.startswith(begun))
+        return [f"{name}={''.join(before)}{x}" for x in found]
     with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
         loaded = GlobalHydra.instance().config_loader()
-        words = [*(parsed_args.overrides or []), prefix]
-        return BashCompletion(loaded)._query("train", " ".join(words))
+        return BashCompletion(loaded)._query("train", " ".join([*typed, prefix]))
