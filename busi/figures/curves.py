@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from types import MappingProxyType
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -15,7 +16,12 @@ MOST_NAMED = 10
 """Curves in a legend."""
 
 
-def draw_curves(logs: Mapping[str, Log], monitor: str, saved: Mapping[str, int | None]) -> Figure:
+def draw_curves(
+    logs: Mapping[str, Log],
+    monitor: str,
+    saved: Mapping[str, int | None],
+    kinds: Mapping[str, str] = MappingProxyType({}),
+) -> Figure:
     """Draw loss and metrics against epochs (from 0), of training images dotted, of validation images solid.
 
     Of one run all metrics are drawn, of several runs the monitored one.
@@ -24,17 +30,22 @@ def draw_curves(logs: Mapping[str, Log], monitor: str, saved: Mapping[str, int |
         logs: Name of a run -> its log.
         monitor: The metric by which epochs are chosen, e.g. ``val/dice_net``.
         saved: Name of a run -> the epoch that it saved, which is marked.
+        kinds: Name of a run -> what the legend calls it; runs of one kind look the same. Without it, each is
+            called by its name.
     """
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     several = len(logs) > 1
     looks = cycle(SERIES)
+    of_kind: dict[str, Look] = {}
     for name, log in logs.items():
         metrics = [monitor.removeprefix("val/")] if several else list_metrics(log)
-        look = next(looks)
-        draw_pair(left, log, "loss", look, name or "loss")
+        kind = kinds.get(name, name)
+        label = "" if kind in of_kind else kind
+        look = of_kind.get(kind) or of_kind.setdefault(kind, next(looks))
+        draw_pair(left, log, "loss", look, label if several else "loss")
         for metric in metrics:
-            draw_pair(right, log, metric, look if several else next(looks), name if several else metric)
+            draw_pair(right, log, metric, look if several else next(looks), label if several else metric)
         if (epoch := saved.get(name)) is not None:
             for axis in (left, right):
                 axis.axvline(epoch, color=look.color if several else CHANCE, linewidth=0.8, linestyle="--")
@@ -46,7 +57,7 @@ def draw_curves(logs: Mapping[str, Log], monitor: str, saved: Mapping[str, int |
         axis.xaxis.get_major_locator().set_params(integer=True)
         if max((row.get("epoch", 0) for log in logs.values() for row in log), default=0) == 0:
             axis.set_xticks([0])  # of one epoch alone, matplotlib would number hundredths
-        named = len(logs) <= len(SERIES)  # beyond, two would look alike
+        named = len(of_kind) <= len(SERIES)  # beyond, two would look alike
         if named and 0 < len(axis.get_legend_handles_labels()[0]) <= MOST_NAMED:
             axis.legend(fontsize=9)
     return figure
@@ -64,7 +75,7 @@ def draw_pair(axis: Axes, log: Log, metric: str, look: Look, label: str) -> None
     for split, style in (("train", ":"), ("val", "-")):
         points = points_of(log, f"{split}/{metric}")
         if points:
-            shown = label if split == "val" else None
+            shown = label if split == "val" else ""
             marker = look.marker if len(points) < 8 else ""
             drawn: dict[str, Any] = {"color": look.color, "linestyle": style, "marker": marker}
             drawn |= {"markerfacecolor": "white"} if split == "train" else {}

@@ -37,7 +37,10 @@ def describe_origin(variants: Sequence[Variant], about: str) -> tuple[Section, J
         if dropped
         else "No image was dropped.",
         Table(
-            ["run", "guide", "seed", "fold", "epoch saved", "finished", "seconds", "device", "commit"],
+            [
+                *("run", "stage or guide", "seed", "fold", "epoch saved, from 0", "finished", "seconds"),
+                *("device", "commit"),
+            ],
             describe_runs(variants),
             "Runs",
         ),
