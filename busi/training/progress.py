@@ -1,6 +1,7 @@
 """What a training says of itself: its plan, how far it is, how long it will take, and what came of it."""
 
 import logging
+import math
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 
 ENCODERS = ("encoder", "encoder_name")
 """Arguments of networks that name their encoder."""
+SOON = 15
+"""Seconds of training after which its time can be told."""
 
 
 def log_plan(cfg: DictConfig, folder: Path) -> None:
@@ -84,16 +87,41 @@ class Progress(RichProgressBar):
 
 
 class TimeLeft(lightning.Callback):
-    """Logs after the first epoch that is trained how long the others will take."""
+    """Logs how long the training will take: soon after it began, and after the first epoch trained."""
 
     def __init__(self) -> None:
         self.began: float | None = None
-        self.told = False
+        self.first_batch: float | None = None
+        self.told_early = self.told = False
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Note the time."""
         del trainer, pl_module
         self.began = time.monotonic()
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+    ) -> None:
+        """Say it once, if the first epoch is going to last; its first batch also warms up."""
+        del pl_module, outputs, batch
+        if self.told or self.told_early:
+            return
+        if self.first_batch is None:
+            self.first_batch = time.monotonic()
+            return
+        seconds, number = time.monotonic() - self.first_batch, trainer.num_training_batches
+        epochs = (trainer.max_epochs or 0) - trainer.current_epoch
+        if seconds < SOON or epochs < 1 or not math.isfinite(number):
+            return
+        self.told_early = True
+        expected = seconds / batch_idx * number * epochs
+        what = f"{epochs} epoch{'s' * (epochs != 1)} of {number} batches, without validation"
+        log.info("About %s for %s", say(expected), what)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Say it once; validation is over by then."""

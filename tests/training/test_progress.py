@@ -45,15 +45,16 @@ class Small(BoringModel):
             self.log(name, batch.sum(), prog_bar=True)
 
 
-def test_a_training_says_once_how_long_it_takes_and_shows_what_matters(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_training_says_how_long_it_takes_and_shows_what_matters(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bar has losses and the monitored value, not the version of a logger, nor other metrics."""
+    monkeypatch.setattr("busi.training.progress.SOON", 0)
     bar, module = Progress(), Small()
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_epochs=3,
-        limit_train_batches=1,
+        limit_train_batches=4,
         limit_val_batches=1,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
@@ -66,6 +67,11 @@ def test_a_training_says_once_how_long_it_takes_and_shows_what_matters(
         trainer.fit(module)
     said = [line for line in caplog.messages if line.startswith("The first epoch took")]
     assert len(said) == 1
+    early = [
+        line for line in caplog.messages if line.endswith("for 3 epochs of 4 batches, without validation")
+    ]
+    assert len(early) == 1
+    assert caplog.messages.index(early[0]) < caplog.messages.index(said[0])
     assert "the 2 that are left about" in said[0]
     assert say(3725.4) == "1:02:05"
     assert "v_num" in get_standard_metrics(trainer)
