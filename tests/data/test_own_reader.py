@@ -1,15 +1,18 @@
 """A data set is one function and one file: those of the page, in a package beside busi."""
 
+import importlib
 import json
 import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from busi.core.types import CLASSES
+from busi.data.manifest import read_csv
 from tests.data.conftest import draw, lesion, save
 from tests.data.published import write_bus_uc
 
@@ -39,9 +42,10 @@ main()
 def folder(tmp_path: Path) -> Path:
     """The package and the config of the page, and an export of 36 images."""
     section = PAGE.split("## A data set\n")[1].split("\n## ")[0]
-    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    code, manifest = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     (config,) = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
     (tmp_path / "my_package.py").write_text(code)
+    (tmp_path / "write_manifest.py").write_text(manifest)
     (tmp_path / "my" / "data").mkdir(parents=True)
     (tmp_path / "my" / "data" / "mine.yaml").write_text(config)
     (tmp_path / "app.py").write_text(APP)
@@ -87,3 +91,15 @@ def test_one_function_and_one_file_are_a_data_set_alone_and_in_a_pool(folder: Pa
     assert together[6:] == alone
     assert {row[1] for row in together[:6]} == {"bus_uc"}
     assert readers == {"bus_uc": "busi.data.read_bus_uc", "mine": "my_package.read_mine"}
+
+
+def test_the_manifest_of_an_own_reader_has_the_same_images(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(folder, "write_manifest.py")
+    monkeypatch.syspath_prepend(folder)
+    expected, _ = importlib.import_module("my_package").read_mine(folder / "export")
+    found, problems = read_csv(folder / "mine.csv")
+    assert not problems
+    theirs, ours = ({one.id: replace(one, source="") for one in records} for records in (found, expected))
+    assert theirs == ours
