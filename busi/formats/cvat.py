@@ -45,7 +45,7 @@ def read(source: Source) -> Iterator[Found]:
                     yield Unplaced(f"track {image.get('id')}", kind, path.name)
                     continue
                 try:
-                    name, file = source.images.find(name)
+                    name, file = source.images.find(name, stem=True)  # frames of videos have no suffix
                     yield read_image(image, name, file)
                 except InputError as error:
                     yield Problem(name or f"image {image.get('id')}", str(error), name or path.name)

@@ -280,6 +280,12 @@ def test_cvat_shapes_are_filled_as_cvat_exports_them(tmp_path: Path) -> None:
     assert np.array_equal(convert_one(tmp_path, tmp_path), expected.astype(bool))
 
 
+def test_frames_that_cvat_names_without_suffix_are_found(tmp_path: Path) -> None:
+    path = write_cvat(tmp_path, POLYGON)
+    path.write_text(path.read_text().replace('a.png"', 'a"'))
+    assert convert_one(tmp_path, tmp_path).any()
+
+
 @pytest.mark.parametrize(
     ("inside", "problem"),
     [
