@@ -2,7 +2,8 @@
 
 A spreadsheet executes text that begins like a formula. It is written with an apostrophe in front, and read
 without it: at the beginning of a cell, and inside it after each sign at which a spreadsheet of another locale
-begins a new cell, which ignores our quotation marks. Numbers are no formulas.
+begins a new cell, which ignores our quotation marks. Numbers are no formulas, alone or with an
+interval.
 """
 
 import codecs
@@ -19,7 +20,9 @@ from busi.core.types import InputError
 log = logging.getLogger(__name__)
 
 NUMBER = r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|nan)"
-BEGINNING = rf"(?:\A(?!'*{NUMBER}\Z)|(?<=[;|\t\r\n]))"
+ESTIMATE = rf"{NUMBER}(?: \[{NUMBER}, {NUMBER}\])?"
+"""A number, or one with its interval."""
+BEGINNING = rf"(?:\A(?!'*{ESTIMATE}\Z)|(?<=[;|\t\r\n]))"
 """Where a cell begins: here, or once a spreadsheet has split it at these signs."""
 FORMULA = r"(?='*(?:[^\S\t\r\n]|\")*[=+\-@\uff1d\uff0b\uff0d\uff20])"
 """What it executes, after spaces and quotation marks; the last four are the wide forms of the same signs."""

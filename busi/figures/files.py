@@ -105,8 +105,8 @@ def name_columns(header: Sequence[str]) -> list[str]:
 
 
 def plain(cell: Cell) -> Cell:
-    """A cell as it goes into a CSV file."""
-    return cell.replace("\N{NO-BREAK SPACE}", " ") if isinstance(cell, str) else cell
+    """A cell as it goes into a CSV file: empty where a page shows a dash, for undefined."""
+    return ("" if cell == "-" else cell.replace("\N{NO-BREAK SPACE}", " ")) if isinstance(cell, str) else cell
 
 
 def to_latex(table: Table, label: str) -> str:

@@ -9,7 +9,21 @@ from busi.core.tables import read_table, write_table
 from busi.core.text import printable
 from busi.core.types import InputError
 
-FORMULAS = ("=1+1", "+A1", "-A1", "@SUM(A1)", " =1", "\uff1d1", "-", "'=1", "''@x", '"=1', "-1 x", "--1")
+FORMULAS = (
+    "=1+1",
+    "+A1",
+    "-A1",
+    "@SUM(A1)",
+    " =1",
+    "\uff1d1",
+    "-",
+    "'=1",
+    "''@x",
+    '"=1',
+    "-1 x",
+    "--1",
+    "-1 [-2, A1]",
+)
 NO_FORMULAS = (
     "a=b",
     "x",
@@ -21,6 +35,7 @@ NO_FORMULAS = (
     "'-1",
     "-inf",
     "-1E5",
+    "-0.012 [-0.030, 0.010]",
     "p (1)",
     "ä",
     "a;b",
