@@ -19,15 +19,22 @@ MAX_LIST = 50_000_000
 """Bytes of a list of names."""
 LISTS = "ImageSets"
 MASKS = ("SegmentationClass", "SegmentationObject")
+DEEPER = f"mask in a folder {MASKS[0]} that lies deeper: convert the folder around that one by itself"
 
 
 def read(source: Source) -> Iterator[Found]:
     """Read the folder of an unpacked archive; the images are in it, or in the folder of ``--images``."""
     folder = source.folder
     words = read_colors(folder / "labelmap.txt")
-    images = Images(source.image_folder or folder, lambda path: path.parts[0] in MASKS)
+    images = Images(source.image_folder or folder, lambda path: not {*MASKS}.isdisjoint(path.parts))
     seen = set()
-    for path in (one for one in source.files if MASKS[0] in one.relative_to(folder).parts):
+    for path in source.files:
+        place = path.relative_to(folder)
+        if MASKS[0] not in place.parts[:-1]:
+            continue
+        if place.parts[0] != MASKS[0]:
+            yield Unplaced(place.as_posix(), DEEPER, path.name)
+            continue
         name = path.relative_to(folder / MASKS[0]).with_suffix("").as_posix()
         seen.add(name)
         try:

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from pycocotools import mask as coco_masks
 
 from busi.core.tables import read_table
 from busi.core.types import InputError
-from busi.formats.annotations import MAY_BE_MISSING
+from busi.formats.annotations import MAY_BE_MISSING, NOTHING_SAID
 from busi.formats.coco import unpack_counts
 from busi.formats.conversion import convert
+from busi.formats.cvat_masks import DEEPER
 from busi.formats.known import recognize
 from busi.formats.shapes import from_runs, to_row_runs
 from tests.formats.made import HEIGHT, WIDTH, draw_masks, problems_of, read_back, same, write_images
@@ -378,6 +380,17 @@ def test_masks_of_cvat_with_other_colors_sizes_or_images_are_rows(exported: Path
         (exported / "labelmap.txt").write_text(wrong)
         with pytest.raises(InputError, match="labelmap.txt"):
             convert(str(exported), tmp_path / "other")
+
+
+def test_masks_of_cvat_that_lie_deeper_are_rows(exported: Path, tmp_path: Path) -> None:
+    shutil.copytree(exported / "SegmentationClass", exported / "old" / "SegmentationClass")
+    convert(str(exported), tmp_path / "out", labels={"evil": "malignant"})
+    found = problems_of(tmp_path / "out")
+    assert found.pop("JPEGImages/normal x.png") == NOTHING_SAID
+    assert found == {
+        f"old/SegmentationClass/{name}.png": DEEPER for name in ("sub/benign a", "malignant (1)")
+    }
+    assert read_back(tmp_path / "out").keys() == {"benign a", "malignant (1)"}
 
 
 def write_objects(
