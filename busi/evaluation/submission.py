@@ -17,8 +17,8 @@ FILE, TABLE = "submission.json", "classes.csv"
 SUFFIXES = (".png", ".npy", ".nii", ".nii.gz")
 FOLD = re.compile(r"fold_(\d{1,3})", re.ASCII)
 """Of a folder with the masks of a fold."""
-VALIDATION = "validation"
-"""Where nnU-Net keeps the masks of a fold, in the folder of that fold."""
+VALIDATION, PROGRESS = "validation", "progress.png"
+"""Where nnU-Net keeps the masks of a fold, in the folder of that fold, and its training curves there."""
 
 
 class Said(BaseModel):
@@ -198,7 +198,8 @@ def list_masks(folder: Path, known: set[str]) -> tuple[list[MaskFile], list[str]
             if not here:
                 raise InputError(f"{at} has no masks (PNG, NPY or NIfTI): predict this fold, or move it away")
             masks += here
-            beside += [one for one in sorted(at.iterdir()) if not is_mask(one) and one != path / VALIDATION]
+            kept = {at, *(one.path for one in here)}
+            beside += sorted(one for place in {path, at} for one in place.iterdir() if one not in kept)
         inside += [one for one in beside if not one.name.startswith(".")]
     rest = [path for path in inside if path not in used and path.name not in known]
     names = [str(path.relative_to(folder)) for path in rest]
@@ -207,4 +208,5 @@ def list_masks(folder: Path, known: set[str]) -> tuple[list[MaskFile], list[str]
 
 def is_mask(path: Path) -> bool:
     """Whether a file is taken for a mask."""
-    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
+    name = path.name.lower()
+    return name.endswith(SUFFIXES) and name != PROGRESS and not name.startswith(".") and path.is_file()

@@ -442,6 +442,7 @@ def test_what_is_not_scored_is_said(theirs: Theirs, split: SharedSplit, masks: d
     Image.fromarray(masks[dropped[0]]).save(folder / "fold_0" / "validation" / f"{dropped[0]}.png")
     (folder / "notes.txt").write_text("mine")
     (folder / "fold_1" / "validation" / "summary.json").write_text("{}")
+    Image.new("L", (9, 9)).save(folder / "fold_0" / "progress.png")
     unannotated = first(folder, 1).stem
     records = [replace(one, annotated=one.id != unannotated) for one in split.cohort.records]
     found = measured(folder, replace(split, cohort=replace(split.cohort, records=records)))
@@ -449,7 +450,8 @@ def test_what_is_not_scored_is_said(theirs: Theirs, split: SharedSplit, masks: d
         f"left out of the data (conflict), 1: {dropped[0]}",
         f"masks of lesions that nobody annotated, 1: {unannotated}",
     ]
-    assert found.submission.passed_over == ("notes.txt", "fold_1/validation/summary.json")
+    beside = ("notes.txt", "fold_0/progress.png", "fold_1/validation/summary.json")
+    assert found.submission.passed_over == beside
     assert len(found.masks) == len(found.folds.of) - 1
 
 
