@@ -32,7 +32,7 @@ class Maker:
 
     Attributes:
         model: Its name, or those of several, as far as they fit.
-        fingerprint: Of the checkpoint.
+        fingerprint: Of the checkpoint, or of those of several models.
         version: Of busi.
         settings: How it predicted, in words.
     """

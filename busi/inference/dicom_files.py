@@ -1,5 +1,6 @@
 """DICOM files of predictions, beside the masks that they are made of: segmentations and reports."""
 
+import hashlib
 import logging
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,10 +38,13 @@ def name_maker(infos: Sequence[ModelInfo], tta: str, calibrated: bool) -> Maker:
 
     names = [str(info.origin["name"]) for info in infos]
     settings = [f"trained on {', '.join(sorted({str(info.origin['data']) for info in infos}))}"]
-    settings += [f"mean of {len(infos)} models"] if len(infos) > 1 else []
+    checkpoints = [info.fingerprints["checkpoint"][:16] for info in infos]
+    fingerprint = checkpoints[0]
+    if len(infos) > 1:
+        settings.append(f"mean of {len(infos)} models, of the checkpoints {', '.join(checkpoints)}")
+        fingerprint = hashlib.sha256("".join(checkpoints).encode()).hexdigest()[:16]
     settings += [f"tta {tta}", "calibrated probabilities" if calibrated else "probabilities not calibrated"]
-    first = infos[0].fingerprints["checkpoint"][:16]
-    return Maker(" + ".join(names), first, __version__, tuple(settings))
+    return Maker(" + ".join(names), fingerprint, __version__, tuple(settings))
 
 
 def check_dicom(sources: Sequence[Source]) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from busi.core import MALIGNANT, InputError
 from busi.core.tables import read_table
 from busi.data import draw_sample, find_sources
 from busi.formats import make_segmentation
+from busi.inference.dicom_files import name_maker
 from busi.inference.folder import predict_files, predict_sources
 from busi.inference.predictor import Predictor
 from busi.inference.tables import DICOM_FOLDERS
@@ -55,6 +57,16 @@ def mask_of(output: Path, name: str) -> UInt8[np.ndarray, "h w"]:
 def call(predictor: Predictor, folder: Path, dicom: tuple[str, ...]) -> list[dict[str, object]]:
     output = folder.parent / "out"
     return predict_sources(predictor, find_sources([str(folder)], output), output, (), dicom)
+
+
+def test_dicom_files_name_every_model_of_an_ensemble(predictor: Predictor) -> None:
+    one = predictor.infos[0]
+    other = replace(one, fingerprints={**one.fingerprints, "checkpoint": "f" * 64})
+    alone, both, twice = (name_maker(infos, "none", True) for infos in ([one], [one, other], [one, one]))
+    assert one.fingerprints["checkpoint"].startswith(alone.fingerprint)
+    assert len({alone.fingerprint, both.fingerprint, twice.fingerprint}) == 3
+    for text in (alone.fingerprint, "f" * 16):
+        assert text in " ".join(both.settings)
 
 
 def test_masks_lie_in_the_whole_frame_and_frames_without_one_are_left_out(
