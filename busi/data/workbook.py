@@ -1,5 +1,6 @@
 """The first sheet of a workbook of a spreadsheet program, with limits on what it may take."""
 
+import logging
 import warnings
 import zipfile
 import zlib
@@ -7,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from busi.core import InputError
+from busi.core import InputError, printable
+
+log = logging.getLogger(__name__)
 
 MAX_ROWS = 10_000
 MAX_COLUMNS = 200
@@ -30,12 +33,13 @@ BROKEN = (
 """What openpyxl and what it is made of raise for damaged files."""
 
 
-def read_workbook(path: Path, extra: str) -> list[list[str]]:
+def read_workbook(path: Path, extra: str, warn: bool = True) -> list[list[str]]:
     """Read the first sheet of an ``.xlsx`` file.
 
     Args:
         path: The workbook.
         extra: The extra of this package that installs openpyxl.
+        warn: Whether a warning names other sheets that hold anything.
 
     Returns:
         All rows as text, of one length: whole numbers without a point, empty cells as empty text. Where cells
@@ -64,6 +68,7 @@ def read_workbook(path: Path, extra: str) -> list[list[str]]:
                 sheet.reset_dimensions()  # a file may say less than it holds
                 rows = list(_rows(sheet))
                 _fill_merged(rows, sheet)
+                others = [other.title for other in book.worksheets[1:] if any(map(any, _rows(other)))]
             finally:
                 book.close()
     except BROKEN as error:
@@ -72,6 +77,9 @@ def read_workbook(path: Path, extra: str) -> list[list[str]]:
         ) from error
     if len(rows) > MAX_ROWS:
         raise InputError(f"{path} has over {MAX_ROWS} rows: give a smaller workbook")
+    if others and warn:
+        names = printable(", ".join((sheet.title, *others)))
+        log.warning("%s has the sheets %s: the first one is read; save the others as files", path, names)
     return rows
 
 
@@ -89,7 +97,7 @@ def read_sheet(path: Path, columns: Sequence[str], extra: str) -> list[dict[str,
     Raises:
         InputError: As `read_workbook`, or if a column is there twice.
     """
-    header, *body = read_workbook(path, extra) or [[]]
+    header, *body = read_workbook(path, extra, warn=False) or [[]]
     places = {name: [k for k, text in enumerate(header) if text == name] for name in columns}
     if twice := [name for name, found in places.items() if len(found) > 1]:
         raise InputError(f"{path} has the column {twice[0]} twice: get it again")

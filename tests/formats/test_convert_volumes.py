@@ -419,6 +419,21 @@ def test_merged_cells_of_any_size_fill_no_memory(tmp_path: Path) -> None:
             assert [row[:2] for row in read_workbook(changed, "excel")] == expected
 
 
+def test_only_the_first_sheet_of_a_workbook_is_read_and_others_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_sheet(tmp_path / "a.xlsx", [["image"], ["a.png"]])
+    book = openpyxl.load_workbook(path)
+    book.create_sheet("empty")
+    book.save(path)
+    assert [row[0] for row in read_workbook(path, "excel")] == ["image", "a.png"]
+    assert not caplog.messages
+    book.create_sheet("2024").append([None, "b.png"])
+    book.save(path)
+    read_workbook(path, "excel")
+    assert "has the sheets Sheet, 2024: the first one is read" in caplog.text
+
+
 COLUMNS = {"image": "Datei", "label": "Diagnose", "patient": "Fall", "mask": "Maske"}
 
 
