@@ -51,6 +51,7 @@ class Annotation:
         patient: As the file calls the patient.
         spacing: Millimeters a pixel, down and across.
         pixels: Gives the gray image where busi cannot read the file itself, as of a NIfTI file.
+        clip: Name of the clip that the image is a frame of.
         values: More columns of a manifest.
     """
 
@@ -62,6 +63,7 @@ class Annotation:
     patient: str | None = None
     spacing: tuple[float, float] | None = None
     pixels: Callable[[], UInt8[np.ndarray, "h w"]] | None = None
+    clip: str | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
 
 

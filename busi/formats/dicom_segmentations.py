@@ -101,7 +101,9 @@ def annotate(image: Image, frame: int, shapes: tuple[Shape, ...]) -> Found:
         return Problem(name, getattr(error, "kind", str(error)), image.path.name)
     spacing = None if found.spacing is None else (found.spacing.rows, found.spacing.columns)
     pixels = partial(read_pixels, image.path, frame)
-    return Annotation(name, image.path, shapes, size=image.size, spacing=spacing, pixels=pixels)
+    return Annotation(
+        name, image.path, shapes, size=image.size, spacing=spacing, pixels=pixels, clip=image.name
+    )
 
 
 def read_frame_of(path: Path, frame: int) -> Any:

@@ -133,9 +133,10 @@ def add_row(annotation: Annotation, row: Row) -> Annotation:
     """An annotation with what a row says beside it."""
     cells, values = row.cells, {name: value for name, value in row.values.items() if value is not None}
     spacing = values.pop("spacing", None) or annotation.spacing
+    frame = annotation.name[annotation.name.rindex(" [") :] if annotation.clip and cells["id"] else ""
     return replace(
         annotation,
-        name=cells["id"] or annotation.name,
+        name=f"{cells['id']}{frame}" if cells["id"] else annotation.name,
         tags=(*annotation.tags, *([cells["label"]] if cells["label"] else [])),
         patient=cells["patient"] or annotation.patient,
         spacing=spacing,
@@ -151,20 +152,24 @@ def read_plain(path: Path, *_: int) -> Mask:
 def add_sheet(found: list[Found], path: Path, columns: Mapping[str, str]) -> list[Found]:
     """Add what a sheet says to the annotations of another format.
 
-    A row is about the image whose path ends as its cell ``image`` does, with or without suffix. A class that
-    a row gives to no image may be that of any.
+    A row is about the image whose path ends as its cell ``image`` does, with or without suffix, or about all
+    frames of such a clip. A class that a row gives to no image may be that of any.
 
     Returns:
         The annotations and problems, and one for each row that is about no image, or about several.
     """
     rows = read_sheet_rows(path, columns)
-    places = {one.name: k for k, one in enumerate(found) if isinstance(one, Annotation)}
+    places: dict[str, list[int]] = {}
+    for k, one in enumerate(found):
+        for name in {one.name, one.clip or one.name} if isinstance(one, Annotation) else ():
+            places.setdefault(name, []).append(k)
     failed = Names(one.id for one in found if isinstance(one, Problem) and not isinstance(one, Unplaced))
-    names, result, told = Names(places), list(found), Counter[str]()
+    names, result, told = Names(places), list(found), Counter[int]()
     for row in rows:
         text = row.cells["image"]
         mine = names.find(text, stem=True) if text else []
-        told.update(mine)
+        indices = [k for name in mine for k in places[name]]
+        told.update(indices)
         if mine or (text and failed.find(text, stem=True)):
             result += row.problems
         else:
@@ -175,10 +180,10 @@ def add_sheet(found: list[Found], path: Path, columns: Mapping[str, str]) -> lis
                 lost(one.id, one.kind, one.file)
                 for one in row.problems or [Problem(text or f"row {row.number}", kind, where)]
             ]
-        for name in mine:
-            one = result[places[name]]
-            if row.problems or len(mine) > 1 or told[name] > 1:
-                result[places[name]] = Problem(name, "image whose row of the sheet is not clear", name)
+        for k in indices:
+            one, name = result[k], getattr(found[k], "name", "")
+            if row.problems or len(mine) > 1 or told[k] > 1:
+                result[k] = Problem(name, "image whose row of the sheet is not clear", name)
             elif isinstance(one, Annotation):
-                result[places[name]] = add_row(one, row)
+                result[k] = add_row(one, row)
     return result

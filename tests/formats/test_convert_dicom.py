@@ -160,6 +160,14 @@ def test_frames_of_a_clip_are_images_where_something_is_drawn(tmp_path: Path) ->
         assert np.array_equal(read_gray(tmp_path / "out" / row["image"]), clip[number, 2:31, 5:46])
         mask = read_gray(tmp_path / "out" / row["mask"]) > 0
         assert np.array_equal(mask, MASKS["benign a"][2:31, 5:46])
+    sheet, labels = tmp_path / "s.csv", {"benign": "mask"}
+    sheet.write_text("image,label,id\nbenign.dcm,malignant,x\n")
+    convert(str(tmp_path / "in"), tmp_path / "two", labels=labels, sheet=sheet)
+    rows = read_table(tmp_path / "two" / "manifest.csv")
+    assert [(row["id"], row["label"]) for row in rows] == [("x [1]", "malignant"), ("x [3]", "malignant")]
+    sheet.write_text("image,label\nbenign,malignant\nbenign [3],normal\n")
+    convert(str(tmp_path / "in"), tmp_path / "three", labels=labels, sheet=sheet)
+    assert problems_of(tmp_path / "three") == {"benign [3]": "image whose row of the sheet is not clear"}
 
 
 @pytest.mark.parametrize("has_meta", [True, False])
