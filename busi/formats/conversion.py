@@ -32,7 +32,8 @@ from busi.formats.annotations import (
     Unplaced,
     resolve,
 )
-from busi.formats.files import stem_of, unpack_archive
+from busi.formats.files import unpack_archive
+from busi.formats.images import stem_of
 from busi.formats.known import FORMATS, ORIENTATIONS, reader, recognize, writer
 from busi.formats.labels import IGNORE, Meanings
 from busi.formats.manifest import FILE, describe_case

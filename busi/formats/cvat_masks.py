@@ -10,7 +10,8 @@ from PIL import Image
 from busi.core import InputError
 from busi.data import Problem, read_one
 from busi.formats.annotations import Annotation, Found, Shape, Unplaced
-from busi.formats.files import Images, list_all
+from busi.formats.files import list_all
+from busi.formats.images import Images
 from busi.formats.shapes import Draw
 from busi.formats.source import Source
 

@@ -1,4 +1,4 @@
-"""Files of other people: listed, looked up by name, and unpacked, within limits and within their folder."""
+"""Files of other people: listed, read and unpacked, within limits and within their folder."""
 
 import bz2
 import gzip
@@ -6,17 +6,16 @@ import importlib
 import io
 import json
 import os
-import re
 import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from busi.core import InputError, printable
-from busi.data import is_image, natural
+from busi.data import natural
 
 MAX_TEXT = 1_000_000_000
 """Bytes of a JSON or XML file."""
@@ -30,8 +29,6 @@ PACKED: Mapping[bytes, Callable[[io.BytesIO], Any]] = {
 MAX_ARCHIVE = 8_000_000_000
 MAX_MEMBERS = 200_000
 """Of an archive, unpacked."""
-SUFFIX = re.compile(r"\.(nii|nii\.gz|(seg\.)?(nrrd|nhdr)|png|jpe?g|bmp|tiff?|dcm|dicom)$", re.IGNORECASE)
-"""Of an image."""
 
 
 def list_all(folder: Path) -> list[Path]:
@@ -175,83 +172,3 @@ def unpack_archive(path: Path, folder: Path) -> None:
 def leads_out(name: str) -> bool:
     """Whether the name of a file, with ``/``, leads out of the folder that it is in."""
     return name.startswith("/") or ".." in name.split("/") or name[1:2] == ":" or "\0" in name
-
-
-def stem_of(name: str) -> str:
-    """A name without the suffix of an image of any format."""
-    return SUFFIX.sub("", name)
-
-
-class Names:
-    """Paths of images, found by what annotations and sheets call them.
-
-    Args:
-        names: Paths below a folder, with ``/``.
-    """
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self._names = dict.fromkeys(names)
-        self._by_last: dict[str, list[str]] = {}
-        for name in self._names:
-            self._by_last.setdefault(stem_of(PurePosixPath(name).name).casefold(), []).append(name)
-
-    def find(self, text: str, stem: bool = False) -> list[str]:
-        """The paths that are the end of a text, or the other way round.
-
-        Args:
-            text: A path.
-            stem: Whether the suffix may be another one, or missing.
-        """
-        wanted = text.replace("\\", "/").removeprefix("./")
-        if wanted in self._names:
-            return [wanted]
-        near = self._by_last.get(stem_of(PurePosixPath(wanted).name).casefold(), [])
-        return [name for name in near if _is_end(name, wanted)] or [
-            name for name in near if stem and _is_end(stem_of(name), stem_of(wanted))
-        ]
-
-
-def _is_end(one: str, other: str) -> bool:
-    """Whether one path is the end of the other."""
-    first, second = one.split("/"), other.split("/")
-    number = min(len(first), len(second))
-    return first[-number:] == second[-number:]
-
-
-class Images:
-    """The images below a folder, found by the names that annotations give them.
-
-    A name is compared with what is there, and never opened as it is: no name leads out of the folder.
-
-    Args:
-        folder: Where images lie.
-        is_none: Which paths below it are no images.
-    """
-
-    def __init__(self, folder: Path, is_none: Callable[[Path], bool] = lambda _: False) -> None:
-        self.files = {
-            path.relative_to(folder).as_posix(): path
-            for path in list_all(folder)
-            if is_image(path) and not is_none(path.relative_to(folder))
-        }
-        self._names = Names(self.files)
-
-    def find(self, text: str, stem: bool = False) -> tuple[str, Path]:
-        """The name and the file of an image.
-
-        Args:
-            text: Its path as an annotation says it, or the end of it, or with folders in front that are not
-                there.
-            stem: Whether the suffix may be another one, or missing.
-
-        Raises:
-            InputError: If there is none, or several; or the text leads out of the folder.
-        """
-        if leads_out(text.replace("\\", "/")) or not text.strip():
-            raise InputError("image whose path is absolute or leads out of the folder: shorten it there")
-        found = self._names.find(text, stem)
-        if len(found) > 1:
-            raise InputError("several images of that name: " + ", ".join(sorted(found)[:3]))
-        if not found:
-            raise InputError("no such image: give the folder of the images with --images")
-        return found[0], self.files[found[0]]

@@ -19,7 +19,8 @@ from PIL import Image
 from busi.core import CLASSES, NORMAL, InputError, write_whole
 from busi.data import Problem, to_gray, to_lesion
 from busi.formats.annotations import Annotation, Case, Found, Shape, Unplaced
-from busi.formats.files import OtherKind, leads_out, read_json, stem_of
+from busi.formats.files import OtherKind, read_json
+from busi.formats.images import stem_of
 from busi.formats.placing import name_of, place_image
 from busi.formats.shapes import Draw, fill_circle, fill_pillow, no_mask, pair_up, split_lesions
 from busi.formats.source import Source
@@ -71,11 +72,14 @@ def find_image(
     """
     given = content.get("imagePath")
     text = given.replace("\\", "/") if isinstance(given, str) else ""
-    try:
-        return source.images.find(place(text, path, source))
-    except InputError:
-        if not isinstance(content.get("imageData"), str):
-            raise
+    failed = []
+    for name in list_names(text, path, source):
+        try:
+            return source.images.find(name)
+        except InputError as error:
+            failed.append(error)
+    if not isinstance(content.get("imageData"), str):
+        raise failed[0]
     own = path.relative_to(source.folder).with_suffix("").as_posix()
     if own in stems:
         raise InputError("imagePath that is not there, beside an image of the name of the file: correct it")
@@ -105,11 +109,14 @@ def read_content(content: Mapping[str, Any], path: Path, name: str, image: Path)
     )
 
 
-def place(text: str, path: Path, source: Source) -> str:
-    """The path of an image below the folder; LabelMe writes it from the folder of the JSON file on."""
-    if source.image_folder is not None and not leads_out(posixpath.basename(text)):
-        return posixpath.basename(text)
-    return posixpath.normpath(posixpath.join(path.parent.relative_to(source.folder).as_posix(), text))
+def list_names(text: str, path: Path, source: Source) -> list[str]:
+    """The paths that an image may have; LabelMe writes it from the folder of the JSON file on.
+
+    Where images have a folder of their own, its name alone may do.
+    """
+    place, last = path.parent.relative_to(source.folder).as_posix(), posixpath.basename(text)
+    names = [posixpath.normpath(posixpath.join(place, text)), posixpath.join(place, last)]
+    return [*names, last] if source.image_folder is not None else names
 
 
 def read_flags(content: Mapping[str, Any]) -> list[str]:

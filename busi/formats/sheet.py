@@ -10,7 +10,7 @@ from typing import Any
 from busi.core import InputError, printable, read_cells
 from busi.data import OPTIONAL, Problem, parse_values, read_one, read_workbook, to_mask
 from busi.formats.annotations import Annotation, Found, Mask, Shape, Unplaced
-from busi.formats.files import Names
+from busi.formats.images import Names, strip_lead
 from busi.formats.labels import MASK
 from busi.formats.source import Source
 from busi.formats.volumes import is_volume, read_pair
@@ -123,9 +123,11 @@ def find_file(text: str, source: Source) -> tuple[str, Path]:
         return source.images.find(text, stem=True)
     except InputError:
         root = source.image_folder or source.folder
-        wanted = text.replace("\\", "/").removeprefix("./")
-        if ".." not in wanted.split("/") and not wanted.startswith("/") and is_volume(root / wanted):
-            return wanted, root / wanted
+        parts = strip_lead(text).split("/")
+        for k in range(len(parts)):
+            wanted = "/".join(parts[k:])
+            if wanted and is_volume(root / wanted):
+                return wanted, root / wanted
         raise
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from busi.formats.files import Images, list_all
+from busi.formats.files import list_all
+from busi.formats.images import Images
 
 
 @dataclass(frozen=True)

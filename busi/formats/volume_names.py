@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from busi.formats.files import stem_of
+from busi.formats.images import stem_of
 
 WORDS = r"masks?|seg|segmentations?|labels?|labelmap|gt|groundtruth|annotations?|rois?"
 MASK = re.compile(rf"(?:^|[ ._-])(?:{WORDS})(?:[ _-]?\d+| ?\(\d+\))?$", re.IGNORECASE)

@@ -114,6 +114,26 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     assert convert_one(tmp_path, tmp_path).any()
 
 
+@pytest.mark.parametrize(
+    "name", ["C:\\us\\p1\\IM1.png", "/mnt/p1/IM1.png", "../../p1/IM1.png", "p1/x/../IM1.png"]
+)
+def test_paths_of_another_computer_stand_for_their_end(name: str, tmp_path: Path) -> None:
+    for part in ("img/p1", "img/p2", "outside"):
+        write_images(tmp_path / part, {"IM1": draw_masks()["benign a"]})
+    image = {"id": 1, "file_name": name}
+    path = write_objects(tmp_path / "a.json", [image], [{"image_id": 1}])
+    convert(str(path), tmp_path / "out", images=tmp_path / "img")
+    rows = read_table(tmp_path / "out" / "manifest.csv")
+    assert [row["image"] for row in rows] == [str(tmp_path / "img" / "p1" / "IM1.png")]
+    for wrong in ("/mnt/IM1.png", "../outside/IM1.png", str(tmp_path / "outside" / "IM1.png")):
+        write_objects(path, [{**image, "file_name": wrong}], [{"image_id": 1}])
+        with pytest.raises(InputError, match="no such image"):
+            convert(str(path), tmp_path / "other", images=tmp_path / "img")
+    write_objects(path, [{**image, "file_name": "/IM1.png"}], [{"image_id": 1}])
+    with pytest.raises(InputError, match="several images of that name"):
+        convert(str(path), tmp_path / "other", images=tmp_path / "img")
+
+
 def test_every_fault_of_a_coco_file_is_a_row(tmp_path: Path) -> None:
     names = ["benign a", "benign b", "benign c", "benign d", "benign e", "benign f", "benign g"]
     write_images(tmp_path, dict.fromkeys(names, draw_masks()["benign a"]))
@@ -121,7 +141,7 @@ def test_every_fault_of_a_coco_file_is_a_row(tmp_path: Path) -> None:
     images: list[Any] = [{"id": k, "file_name": f"{name}.png", **sizes} for k, name in enumerate(names)]
     images[2] |= {"width": HEIGHT, "height": WIDTH}
     images += [
-        {"id": 20, "file_name": "../benign a.png"},
+        {"id": 20, "file_name": "../beside.png"},
         {"id": 21, "file_name": "/etc/passwd"},
         {"id": 22, "file_name": "gone.png"},
         {"id": 23},
@@ -148,16 +168,16 @@ def test_every_fault_of_a_coco_file_is_a_row(tmp_path: Path) -> None:
     (tmp_path / "d.json").write_text('{"images": []')
     convert(str(tmp_path), tmp_path / "out", empty="benign")
     found = problems_of(tmp_path / "out")
-    outside = "image whose path is absolute or leads out of the folder: shorten it there"
+    missing = "no such image: give the folder of the images with --images"
     assert found == {
         "benign b.png": "category 9 that the file does not name",
         "benign c.png": "annotation of another size than its image: 36 x 50 for 50 x 36 pixels, turned",
         "benign d.png": "a box instead of a mask: draw the outline, or map its category to ignore",
         "benign e.png": "image of several classes: benign and malignant",
         "benign f.png": "image without an id",
-        "../benign a.png": outside,
-        "/etc/passwd": outside,
-        "gone.png": "no such image: give the folder of the images with --images",
+        "../beside.png": missing,
+        "/etc/passwd": missing,
+        "gone.png": missing,
         "image 11": "image without file_name",
         "image 13": "image without file_name",
         "image_id 77": "annotation of an image that the file does not list",
@@ -229,6 +249,19 @@ def test_labelme_files_beside_the_folder_of_their_images(tmp_path: Path) -> None
     images = tmp_path / "data" / "images"
     convert(str(tmp_path / "data" / "json"), tmp_path / "two", labels={"tumor": "benign"}, images=images)
     assert same(read_back(tmp_path / "one"), read_back(tmp_path / "two"))
+
+
+@pytest.mark.parametrize("lead", ["", "..\\..\\img\\p{}\\", "D:\\other\\"])
+def test_labelme_files_in_folders_of_patients_keep_their_images(lead: str, tmp_path: Path) -> None:
+    for k in (1, 2):
+        place = tmp_path / "json" / f"p{k}"
+        write_labelme(place, shape(), name="IM1", imagePath=f"{lead.format(k)}IM1.png")
+        (tmp_path / "img" / f"p{k}").mkdir(parents=True)
+        (place / "IM1.png").rename(tmp_path / "img" / f"p{k}" / "IM1.png")
+    labels = {"tumor": "benign"}
+    assert not convert(str(tmp_path / "json"), tmp_path / "out", labels=labels, images=tmp_path / "img")
+    rows = read_table(tmp_path / "out" / "manifest.csv")
+    assert [row["id"] for row in rows] == ["p1/IM1", "p2/IM1"]
 
 
 @pytest.mark.parametrize(
