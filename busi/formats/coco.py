@@ -44,6 +44,7 @@ def read(source: Source) -> Iterator[Found]:
             yield Problem(path.name, str(error), path.name)
         except InputError as error:
             yield Unplaced(path.name, str(error), path.name)
+    source.images.tell_unused()
 
 
 def read_content(content: Mapping[str, Any], path: Path, source: Source) -> Iterator[Found]:

@@ -53,6 +53,7 @@ def read(source: Source) -> Iterator[Found]:
             yield Problem(path.name, str(error), path.name)
         except InputError as error:
             yield Unplaced(path.name, str(error), path.name)
+    source.images.tell_unused()
 
 
 def read_elements(path: Path) -> Iterator[Any]:

@@ -53,6 +53,7 @@ def read(source: Source) -> Iterator[Found]:
                 yield Annotation(*images.find(name, stem=True))
             except InputError as error:
                 yield Problem(name, str(error), name)
+    images.tell_unused()
 
 
 def read_mask_image(path: Path, words: Mapping[int, str]) -> tuple[Shape, ...]:

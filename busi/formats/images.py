@@ -1,13 +1,16 @@
 """Images of a folder, looked up by the names that annotations and sheets give them."""
 
+import logging
 import posixpath
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
-from busi.core import InputError
+from busi.core import InputError, printable
 from busi.data import is_image
 from busi.formats.files import list_all
+
+log = logging.getLogger(__name__)
 
 SUFFIX = re.compile(r"\.(nii|nii\.gz|(seg\.)?(nrrd|nhdr)|png|jpe?g|bmp|tiff?|dcm|dicom)$", re.IGNORECASE)
 """Of an image."""
@@ -77,6 +80,7 @@ class Images:
             if is_image(path) and not is_none(path.relative_to(folder))
         }
         self._names = Names(self.files)
+        self._unused = dict.fromkeys(self.files)
 
     def find(self, text: str, stem: bool = False) -> tuple[str, Path]:
         """The name and the file of an image.
@@ -94,4 +98,11 @@ class Images:
             raise InputError("no such image: give the folder of the images with --images")
         if len(found) > 1:
             raise InputError("several images of that name: " + ", ".join(sorted(found)[:3]))
+        self._unused.pop(found[0], None)
         return found[0], self.files[found[0]]
+
+    def tell_unused(self) -> None:
+        """Log the images that were not found, for no annotation names them."""
+        if self._unused:
+            names = ", ".join(map(printable, [*self._unused][:3])) + ", ..." * (len(self._unused) > 3)
+            log.info("%d images of the folder are in no annotation (%s)", len(self._unused), names)

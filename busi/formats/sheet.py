@@ -103,6 +103,7 @@ def read(source: Source) -> Iterator[Found]:
             yield read_case(row, source)
         except InputError as error:
             yield Problem(name, getattr(error, "kind", str(error)), f"{name} (row {row.number})")
+    source.images.tell_unused()
 
 
 def read_case(row: Row, source: Source) -> Annotation:

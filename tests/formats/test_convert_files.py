@@ -426,6 +426,32 @@ def test_masks_of_cvat_that_lie_deeper_are_rows(exported: Path, tmp_path: Path) 
     assert read_back(tmp_path / "out").keys() == {"benign a", "malignant (1)"}
 
 
+@pytest.mark.parametrize("kind", ["coco", "cvat", "cvat-masks", "sheet"])
+def test_images_that_no_annotation_names_are_told(
+    kind: str, exported: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    data, masks = exported if kind == "cvat-masks" else tmp_path / "in", draw_masks()
+    if kind == "cvat-masks":
+        shutil.rmtree(exported / "ImageSets")
+    elif kind == "coco":
+        write_images(data, masks)
+        listed = [{"id": name, "file_name": f"{name}.png"} for name in masks if "normal" not in name]
+        write_objects(data / "a.json", listed, [{"image_id": image["id"]} for image in listed])
+    elif kind == "cvat":
+        write_cvat(data, POLYGON.replace("tumor", "benign"))
+        write_images(data / "images", {"normal x": masks["normal x"]})
+    else:
+        write_images(data, {name: masks[name] for name in ("benign a", "benign b", "normal x")})
+        (data / "s.csv").write_text("image,mask,label\nbenign a.png,benign b.png,benign\n")
+        Image.fromarray(masks["benign b"]).save(data / "benign b.png")
+    given = data / "s.csv" if kind == "sheet" else data
+    convert(str(given), tmp_path / "out", labels={"evil": "malignant"}, source_format=kind)
+    (line,) = [text for text in caplog.messages if "in no annotation" in text]
+    assert line.startswith("1 images of the folder")
+    assert line.endswith("normal x.png)")
+
+
 def write_objects(
     path: Path, images: list[Any], annotations: list[Any], *categories: tuple[int, str]
 ) -> Path:
