@@ -1,5 +1,6 @@
 """CVAT's XML 1.1 for images, read and written."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from busi.core import CLASSES, NORMAL, InputError, write_whole
+from busi.core import CLASSES, NORMAL, InputError, printable, write_whole
 from busi.data import Problem
 from busi.formats.annotations import Annotation, Case, Found, Mask, Shape, Unplaced
 from busi.formats.files import MAX_TEXT, OtherKind, import_extra
@@ -26,6 +27,8 @@ from busi.formats.shapes import (
 )
 from busi.formats.source import Source
 
+log = logging.getLogger(__name__)
+
 FILE = "annotations.xml"
 MAX_DEPTH = 12
 """Of elements in each other; CVAT's own files have seven."""
@@ -34,12 +37,14 @@ NO_AREAS = {"points": "points", "polyline": "a line"}
 
 def read(source: Source) -> Iterator[Found]:
     """Read the XML files of a folder, or one of them; a tag is a word about its image."""
+    attributes: dict[str, None] = {}
     for path in source.files:
         if path.suffix.lower() != ".xml" and path != source.path:
             continue
         try:
             for image in read_elements(path):
                 name = image.get("name") or ""
+                attributes |= {str(one.get("name")): None for one in image.iter("attribute")}
                 if image.tag == "track":
                     kind = "track of a video: export the task as CVAT for images 1.1"
                     yield Unplaced(f"track {image.get('id')}", kind, path.name)
@@ -54,6 +59,9 @@ def read(source: Source) -> Iterator[Found]:
         except InputError as error:
             yield Unplaced(path.name, str(error), path.name)
     source.images.tell_unused()
+    if attributes:
+        names = printable(", ".join(attributes))
+        log.warning("Attributes are not read (%s): give the class as a label, a tag or in a --sheet", names)
 
 
 def read_elements(path: Path) -> Iterator[Any]:

@@ -345,6 +345,14 @@ def test_cvat_shapes_that_are_no_masks_are_a_row(inside: str, problem: str, tmp_
     assert problem in str(caught.value)
 
 
+def test_attributes_of_cvat_are_named_as_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    inside = '<attribute name="pathology">malignant</attribute></polygon>'
+    path = write_cvat(tmp_path, POLYGON.replace("/>", f">{inside}"))
+    with pytest.raises(InputError, match="lesion without a class"):
+        convert(str(path), tmp_path / "out", labels={"tumor": "mask"})
+    assert "Attributes are not read (pathology): give the class as a label, a tag" in caplog.text
+
+
 def test_cvat_files_with_definitions_or_of_another_kind_are_refused(tmp_path: Path) -> None:
     path = write_cvat(tmp_path, POLYGON)
     text = path.read_text()
