@@ -28,8 +28,8 @@ def small_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Texts of the figures of pages that are smaller than 10 pixels there."""
     small: list[str] = []
 
-    def look(folder: Path, name: str, figure: Figure) -> bytes:
-        content = write_figure(folder, name, figure)
+    def look(folder: Path, name: str, figure: Figure) -> tuple[bytes, list[Path]]:
+        written = write_figure(folder, name, figure)
         inch = min(PAGE / figure.get_figwidth(), PHONE)
         texts = [one for one in figure.findobj(Text) if isinstance(one, Text) and one.get_visible()]
         small.extend(
@@ -37,7 +37,7 @@ def small_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             for one in texts
             if one.get_text().strip() and float(one.get_fontsize()) / 72 * inch < 9.99
         )
-        return content
+        return written
 
     monkeypatch.setattr(pages, "write_figure", look)
     return small
