@@ -10,7 +10,7 @@ import torch
 
 from busi.benchmarks.configs import compose
 from busi.benchmarks.rows import Row, compare, take_turns
-from busi.core import CLASSES, Record
+from busi.core import CLASSES, Record, keep_freed_memory
 from busi.data import Source, find_sources, letterbox, read_gray, read_synthetic
 from busi.inference import (
     Model,
@@ -36,6 +36,7 @@ def measure(image_size: int, rounds: int) -> list[Row]:
     BUSI's. Decoding and the mask at the image's own size are part of the time, writing is not. The model that
     comes along writes all that the command writes, and is compared with its network alone.
     """
+    keep_freed_memory()  # as busi does for the networks of a run
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         records = make_files(folder)

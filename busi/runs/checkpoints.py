@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict
 from torch import Tensor
 
-from busi.core import CLASSES, InputError, to_plain, write_whole
+from busi.core import CLASSES, InputError, keep_freed_memory, to_plain, write_whole
 from busi.data import Cohort
 from busi.models import Classifier, Normalized, Postprocess, Segmenter, build_network, forget_weights
 from busi.runs.packed import holds_folder
@@ -234,6 +234,7 @@ def load_segmenter(checkpoint: Checkpoint) -> Segmenter | None:
 
 
 def _rebuild(checkpoint: Checkpoint, config: DictConfig, prefix: str) -> Normalized:
+    keep_freed_memory()  # whoever rebuilds a network predicts with it
     try:
         network = build_network(forget_weights(to_plain(config.model)))
         network.load_state_dict(checkpoint.part(prefix))

@@ -78,8 +78,10 @@ def test_config_in_a_checkpoint_can_only_build_networks(target: str) -> None:
 
 
 def test_network_is_rebuilt_from_its_checkpoint_alone(
-    tmp_path: Path, compose: Callable[..., DictConfig]
+    tmp_path: Path, compose: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr("busi.runs.checkpoints.keep_freed_memory", lambda: asked.append(True))
     cfg = compose("image_size=32", "run_dir=here", "model.network.decoder_channels=[8,8,8,8,8]")
     network = build_network(cfg.model).eval()
     network.mean.fill_(0.3)
@@ -89,6 +91,7 @@ def test_network_is_rebuilt_from_its_checkpoint_alone(
     content = {"busi": metadata, "state_dict": weights, "epoch": 3, "global_step": 12}
     torch.save(content, tmp_path / "x.ckpt")
     rebuilt = load_network(read_checkpoint(tmp_path / "x.ckpt"))
+    assert asked == [True]  # before it predicts
     image = torch.rand(1, 1, 32, 32)
     assert not rebuilt.training
     assert torch.equal(rebuilt(image), network(image))
