@@ -1,13 +1,17 @@
 """The bench measures and prints; its times are not checked."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from busi import bench
+from busi.benchmarks import groups as groups_module
 from busi.benchmarks import growth, start, time_to_dice
 from busi.benchmarks import predict as predicting
 from busi.benchmarks.rows import Row, compare, exceed, spread, take_turns
@@ -61,6 +65,66 @@ def test_wrong_arguments_are_refused_before_anything_is_measured(
     monkeypatch.setattr(sys, "argv", ["bench", *arguments])
     with pytest.raises(InputError, match=words):
         bench.main()
+
+
+ROW = Row("a", 2.0, "s", "b", 1.5)
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, **groups: Callable[[], list[Row]]) -> None:
+    """Put functions in the place of the groups that are measured by default."""
+    monkeypatch.setattr(groups_module, "GROUPS", tuple(groups))
+    made = {name: SimpleNamespace(ROUNDS=1, measure=lambda *_, of=of: of()) for name, of in groups.items()}
+    monkeypatch.setattr(
+        groups_module, "importlib", SimpleNamespace(import_module=lambda name: made[name.split(".")[-1]])
+    )
+
+
+def fail(error: BaseException) -> list[Row]:
+    raise error
+
+
+@pytest.mark.parametrize("error", [InputError("no extra"), ModuleNotFoundError("no", name="onnx")])
+def test_a_group_that_cannot_run_leaves_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    pretend(monkeypatch, first=lambda: [ROW], second=lambda: fail(error), third=lambda: [ROW])
+    groups_module.run_groups(None, 32, 1, tmp_path / "bench.json")
+    written = json.loads((tmp_path / "bench.json").read_text())
+    assert [row["name"] for row in written["rows"]] == ["a", "a"]
+    assert list(written["skipped"]) == ["second"]
+    assert f"second: skipped: {written['skipped']['second']}"[:40] in capsys.readouterr().out
+    with pytest.raises(type(error)):
+        groups_module.run_groups("second", 32, 1, None)
+
+
+def test_an_interrupt_leaves_what_was_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pretend(monkeypatch, first=lambda: [ROW], second=lambda: fail(KeyboardInterrupt()), third=lambda: [ROW])
+    with pytest.raises(KeyboardInterrupt):
+        groups_module.run_groups(None, 32, 1, tmp_path / "bench.json")
+    written = json.loads((tmp_path / "bench.json").read_text())
+    assert len(written["rows"]) == 1
+    assert written["skipped"] == {"second": "not finished", "third": "not finished"}
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="only Linux counts processor time there")
+def test_own_work_is_not_that_of_others(tmp_path: Path) -> None:
+    def others_after(work: Callable[[], object], ticks: int) -> float:
+        stat = tmp_path / "stat"
+        stat.write_text("cpu 0 0 0 5 5 0 0 0 0 0\n")
+        before = groups_module.count_other_seconds(stat)
+        work()
+        stat.write_text(f"cpu {ticks} 0 0 9 9 0 0 0 0 0\n")
+        after = groups_module.count_other_seconds(stat)
+        assert before is not None
+        assert after is not None
+        return after - before
+
+    tick = os.sysconf("SC_CLK_TCK")
+    assert others_after(lambda: None, 3 * tick) == pytest.approx(3, abs=0.1)
+    code = "import time\nwhile time.process_time() < 0.5: pass"
+    spent = others_after(lambda: subprocess.run([sys.executable, "-c", code], check=True), 3 * tick)
+    assert spent < 2.6
+    assert groups_module.count_other_seconds(tmp_path / "none") is None
 
 
 def test_time_to_dice_needs_busi(monkeypatch: pytest.MonkeyPatch) -> None:

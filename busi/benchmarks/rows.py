@@ -20,6 +20,7 @@ class Row(NamedTuple):
         target: What the project wants of the relation; None if it is shown for orientation.
         at_most: Whether smaller is better.
         spread: Smallest and largest relation of a round; None where there is one round.
+        others: Cores that other processes took meanwhile, on average; None where that is not known.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Row(NamedTuple):
     target: float | None = None
     at_most: bool = False
     spread: tuple[float, float] | None = None
+    others: float | None = None
 
     @property
     def met(self) -> bool | None:
