@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from operator import sub
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -149,6 +150,7 @@ def test_rounds_are_compared_one_by_one() -> None:
     assert compare([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]) == 3.0
     assert exceed([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]) == 3.0
     assert spread([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]) == (2.0, 4.0)
+    assert spread([2.0, 9.0, 4.0], [1.0, 3.0, 1.0], sub) == (1.0, 6.0)
     assert spread([2.0], [1.0]) is None
 
 

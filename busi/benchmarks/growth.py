@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from busi.benchmarks.clock import seconds_of
 from busi.benchmarks.configs import compose
-from busi.benchmarks.rows import Row, compare
+from busi.benchmarks.rows import Row, compare, spread
 from busi.benchmarks.train import make_trainer, silence
 from busi.core import InputError, construct
 from busi.data import BUSIDataModule, find_groups, read_contents
@@ -57,10 +57,11 @@ def measure(
     exponent = math.log(seconds_many / seconds_few) / math.log(num_many / num_few)
     peer, search = f"{num_few} images", f"{num_many} images: search for near-duplicates"
 
-    def row(what: str, name: str, unit: str) -> Row:
-        values, peers = ([getattr(cost, name) for cost in costs] for costs in (many, few))
-        ratio = compare(values, peers)
-        return Row(f"{num_many} images: {what}", median(values), unit, peer, ratio, "x", 1.1, at_most=True)
+    def row(what: str, measured: str, unit: str) -> Row:
+        values, peers = ([getattr(cost, measured) for cost in costs] for costs in (many, few))
+        ratio, between = compare(values, peers), spread(values, peers)
+        name = f"{num_many} images: {what}"
+        return Row(name, median(values), unit, peer, ratio, "x", 1.1, at_most=True, spread=between)
 
     return [
         row("an image in an epoch", "milliseconds", "ms"),

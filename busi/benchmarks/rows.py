@@ -1,6 +1,7 @@
 """Measuring in turns: machines change their speed within minutes, so only ratios of one round are trusted."""
 
 from collections.abc import Callable, Mapping
+from operator import truediv
 from statistics import median
 from typing import NamedTuple, TypeVar
 
@@ -63,10 +64,12 @@ def compare(values: list[float], peers: list[float]) -> float:
     return median(value / peer for value, peer in zip(values, peers, strict=True))
 
 
-def spread(values: list[float], peers: list[float]) -> tuple[float, float] | None:
-    """Smallest and largest ratio of a round; None of a single one."""
-    ratios = [value / peer for value, peer in zip(values, peers, strict=True)]
-    return (min(ratios), max(ratios)) if len(ratios) > 1 else None
+def spread(
+    values: list[float], peers: list[float], relate: Callable[[float, float], float] = truediv
+) -> tuple[float, float] | None:
+    """Smallest and largest ratio of a round, or what else relates both; None of a single round."""
+    relations = list(map(relate, values, peers))
+    return (min(relations), max(relations)) if len(relations) > 1 else None
 
 
 def exceed(values: list[float], peers: list[float]) -> float:

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
+from operator import sub
 from pathlib import Path
 from statistics import median
 
@@ -14,7 +15,7 @@ import lightning
 import numpy as np
 from PIL import Image
 
-from busi.benchmarks.rows import Row, exceed, take_turns
+from busi.benchmarks.rows import Row, exceed, spread, take_turns
 from busi.core import InputError
 from busi.data import draw_sample
 
@@ -59,8 +60,9 @@ def measure(image_size: int, rounds: int) -> list[Row]:
         )
 
     def row(name: str, peer: str, target: float) -> Row:
-        more = exceed(spent[name], spent[peer])
-        return Row(name, median(spent[name]), "s", peer, more, "s more", target, at_most=True)
+        own, theirs = spent[name], spent[peer]
+        more, between = exceed(own, theirs), spread(own, theirs, sub)
+        return Row(name, median(own), "s", peer, more, "s more", target, at_most=True, spread=between)
 
     return [
         row(HELP, HYDRA, 2.0),

@@ -8,7 +8,7 @@ from statistics import median
 import lightning
 
 from busi.benchmarks.configs import compose
-from busi.benchmarks.rows import Row, compare
+from busi.benchmarks.rows import Row, compare, spread
 from busi.benchmarks.start import time_process
 from busi.core import InputError, construct, write_json
 from busi.data import BUSIDataModule
@@ -67,7 +67,8 @@ def measure(image_size: int, rounds: int) -> list[Row]:
             plain.append(time_process(peer, folder) / 60)
             busi.append(time_process(run, folder) / 60)
     name = f"from raw files to a validation Dice of {DICE}"
-    return [Row(name, median(busi), "min", "plain script", compare(busi, plain), target=0.5, at_most=True)]
+    ratio, between = compare(busi, plain), spread(busi, plain)
+    return [Row(name, median(busi), "min", "plain script", ratio, "x", 0.5, at_most=True, spread=between)]
 
 
 def read_split(cache_dir: Path) -> dict[str, list[tuple[str, str, list[str], int]]]:
