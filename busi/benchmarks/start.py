@@ -67,7 +67,7 @@ def measure(image_size: int, rounds: int) -> list[Row]:
     return [
         row(HELP, HYDRA, 2.0),
         row(CONFIG, HYDRA, 2.0),
-        row(STEP, LIBRARIES, 3.0),
+        row(STEP, LIBRARIES, 2.0),
         row(ONE, ENGINE, 0.3),
     ]
 
