@@ -36,6 +36,8 @@ def measure(image_size: int, rounds: int) -> list[Row]:
     BUSI's. Decoding and the mask at the image's own size are part of the time, writing is not. The model that
     comes along writes all that the command writes, and is compared with its network alone.
     """
+    on_gpu = torch.cuda.is_available()
+    peer = "PyTorch on the GPU" if on_gpu else "PyTorch, one at a time"
     keep_freed_memory()  # as busi does for the networks of a run
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -49,7 +51,7 @@ def measure(image_size: int, rounds: int) -> list[Row]:
         f32, int8 = (
             Predictor(Model(open_graph(folder / f"{p}.onnx", image_size), info)) for p in ("f32", "int8")
         )
-        pytorch, peer = Predictor(Model(as_network(two_stage), info)), "PyTorch, one at a time"
+        pytorch = Predictor(Model(as_network(two_stage), info))
         speeds = take_turns(
             {
                 peer: lambda: one_at_a_time(pytorch, sources),
@@ -67,6 +69,8 @@ def measure(image_size: int, rounds: int) -> list[Row]:
             rounds,
         )
     targets = {peer: None, "bundle, f32": 1.5, "bundle, int8": 3.0}
+    if on_gpu:  # bundles run on the CPU
+        targets = dict.fromkeys(targets)
     peers = {**{name: (peer, target) for name, target in targets.items()}, WHOLE: (ALONE, 0.9)}
     return [relate(speeds, name, other, target) for name, (other, target) in peers.items()]
 
