@@ -15,7 +15,7 @@ FOLDS := seed=$(SEEDS) data.fold=0,1,2,3,4 test=true
 EVERY := output_dir=$(CROSSVAL) reuse=true $(ARGS) hydra.sweep.dir=$(CROSSVAL)
 
 .DEFAULT_GOAL := help
-.PHONY: help settings install demo crossval ensemble check test test-slow faults browser strace lock clean
+.PHONY: help settings install demo crossval ensemble check test test-slow faults bench-gpu browser strace lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -80,6 +80,11 @@ test-slow: install ## tests that need minutes
 
 faults: install ## kill, starve and damage runs, and see them end as if nothing had happened (minutes)
 	KILLS=10 $(BIN)/python -m pytest -m slow tests/test_faults.py -vv
+
+bench-gpu: install ## how fast a GPU trains, validates and predicts (minutes); skipped without one
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+		$(BIN)/python -m busi.bench --only gpu; \
+	else echo 'skipped: no GPU'; fi
 
 browser: ## install Chromium, which the slow tests of the demo drive (Debian and Ubuntu; asks for the password of root)
 	@command -v chromium >/dev/null || { \

@@ -10,7 +10,7 @@ def main() -> None:
     parser.add_argument(
         "--only",
         choices=(*benchmarks.GROUPS, *benchmarks.SLOW_GROUPS),
-        help=f"one group; {' and '.join(benchmarks.SLOW_GROUPS)} are measured by name only",
+        help=f"one group; {', '.join(benchmarks.SLOW_GROUPS)} are measured by name only",
     )
     parser.add_argument(
         "--image-size", type=int, default=256, help="side of the images, in pixels (default: 256)"

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from busi import bench
+from busi.benchmarks import gpu, growth, start, time_to_dice
 from busi.benchmarks import groups as groups_module
-from busi.benchmarks import growth, start, time_to_dice
 from busi.benchmarks import predict as predicting
 from busi.benchmarks.rows import Row, compare, exceed, spread, take_turns
 from busi.core.types import InputError
@@ -40,6 +40,19 @@ def test_bench_writes_what_it_measured(tmp_path: Path, group: str, names: list[s
 
     assert all(name in done.stdout for name in names)
     assert "threads" in written["machine"]
+
+
+@pytest.mark.slow
+def test_group_gpu_runs_on_a_cpu_where_it_is_asked_to() -> None:
+    rows = gpu.measure_here(32, 1)
+    assert [row.name for row in rows][-2:] == ["page faults", gpu.PYTORCH]
+    assert all(row.value > 0 for row in rows)
+
+
+def test_group_gpu_needs_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(InputError, match="needs a GPU"):
+        gpu.measure(32, 1)
 
 
 @pytest.mark.slow

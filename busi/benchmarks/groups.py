@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 GROUPS = ("start", "train", "predict")
 """Measured by default; they take minutes."""
-SLOW_GROUPS = ("growth", "time-to-dice")
+SLOW_GROUPS = ("gpu", "growth", "time-to-dice")
 """Measured when they are asked for by name."""
 QUIET = 0.5
 """Load average of a machine that does little else."""

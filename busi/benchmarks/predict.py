@@ -44,7 +44,7 @@ def measure(image_size: int, rounds: int) -> list[Row]:
         records = make_files(folder)
         sources = find_sources([str(record.image) for record in records], leave_out=folder / "none")
         two_stage = random_two_stage(image_size)
-        info = ModelInfo(image_size, Postprocess(), 1.0, (1.0, 1.0, 1.0), 0.9, {}, {}, {}, {})
+        info = random_info(image_size)
         for precision in ("f32", "int8"):
             write_graph(two_stage, image_size, folder / f"{precision}.onnx")
         write_int8(folder / "int8.onnx", records, image_size)
@@ -114,6 +114,16 @@ def whole_command(predictor: Predictor, sources: list[Source], folder: Path) -> 
         began = time.perf_counter()
         predict_sources(predictor, sources, Path(output))
         return len(sources) / (time.perf_counter() - began)
+
+
+def random_predictor(image_size: int) -> Predictor:
+    """Both networks of default runs as PyTorch runs them, with random weights."""
+    return Predictor(Model(as_network(random_two_stage(image_size)), random_info(image_size)))
+
+
+def random_info(image_size: int) -> ModelInfo:
+    """What is known of a model that never learned."""
+    return ModelInfo(image_size, Postprocess(), 1.0, (1.0, 1.0, 1.0), 0.9, {}, {}, {}, {})
 
 
 def random_two_stage(image_size: int) -> TwoStage:
