@@ -45,6 +45,7 @@ def describe_environment(command: str) -> dict[str, object]:
         "packages": dict(filter(None, map(_find_version, PACKAGES))),
         "system": platform.platform(),
         "num_cpus": os.cpu_count(),
+        "num_threads": _count_threads(),
         "gpu": _name_gpu(),
     }
 
@@ -54,6 +55,12 @@ def _find_version(name: str) -> tuple[str, str] | None:
         return name, version(name)
     except PackageNotFoundError:  # predicting with a bundle needs few of them
         return None
+
+
+def _count_threads() -> int | None:
+    """Threads that PyTorch computes with, if this process uses it; sums are rounded by their number."""
+    torch = sys.modules.get("torch")
+    return int(torch.get_num_threads()) if torch else None
 
 
 def _name_gpu() -> str | None:

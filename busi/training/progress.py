@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from omegaconf import DictConfig
 
@@ -42,6 +43,8 @@ def log_plan(cfg: DictConfig, folder: Path) -> None:
     )
     scored = "then scores the test fold" if cfg.test else "leaves the test fold alone"
     log.info("The run %s, and writes to %s", scored, folder)
+    threads = torch.get_num_threads()
+    log.info("PyTorch computes with %d thread%s", threads, "s" * (threads != 1))
 
 
 def log_summary(run: Run, metrics: Metrics) -> None:
