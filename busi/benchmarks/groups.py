@@ -95,7 +95,7 @@ def show(
 ) -> None:
     """Print a table of rows and what was skipped, and write them to a file."""
     machine = describe_machine()
-    console = Console(width=150)
+    console = Console(width=180)
     console.print(draw_table(rows, f"{machine}, {image_size} px"))
     for name, reason in skipped.items():
         console.print(f"{name}: skipped: {reason}", markup=False)
