@@ -57,9 +57,10 @@ class ModelInfo:
             sensitivity or specificity that this reaches on the validation fold, e.g. ``sensitivity_95``.
         fingerprints: Of data, split and checkpoint.
         metrics: Of the test fold: value, and both ends of the 95 % interval, None where undefined.
-        origin: The run: its name, data, guide, encoder, fold and settings; ``started_from``, other data that
-            the models behind it have seen; ``unknown``, why nobody knows all; ``recalibrated`` where its
-            calibration is not of its own validation fold but of images of another hospital.
+        origin: The run: its name, data, guide, encoder, fold and settings; ``told_source``, how classes were
+            balanced if the run knew the source of each image that it was measured on; ``started_from``, other
+            data that the models behind it have seen; ``unknown``, why nobody knows all; ``recalibrated``
+            where its calibration is not of its own validation fold but of images of another hospital.
         seen: Pixel hashes of the images that trained, chose or calibrated the model; None if it was exported
             before they were kept.
         local_metrics: Of a recalibrated model: ``before`` and ``after``, on images of that hospital which
@@ -107,6 +108,7 @@ SCHEMA: dict[str, Schema] = {
         **{"recipe?": TEXT, "settings?": TEXT, "finished?": TEXT},
         "seeds?": several(whole(0, 2**64), "1 to 1000 whole numbers", range(1, 1001)),
         "sources?": several(TEXT, "1 to 1000 names of data sets", range(1, 1001)),
+        "told_source?": TEXT,
         "started_from?": several(TEXT, "1 to 1000 names of data sets", range(1, 1001)),
         "unknown?": TEXT,
         "recalibrated?": {

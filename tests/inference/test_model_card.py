@@ -25,5 +25,9 @@ def test_a_model_of_several_hospitals_has_a_table_and_a_license_for_each(tmp_pat
     assert f"it was trained on: {CITATIONS['busi']}" in text
     assert "The images of my_own that it was trained on: see their owner" in text
     assert "No image of other data trained, chose or calibrated it." in text
+    assert "is told the hospital of each image" not in text
+    told = origin | {"told_source": "weights"}
+    write_texts(tmp_path, replace(info, metrics=metrics, origin=told), graph)
+    assert "is told the hospital of each image" in (tmp_path / "README.md").read_text()
     write_texts(tmp_path, replace(info, origin=origin | {"started_from": ["busbra"]}), graph)
     assert "No image of other data" not in (tmp_path / "README.md").read_text()
