@@ -82,9 +82,8 @@ faults: install ## kill, starve and damage runs, and see them end as if nothing 
 	KILLS=10 $(BIN)/python -m pytest -m slow tests/test_faults.py -vv
 
 bench-gpu: install ## how fast a GPU trains, validates and predicts (minutes); skipped without one
-	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
-		$(BIN)/python -m busi.bench --only gpu; \
-	else echo 'skipped: no GPU'; fi
+	@there=$$($(BIN)/python -c 'import torch; print(torch.cuda.is_available())') || exit 1; \
+	if test "$$there" = True; then $(BIN)/python -m busi.bench --only gpu; else echo 'skipped: no GPU'; fi
 
 browser: ## install Chromium, which the slow tests of the demo drive (Debian and Ubuntu; asks for the password of root)
 	@command -v chromium >/dev/null || { \

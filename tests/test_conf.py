@@ -18,6 +18,7 @@ from busi.core.types import InputError
 from busi.modules.base import StageModule
 from busi.training.build import build_module
 from busi.training.fitting import check, resolve
+from busi.training.keys import check_stage
 
 OPTIONS = sorted((path.parent.name, path.stem) for path in conf_dir().glob("*/*.yaml"))
 STAGES = [name for group, name in OPTIONS if group == "stage"]
@@ -96,7 +97,7 @@ def test_model_of_the_other_stage_is_one_error(
     compose: Callable[..., DictConfig], stage: str, model: str
 ) -> None:
     with pytest.raises(InputError, match=f"not stage={stage}"):
-        check(compose(f"stage={stage}", f"model={model}", "run_dir=here"))
+        check_stage(compose(f"stage={stage}", f"model={model}", "run_dir=here"))
 
 
 def test_averaging_alone_would_save_nothing_and_says_so(compose: Callable[..., DictConfig]) -> None:

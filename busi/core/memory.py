@@ -20,8 +20,8 @@ def keep_freed_memory() -> bool:
 
     A network frees its activations after every layer and asks for as much again. glibc gives such large
     blocks back each time, so that the kernel maps and clears their pages anew: a fifth of a training step
-    on the CPU, and up to half of a prediction. The most memory that a
-    training takes stays the same, that of a prediction grows by about 0.2 GB.
+    on the CPU, and up to half of a prediction. The most memory that a training takes stays the same, that
+    of a prediction grows by about 0.2 GB.
 
     Returns:
         Whether it was done. It is not where the C library is another one, or where the environment already

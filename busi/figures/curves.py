@@ -41,11 +41,10 @@ def draw_curves(
     for name, log in logs.items():
         metrics = [monitor.removeprefix("val/")] if several else list_metrics(log)
         kind = kinds.get(name, name)
-        label = "" if kind in of_kind else kind
         look = of_kind.get(kind) or of_kind.setdefault(kind, next(looks))
-        draw_pair(left, log, "loss", look, label if several else "loss")
+        draw_pair(left, log, "loss", look, kind if several else "loss")
         for metric in metrics:
-            draw_pair(right, log, metric, look if several else next(looks), label if several else metric)
+            draw_pair(right, log, metric, look if several else next(looks), kind if several else metric)
         if (epoch := saved.get(name)) is not None:
             for axis in (left, right):
                 axis.axvline(epoch, color=look.color if several else CHANCE, linewidth=0.8, linestyle="--")
@@ -58,8 +57,9 @@ def draw_curves(
         if max((row.get("epoch", 0) for log in logs.values() for row in log), default=0) == 0:
             axis.set_xticks([0])  # of one epoch alone, matplotlib would number hundredths
         named = len(of_kind) <= len(SERIES)  # beyond, two would look alike
-        if named and 0 < len(axis.get_legend_handles_labels()[0]) <= MOST_NAMED:
-            axis.legend(fontsize=9)
+        entries = {text: line for line, text in zip(*axis.get_legend_handles_labels(), strict=True)}
+        if named and 0 < len(entries) <= MOST_NAMED:
+            axis.legend(entries.values(), entries, fontsize=9)
     return figure
 
 

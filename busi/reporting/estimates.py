@@ -113,8 +113,7 @@ def find_all_cases(scored: Scored) -> dict[str, Over]:
     labels = scored.labels
     malignant, every = labels == MALIGNANT, np.ones(len(labels), np.bool_)
     normal = labels == NORMAL
-    preds = np.array(CLASSES)[scored.probs.argmax(axis=1)]
-    found = find_cases({"label": labels, "pred": preds}, by_fold=True)
+    found = find_cases({"label": labels}, by_fold=True)
     return {
         **found,
         **{f"raw_{name}": found[name] for name in CALIBRATION},
@@ -160,7 +159,11 @@ def estimate(
     def over_seeds(here: Positions, weights: Weights) -> Estimates:
         return average([Estimates(compute(one.only(here), weights)) for one in seeds])
 
-    return _estimate(seeds[0].columns, over_seeds, find_all_cases(seeds[0]), kept, num_resamples)
+    over = find_all_cases(seeds[0])
+    for k, name in enumerate(CLASSES):  # each seed predicts a class for other images: the fewest count
+        fewest = min((one.probs.argmax(axis=1) == k for one in seeds), key=np.count_nonzero)
+        over[f"precision_{name}"] = Over(SHARE, (fewest,))
+    return _estimate(seeds[0].columns, over_seeds, over, kept, num_resamples)
 
 
 def estimate_masks(

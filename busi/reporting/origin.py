@@ -24,6 +24,7 @@ def describe_origin(variants: Sequence[Variant], about: str) -> tuple[Section, J
     found = [one for variant in variants for seed in variant.seeds for one in seed]
     first = found[0].run
     dropped = read_dropped(found[0])
+    counts = ", ".join(f"{len(ids)} ({why})" for why, ids in dropped.items())
     commands = dict.fromkeys(one.run.provenance["command"] for one in found)
     blocks: list[Block] = [
         f"Data {first.config.data.name}, fingerprint {first.provenance['data']}.",
@@ -31,7 +32,7 @@ def describe_origin(variants: Sequence[Variant], about: str) -> tuple[Section, J
         Table(
             ["reason", "dropped", "images"],
             [[why, len(ids), list_some(ids, 100)] for why, ids in dropped.items()],
-            f"Dropped images: {', '.join(f'{len(ids)} ({why})' for why, ids in dropped.items())}",
+            f"Dropped images: {counts}; split.csv lists all",
             folded=True,
         )
         if dropped

@@ -111,7 +111,8 @@ def pass_over_unscored(runs: Sequence[Run], named: Sequence[Run]) -> list[Run]:
         InputError: If one of them was named by itself, or no other is there.
     """
     scored = [run for run in runs if run.finished and run.provenance["tested"]]
-    kept = [run for run in scored if run in named or not run.provenance["debug"]] or scored
+    kept = [run for run in scored if run in named or not run.provenance["debug"]]
+    kept = kept or (scored if len(scored) == len(runs) else [])
     left = [run for run in runs if run not in kept]
     if wrong := [run for run in left if run in named or not kept]:
         raise InputError(f"{_list_unscored(wrong)}; or leave them out")
@@ -132,7 +133,8 @@ def _list_unscored(runs: Sequence[Run]) -> str:
     parts = []
     for (words, how), group in groups.items():
         count = "1 run is" if len(group) == 1 else f"{len(group)} runs are"
-        command = f": {getattr(group[0], how)}" if how else ""
+        first = ", the first with" if len(group) > 1 else ""
+        command = f"{first}: {getattr(group[0], how)}" if how else ""
         parts.append(f"{count} {words} ({list_some([str(run.folder) for run in group], 5)}){command}")
     return "; ".join(parts)
 

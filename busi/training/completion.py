@@ -46,7 +46,7 @@ def complete_override(prefix: str, parsed_args: argparse.Namespace, **_: Any) ->
         return [f"{name}={folder}{slash}{x}" for x in names]
     own = [Path(parsed_args.config_dir)] if parsed_args.config_dir else []
     folders = [path for path in (conf_dir(), *own) if (path / key).is_dir()]
-    if equals and key != "stage" and folders:
+    if equals and key not in ("", "stage") and not key.startswith("hydra") and folders:
         stages = [text.partition("=")[2] for text in typed if text.startswith("stage=")]
         options = {x for stage in stages[-1:] or STAGES for x in list_options(key, folders, stage)}
         *before, begun = re.split(r"(?<=[,\[])", value)  # of a list, the last is completed

@@ -92,8 +92,7 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
     if not resume:  # it may have begun with other versions of libraries
         check_arguments(to_plain(cfg))
     check(cfg)
-    if not resume:  # what it began with may be gone since
-        read_start(cfg)
+    if not resume and read_start(cfg) is None:  # what it began with may be gone since
         check_weights(cfg.encoder_weights)
     if needs_launch(cfg.trainer):
         return open_run(launch(cfg, folder, resume))

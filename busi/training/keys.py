@@ -81,6 +81,9 @@ def check_data(cfg: DictConfig) -> None:
 
 def check_stage(cfg: DictConfig) -> None:
     """Raise `InputError` if the model, the loss or the balance is for another stage."""
+    for name in ("stage", "model", "loss"):
+        if not cfg.get(name):
+            raise InputError(f"{name} is missing: give {name}=..., --help lists the options")
     stage = str(cfg.stage)
     if (theirs := cfg.model.get("stage")) != stage:
         models = ", ".join(options_of("model", stage))

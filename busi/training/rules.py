@@ -68,7 +68,7 @@ RULES: Mapping[str, Rule] = {
     "data.num_workers": whole(0),
     "data.fold": whole(0),
     "data.leave_out": or_null(whole(0)),
-    "data.num_folds": whole(2),
+    "data.num_folds": whole(3),
     "data.split_seed": whole(0),
     "data.subset": or_null(whole(1)),
     "data.cache_gb": number(),

@@ -16,6 +16,8 @@ def test_a_model_of_several_hospitals_has_a_table_and_a_license_for_each(tmp_pat
         "test/shortcut/source_auroc": [0.95, 0.9, 0.99],
     }
     origin = info.origin | {"data": "pooled", "sources": ["busi", "my_own"]}
+    told = origin | {"told_source": "weights"}
+    del origin["told_source"]
     write_texts(tmp_path, replace(info, metrics=metrics, origin=origin), graph)
     text = (tmp_path / "README.md").read_text()
     parts = {part.partition("\n")[0]: part for part in text.split("\n### ")}
@@ -26,7 +28,6 @@ def test_a_model_of_several_hospitals_has_a_table_and_a_license_for_each(tmp_pat
     assert "The images of my_own that it was trained on: see their owner" in text
     assert "No image of other data trained, chose or calibrated it." in text
     assert "is told the hospital of each image" not in text
-    told = origin | {"told_source": "weights"}
     write_texts(tmp_path, replace(info, metrics=metrics, origin=told), graph)
     assert "is told the hospital of each image" in (tmp_path / "README.md").read_text()
     write_texts(tmp_path, replace(info, origin=origin | {"started_from": ["busbra"]}), graph)

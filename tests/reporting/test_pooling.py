@@ -141,3 +141,15 @@ def test_a_class_that_validation_lacks_leaves_the_points_undefined_but_not_the_r
     assert not scored.predicted_positive["sensitivity_90"].any()
     assert scored.fitted[0, "busi"].thresholds["sensitivity_90"] is None
     assert 0 < metrics(scored)["accuracy"] < 1
+
+
+def test_precision_is_over_the_seed_that_predicts_a_class_least(folds: list[Predictions]) -> None:
+    """Whichever seed comes first, one that predicts nearly no malignant image leaves nothing to claim."""
+    usual = score(folds)
+    never = score([simulate(fold, 0, shift=-6.0) for fold in range(5)])
+    assert 0 < (never.probs.argmax(axis=1) == 2).sum() < 10 < (usual.probs.argmax(axis=1) == 2).sum()
+    for seeds in ([usual, never], [never, usual]):
+        found = estimate(seeds, num_resamples=20)["busi"]
+        assert found.too_few("precision_malignant")
+        assert np.isnan(found["precision_malignant"].low)
+        assert not found.too_few("precision_benign")

@@ -28,7 +28,7 @@ from tests.conftest import SMALL
 Train = Callable[..., subprocess.CompletedProcess[str]]
 SEARCH = (
     *("-m", "search=optuna_seg", *SMALL),
-    *("optimizer.lr=0.001,-1,0.01", "scheduler=cosine", "augmentation=light"),
+    *("optimizer.lr=0.001,1e30,0.01", "scheduler=cosine", "augmentation=light"),
     *("~optimizer.weight_decay", "~loss.dice_weight", "~model.network.decoder_channels"),
     *("hydra.sweeper.sampler._target_=optuna.samplers.BruteForceSampler", "hydra.sweeper.num_trials=3"),
     *("~hydra.sweeper.sampler.multivariate", "~hydra.sweeper.sampler.constant_liar"),
@@ -220,8 +220,8 @@ def test_command_records_failed_trials_goes_on_and_leaves_table_and_plots(
     with (folder / "summary.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["status"] for row in rows] == ["finished", "finished", "failed"]
-    assert rows[2]["optimizer.lr"] == "-1"
-    assert "optimizer.lr=-1: give a number" in rows[2]["error"]
+    assert rows[2]["optimizer.lr"] == "1e+30"
+    assert "the segmentation model gives NaN" in rows[2]["error"]
     study = optuna.load_study(study_name="optuna_seg", storage=f"sqlite:///{folder}/study.db")
     assert str(study.best_trial.number) == rows[0]["job"]
     assert study.best_value == float(rows[0]["val/dice_net"])
