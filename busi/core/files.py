@@ -22,6 +22,8 @@ CANNOT_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, err
 """What file systems say that flush nothing, or no folders."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What file systems say that are full."""
+LOCK = ".lock"
+"""What the names of lock files end with; `flush_all` passes over them."""
 EMPTY = "is empty: give a path"
 """Said of an empty path, as of a shell variable that nobody set: it would be the current folder."""
 
@@ -111,8 +113,12 @@ def flush(path: Path) -> None:
 
 
 def flush_all(folder: Path) -> None:
-    """Flush all files and folders below a folder, whoever wrote them, and the names of those above it."""
-    below = [path for path in folder.rglob("*") if path.is_file() or path.is_dir()]
+    """Flush all files and folders below a folder, whoever wrote them, and the names of those above it.
+
+    Lock files are left alone: a process that closes one lets go of the lock that it holds there.
+    """
+    found = (path for path in folder.rglob("*") if not path.name.endswith(LOCK))
+    below = [path for path in found if path.is_file() or path.is_dir()]
     for path in (*below, folder, *folder.resolve().parents):
         flush(path)
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from busi.core.files import make_folder, writing_to
+from busi.core.files import LOCK, make_folder, writing_to
 from busi.core.types import InputError
 
 log = logging.getLogger(__name__)
@@ -17,12 +17,13 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 
 
 @contextlib.contextmanager
-def hold(folder: Path, name: str = ".lock", wait: bool = False) -> Iterator[None]:
+def hold(folder: Path, name: str = LOCK, wait: bool = False) -> Iterator[None]:
     """Keep other processes out of a folder, which is made; a process that dies lets go of it.
 
     Args:
         folder: To be held.
-        name: Of the lock there: processes that use other ones do not keep each other out.
+        name: Of the lock there, which ends with `busi.core.files.LOCK`: processes that use other ones do not
+            keep each other out.
         wait: For a process that is in it.
 
     Raises:

@@ -2,7 +2,6 @@ from .augmentation import Augmentation as Augmentation
 from .augmentation import Calipers as Calipers
 from .augmentation import DepthGain as DepthGain
 from .augmentation import Speckle as Speckle
-from .balance import BALANCED as BALANCED
 from .balance import logit_shift as logit_shift
 from .breast import read_breast as read_breast
 from .buid import read_buid as read_buid

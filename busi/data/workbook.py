@@ -68,7 +68,7 @@ def read_workbook(path: Path, extra: str, warn: bool = True) -> list[list[str]]:
                 sheet.reset_dimensions()  # a file may say less than it holds
                 rows = list(_rows(sheet))
                 _fill_merged(rows, sheet)
-                others = [other.title for other in book.worksheets[1:] if any(map(any, _rows(other)))]
+                others = [other.title for other in book.worksheets[1:] if warn and _holds_any(other)]
             finally:
                 book.close()
     except BROKEN as error:
@@ -102,6 +102,14 @@ def read_sheet(path: Path, columns: Sequence[str], extra: str) -> list[dict[str,
     if twice := [name for name, found in places.items() if len(found) > 1]:
         raise InputError(f"{path} has the column {twice[0]} twice: get it again")
     return [{name: row[k] for name, found in places.items() for k in found} for row in body if any(row)]
+
+
+def _holds_any(sheet: Any) -> bool:
+    """Whether a sheet holds something; one that cannot be read counts as one that does."""
+    try:
+        return any(map(any, _rows(sheet)))
+    except BROKEN:
+        return True
 
 
 def _rows(sheet: Any) -> Iterator[list[str]]:

@@ -77,7 +77,7 @@ def parse_number(part: str) -> float | None:
         return None
     if not (0 < number < 1 or (number >= 2 and number.is_integer())):
         raise InputError(
-            f"--calibrate-on {part}: give a share between 0 and 1, e.g. 0.2, or a whole number of images, "
+            f"--calibrate-on {part}: give a share between 0 and 1, e.g. 0.2, or a number of images from 2, "
             "e.g. 200"
         )
     return number
@@ -170,7 +170,7 @@ def check_part(cohort: Cohort, part: str) -> None:
     labels = cohort.labels()
     val, usable = cohort.indices("val"), cohort.indices("val", "test")
     if not len(val):
-        raise InputError(f"--calibrate-on {part}: no image is in it. Give a larger share")
+        raise InputError(f"--calibrate-on {part}: no image is in it. Give a larger share, or more images")
     if not len(cohort.indices("test")):
         raise InputError(f"--calibrate-on {part}: no image is left to judge the model on. Name fewer")
     counts, totals = (np.bincount(labels[places], minlength=len(CLASSES)) for places in (val, usable))
@@ -178,7 +178,8 @@ def check_part(cohort: Cohort, part: str) -> None:
     if few:
         listed = " and ".join(f"{counts[k]} {CLASSES[k]}" for k in few)
         share = math.ceil(100 * max((NEEDED + 1) / totals[k] for k in few)) / 100
+        number = math.ceil(share * len(usable))
         raise InputError(
             f"--calibrate-on {part} has {listed} images, and {NEEDED} of each class are needed: give a share "
-            f"of {share:.2f} or more, or a manifest with more of them"
+            f"of {share:.2f} or more, {number} images or more, or a manifest with more of them"
         )

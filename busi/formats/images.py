@@ -94,11 +94,12 @@ class Images:
             InputError: If there is none, or several.
         """
         found = self._names.find(strip_lead(text), stem)
+        for name in found:
+            self._unused.pop(name, None)
         if not found:
             raise InputError("no such image: give the folder of the images with --images")
         if len(found) > 1:
             raise InputError("several images of that name: " + ", ".join(sorted(found)[:3]))
-        self._unused.pop(found[0], None)
         return found[0], self.files[found[0]]
 
     def tell_unused(self) -> None:

@@ -20,7 +20,7 @@ from busi.core import CLASSES, NORMAL, InputError, write_whole
 from busi.data import Problem, to_gray, to_lesion
 from busi.formats.annotations import Annotation, Case, Found, Shape, Unplaced
 from busi.formats.files import OtherKind, read_json
-from busi.formats.images import stem_of
+from busi.formats.images import stem_of, strip_lead
 from busi.formats.placing import name_of, place_image
 from busi.formats.shapes import Draw, fill_circle, fill_pillow, no_mask, pair_up, split_lesions
 from busi.formats.source import Source
@@ -72,14 +72,16 @@ def find_image(
     """
     given = content.get("imagePath")
     text = given.replace("\\", "/") if isinstance(given, str) else ""
-    failed = []
+    failed, holds_image = [], isinstance(content.get("imageData"), str)
     for name in list_names(text, path, source):
+        if holds_image and strip_lead(name) not in source.images.files:
+            continue  # the end of a path is worth less than the image itself
         try:
             return source.images.find(name)
         except InputError as error:
             failed.append(error)
-    if not isinstance(content.get("imageData"), str):
-        raise failed[0]
+    if not holds_image:
+        raise failed[-1]
     own = path.relative_to(source.folder).with_suffix("").as_posix()
     if own in stems:
         raise InputError("imagePath that is not there, beside an image of the name of the file: correct it")
@@ -112,10 +114,12 @@ def read_content(content: Mapping[str, Any], path: Path, name: str, image: Path)
 def list_names(text: str, path: Path, source: Source) -> list[str]:
     """The paths that an image may have; LabelMe writes it from the folder of the JSON file on.
 
-    Where images have a folder of their own, its name alone may do.
+    A path that is there goes before one of which only the end is. Where images have a folder of their own,
+    its name alone may do.
     """
     place, last = path.parent.relative_to(source.folder).as_posix(), posixpath.basename(text)
-    names = [posixpath.normpath(posixpath.join(place, text)), posixpath.join(place, last)]
+    names = [posixpath.normpath(posixpath.join(place, text)), posixpath.normpath(posixpath.join(place, last))]
+    names.sort(key=lambda name: strip_lead(name) not in source.images.files)
     return [*names, last] if source.image_folder is not None else names
 
 

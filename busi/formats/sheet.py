@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -94,6 +95,8 @@ def read(source: Source) -> Iterator[Found]:
         cells = row.cells
         name = cells["image"] or f"row {row.number}"
         if row.problems:
+            with suppress(InputError):
+                find_file(cells["image"], source)  # it is named, so nobody misses it
             yield from row.problems
             continue
         try:
@@ -132,11 +135,11 @@ def find_file(text: str, source: Source) -> tuple[str, Path]:
         raise
 
 
-def add_row(annotation: Annotation, row: Row) -> Annotation:
-    """An annotation with what a row says beside it."""
+def add_row(annotation: Annotation, row: Row, of_clip: bool = False) -> Annotation:
+    """An annotation with what a row says beside it; a row about a clip counts for each of its frames."""
     cells, values = row.cells, {name: value for name, value in row.values.items() if value is not None}
     spacing = values.pop("spacing", None) or annotation.spacing
-    frame = annotation.name[annotation.name.rindex(" [") :] if annotation.clip and cells["id"] else ""
+    frame = annotation.name[annotation.name.rindex(" [") :] if of_clip and cells["id"] else ""
     return replace(
         annotation,
         name=f"{cells['id']}{frame}" if cells["id"] else annotation.name,
@@ -166,7 +169,12 @@ def add_sheet(found: list[Found], path: Path, columns: Mapping[str, str]) -> lis
     for k, one in enumerate(found):
         for name in {one.name, one.clip or one.name} if isinstance(one, Annotation) else ():
             places.setdefault(name, []).append(k)
-    failed = Names(one.id for one in found if isinstance(one, Problem) and not isinstance(one, Unplaced))
+    failed = Names(
+        name
+        for one in found
+        if isinstance(one, Problem) and not isinstance(one, Unplaced)
+        for name in (one.id, one.file)
+    )
     names, result, told = Names(places), list(found), Counter[int]()
     for row in rows:
         text = row.cells["image"]
@@ -188,5 +196,5 @@ def add_sheet(found: list[Found], path: Path, columns: Mapping[str, str]) -> lis
             if row.problems or len(mine) > 1 or told[k] > 1:
                 result[k] = Problem(name, "image whose row of the sheet is not clear", name)
             elif isinstance(one, Annotation):
-                result[k] = add_row(one, row)
+                result[k] = add_row(one, row, of_clip=mine[0] == one.clip)
     return result

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from busi.core import CLASSES, InputError, file_hash
-from busi.data import BALANCED, logit_shift
+from busi.data import logit_shift
 from busi.inference.graph import Network, check_probs
 from busi.inference.maps import default_device
 from busi.inference.model_info import ModelInfo
@@ -94,8 +94,6 @@ def gather_model_info(run: Run | None, checkpoint: Checkpoint, postprocess: Post
     cfg, metadata = checkpoint.config, checkpoint.metadata
     has_classes = metadata["stage"] == "cls"
     name = run.folder.resolve().name if run else checkpoint.path.name
-    balance = cfg.data.get("balance", "none")
-    is_told = has_classes and balance in BALANCED and len(cfg.data.sources or ()) > 1
     info = ModelInfo(
         image_size=cfg.image_size,
         postprocess=postprocess,
@@ -117,7 +115,6 @@ def gather_model_info(run: Run | None, checkpoint: Checkpoint, postprocess: Post
             "fold": metadata["fold"],
         }
         | ({"sources": list(map(str, cfg.data.sources))} if cfg.data.sources else {})
-        | ({"told_source": balance} if is_told else {})
         | ({"started_from": earlier} if (earlier := name_earlier_data(checkpoint)) else {})
         | ({"unknown": unknown} if (unknown := describe_unknown(checkpoint)) else {}),
         seen=tuple(sorted(seen_hashes(checkpoint))),
@@ -146,6 +143,9 @@ def add_calibration(info: ModelInfo, run: Run) -> ModelInfo:
     balance = run.config.data.get("balance", "none")
     logits = logits - logit_shift(balance, *read_trained(run), columns["source"][val].tolist())
     calibration = calibrate(logits, labels, LEVEL, learned_classes(run))
+    tested = columns["source"][columns["split"] == "test"].tolist()
+    if logit_shift(balance, *read_trained(run), tested).any():
+        info = replace(info, origin=info.origin | {"told_source": balance})
     return replace(
         info,
         temperature=calibration.temperature,

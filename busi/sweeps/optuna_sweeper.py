@@ -155,6 +155,9 @@ class OptunaSweeper(Sweeper):
                 break
             if trial.state != TrialState.RUNNING or not claim(place, claims):
                 continue
+            # Its worker may have ended it, and let it go, since the trials were listed.
+            if study.get_trials(deepcopy=False)[trial.number].state != TrialState.RUNNING:
+                continue
             if trial.params.keys() != space.keys():  # killed before it had its parameters
                 study.tell(trial.number, state=TrialState.FAIL)
             elif (place / PRUNED).is_file():

@@ -111,7 +111,7 @@ def claim(folder: Path, claims: contextlib.ExitStack) -> bool:
         claims: Takes the lock.
     """
     try:
-        claims.enter_context(hold(folder, ".claim"))
+        claims.enter_context(hold(folder, ".claim.lock"))
         with hold(folder):
             return True
     except InputError:

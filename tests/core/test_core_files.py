@@ -4,6 +4,8 @@ import errno
 import fcntl
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -265,3 +267,16 @@ def test_lock_that_fails_for_another_reason_is_an_error(
         hold(tmp_path),
     ):
         pass
+
+
+def test_a_folder_that_is_flushed_stays_held(tmp_path: Path) -> None:
+    """POSIX: closing any file of a process lets go of its lock there, also one opened for something else."""
+    other = (
+        "import sys; from pathlib import Path; from busi.core.locks import hold\n"
+        "with hold(Path(sys.argv[1])): pass"
+    )
+    with hold(tmp_path):
+        flush_all(tmp_path)
+        done = subprocess.run([sys.executable, "-c", other, str(tmp_path)], capture_output=True, check=False)
+        assert b"is in use" in done.stderr
+    subprocess.run([sys.executable, "-c", other, str(tmp_path)], check=True)

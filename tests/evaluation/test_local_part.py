@@ -70,12 +70,12 @@ def test_a_manifest_names_images_by_their_pixels_and_their_groups_are_not_judged
 @pytest.mark.parametrize(
     ("part", "words"),
     [
-        ("0", "a share between 0 and 1, e.g. 0.2, or a whole number"),
-        ("1", "a share between 0 and 1, e.g. 0.2, or a whole number"),
-        ("-0.2", "a share between 0 and 1, e.g. 0.2, or a whole number"),
-        ("nan", "a share between 0 and 1, e.g. 0.2, or a whole number"),
-        ("20.5", "a share between 0 and 1, e.g. 0.2, or a whole number"),
-        ("inf", "a share between 0 and 1, e.g. 0.2, or a whole number"),
+        ("0", "a share between 0 and 1, e.g. 0.2, or a number of images from 2"),
+        ("1", "a share between 0 and 1, e.g. 0.2, or a number of images from 2"),
+        ("-0.2", "a share between 0 and 1, e.g. 0.2, or a number of images from 2"),
+        ("nan", "a share between 0 and 1, e.g. 0.2, or a number of images from 2"),
+        ("20.5", "a share between 0 and 1, e.g. 0.2, or a number of images from 2"),
+        ("inf", "a share between 0 and 1, e.g. 0.2, or a number of images from 2"),
         ("72", "there are only 72 images"),
         ("900", "there are only 72 images"),
         ("missing.csv", "give a share, e.g. 0.2, a number of images, or a CSV file"),

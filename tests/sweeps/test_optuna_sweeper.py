@@ -136,6 +136,24 @@ def test_trial_is_claimed_once_and_not_while_its_run_is_alive(tmp_path: Path) ->
     assert claimed_by_another_process() == "True"
 
 
+def test_a_trial_that_ends_while_others_look_for_work_is_not_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker tells what became of it, and lets it go, after the trials were listed."""
+    study = optuna.create_study()
+    space: dict[str, Any] = {"x": FloatDistribution(0, 1)}
+    sweeper = OptunaSweeper("x", None, 1, 1, DictConfig({}), DictConfig({}))
+    trial = study.ask(space)
+
+    def end_first(folder: Path, claims: ExitStack) -> bool:
+        study.tell(trial.number, 0.5)
+        return claim(folder, claims)
+
+    monkeypatch.setattr("busi.sweeps.optuna_sweeper.claim", end_first)
+    with ExitStack() as claims:
+        assert sweeper.take_trials(study, space, tmp_path, claims) == {}
+
+
 def test_what_a_dead_worker_left_is_taken_before_new_trials(tmp_path: Path) -> None:
     sweeper = OptunaSweeper("x", None, 5, 3, DictConfig({}), DictConfig({}))
     study = optuna.create_study(storage=open_storage(f"sqlite:///{tmp_path}/study.db"))
