@@ -12,6 +12,7 @@ from busi.core import CLASSES, NORMAL, InputError, printable, write_whole
 from busi.data import Problem
 from busi.formats.annotations import Annotation, Case, Found, Mask, Shape, Unplaced
 from busi.formats.files import MAX_TEXT, OtherKind, import_extra
+from busi.formats.images import stem_of
 from busi.formats.placing import place_image
 from busi.formats.shapes import (
     Draw,
@@ -50,7 +51,7 @@ def read(source: Source) -> Iterator[Found]:
                     yield Unplaced(f"track {image.get('id')}", kind, path.name)
                     continue
                 try:
-                    name, file = source.images.find(name, stem=True)  # frames of videos have no suffix
+                    name, file = source.images.find(name, stem=stem_of(name) == name)  # as frames of videos
                     yield read_image(image, name, file)
                 except InputError as error:
                     yield Problem(name or f"image {image.get('id')}", str(error), name or path.name)
