@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from busi.core import InputError
-from busi.data.cohort import Cohort, drop_reasons, read_exclusions
+from busi.data.cohort import Cohort
 from busi.data.contents import read_contents
+from busi.data.exclusions import drop_reasons, read_exclusions
 from busi.data.groups import join_patients
 from busi.data.recognition import Images, recognize
 from busi.data.records import Reading, raise_problems

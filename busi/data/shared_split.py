@@ -9,7 +9,8 @@ import numpy as np
 
 from busi.core import InputError, Record, list_some
 from busi.data.catalog import DataSet
-from busi.data.cohort import Cohort, build_cohort, read_exclusions
+from busi.data.cohort import Cohort, build_cohort
+from busi.data.exclusions import read_exclusions
 from busi.data.external import build_external_cohort
 from busi.data.options import check_folds
 from busi.data.pool import read_sources

@@ -11,15 +11,7 @@ from typing import Any
 import numpy as np
 
 from busi.core import InputError, expand, write_json, write_table, writing_to
-from busi.data import (
-    Cohort,
-    DataSet,
-    as_options,
-    build_external_cohort,
-    describe_cohort,
-    find_data,
-    read_sources,
-)
+from busi.data import Cohort, DataSet, describe_cohort, find_data
 from busi.evaluation.comparison import (
     FitAs,
     bundle_numbers,
@@ -30,7 +22,7 @@ from busi.evaluation.comparison import (
 from busi.evaluation.evaluated import make_variants
 from busi.evaluation.learning_curve import can_draw, describe_curve, draw_curve
 from busi.evaluation.local_part import NEEDED, parse_number, set_aside
-from busi.evaluation.opening import OpenedModel, open_model
+from busi.evaluation.opening import OpenedModel, open_cohort, open_model
 from busi.evaluation.own_sources import explain_sources, keep_recognized
 from busi.evaluation.predicting import predict_rows
 from busi.evaluation.recalibration import refit, refit_postprocess, remeasure, rule_of
@@ -38,7 +30,7 @@ from busi.evaluation.saving import check_free, save_bundle
 from busi.figures import Section
 from busi.inference import PRETRAINED, is_bundle
 from busi.reporting import name_data, name_models, write_report
-from busi.runs import Predictions, Row, Variant, describe_missing, read_columns, take
+from busi.runs import Predictions, Row, Variant, read_columns, take
 from busi.training import summarize_rows
 
 log = logging.getLogger(__name__)
@@ -142,37 +134,6 @@ def write_predictions(model: OpenedModel, cohort: Cohort, output: Path) -> list[
     write_json(output / "postprocess.json", asdict(model.info.postprocess))
     write_json(output / "metrics.json", summarize_rows([row for row in rows if row["split"] == "test"]))
     return rows
-
-
-def open_cohort(
-    model: OpenedModel, data: DataSet, exclude: Path | None, on_bad: str, cache_dir: Path
-) -> tuple[Cohort, str]:
-    """Open the data that ``--data`` names, without the images that the model has seen.
-
-    Returns:
-        The images, and what cannot be known of them, as a sentence; empty if all is known.
-
-    Raises:
-        InputError: If it is missing or empty, has unusable files, or the model has seen all of it.
-    """
-    reading = read_sources({data.name: {"root": str(data.root), "read": data.read}})
-    try:
-        cohort, number = build_external_cohort(
-            reading,
-            known=(model.seen.records, model.seen.contents),
-            seen=model.seen.hashes,
-            fold=model.info.origin["fold"],
-            need_masks=model.need_masks,
-            exclude=exclude,
-            on_bad=on_bad,
-            cache_dir=cache_dir,
-        )
-    except InputError as error:
-        raise InputError(as_options(str(error))) from error
-    unknown = f"{model.unknown} {describe_missing(number, len(model.seen.hashes))}".strip()
-    if unknown:
-        log.warning("%s: %s", model.source, unknown)
-    return cohort, unknown
 
 
 def check_fits(model: OpenedModel, cohort: Cohort, part: str) -> None:

@@ -1,5 +1,6 @@
 """A model of any kind, opened to be evaluated: a run or an ensemble of either stage, or a bundle."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,10 +9,21 @@ import numpy as np
 from jaxtyping import Float
 
 from busi.core import InputError, expand
-from busi.data import find_data, list_data, read_contents
+from busi.data import (
+    Cohort,
+    DataSet,
+    as_options,
+    build_external_cohort,
+    find_data,
+    list_data,
+    read_contents,
+    read_sources,
+)
 from busi.inference import Answers, ModelInfo, answer_as_bundle, is_bundle, load_bundle
 from busi.reporting import Fitted
-from busi.runs import Run, SeenImages
+from busi.runs import Run, SeenImages, describe_missing
+
+log = logging.getLogger(__name__)
 
 UNKNOWN = (
     "This bundle does not say which images it has seen, so images that trained it may be among these. "
@@ -111,3 +123,34 @@ def _open_bundle(source: Path, cache_dir: Path) -> OpenedModel:
     variants = ("segmentation", *([str(info.origin["guide"])] if info.has_classes else []))
     answer, masks_alone = answer_as_bundle(model), not info.has_classes
     return OpenedModel(source, info, answer, variants, seen, unknown, need_masks=masks_alone)
+
+
+def open_cohort(
+    model: OpenedModel, data: DataSet, exclude: Path | None, on_bad: str, cache_dir: Path
+) -> tuple[Cohort, str]:
+    """Open the data that ``--data`` names, without the images that the model has seen.
+
+    Returns:
+        The images, and what cannot be known of them, as a sentence; empty if all is known.
+
+    Raises:
+        InputError: If it is missing or empty, has unusable files, or the model has seen all of it.
+    """
+    reading = read_sources({data.name: {"root": str(data.root), "read": data.read}})
+    try:
+        cohort, number = build_external_cohort(
+            reading,
+            known=(model.seen.records, model.seen.contents),
+            seen=model.seen.hashes,
+            fold=model.info.origin["fold"],
+            need_masks=model.need_masks,
+            exclude=exclude,
+            on_bad=on_bad,
+            cache_dir=cache_dir,
+        )
+    except InputError as error:
+        raise InputError(as_options(str(error))) from error
+    unknown = f"{model.unknown} {describe_missing(number, len(model.seen.hashes))}".strip()
+    if unknown:
+        log.warning("%s: %s", model.source, unknown)
+    return cohort, unknown

@@ -66,17 +66,13 @@ def class_metrics(
     truth, predicted = _one_hot(labels), _one_hot(preds)
     hits, support, num_predicted = (_sum(weights, x) for x in (truth & predicted, truth, predicted))
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
-        recall, precision = hits / support, hits / num_predicted
         f1 = np.where(support > 0, 2 * hits / (support + num_predicted), np.nan)
+        rates = {"precision": hits / num_predicted, "recall": hits / support, "f1": f1}
         return {
             "accuracy": hits.sum(axis=1) / weights.sum(axis=1),
-            "balanced_accuracy": _mean(recall[:, classes]),
+            "balanced_accuracy": _mean(rates["recall"][:, classes]),
             "macro_f1": _mean(f1[:, classes]),
-            **{
-                f"{metric}_{name}": values[:, k]
-                for metric, values in (("precision", precision), ("recall", recall), ("f1", f1))
-                for k, name in enumerate(CLASSES)
-            },
+            **{f"{rate}_{name}": x[:, k] for rate, x in rates.items() for k, name in enumerate(CLASSES)},
         }
 
 

@@ -171,9 +171,8 @@ class Measured:
     def only(self, source: str) -> "Measured":
         """The same of one source."""
         kept = by_source(self.columns)[source]
-        columns = take(self.columns, kept)
         each = [{source: one[source]} for one in self.each]
-        return Measured(self.variant, {source: self.found[source]}, each, columns)
+        return Measured(self.variant, {source: self.found[source]}, each, take(self.columns, kept))
 
     def mean(self) -> Estimates:
         """The mean over sources."""
