@@ -127,7 +127,10 @@ def test_a_wrong_field_is_named(place: str, value: Any, words: str, tmp_path: Pa
 def test_no_field_may_be_of_another_kind_or_missing(place: str, tmp_path: Path) -> None:
     """Fields that may be null or missing are the only ones that are."""
     name, words = tmp_path / "model.json", place.split(".", maxsplit=1)
-    optional = ("seen", *(f"origin.{one}" for one in ("recipe", "settings", "finished", "sources")))
+    optional = (
+        "seen",
+        *(f"origin.{one}" for one in ("recipe", "settings", "finished", "sources", "told_source")),
+    )
     optional += ("graph.float32", "graph.reduced")
     free = words[0] in ("metrics", "malignant_thresholds") and len(words) > 1
     values: tuple[Any, ...] = (None, True, -1, NAN, INFINITY, "", [], [None] * 4, {"a": {}}, "\0", ...)
