@@ -1,6 +1,6 @@
 """``python -m busi.score SUBMISSION... --data DATA --output DIR``: score what any tool predicted."""
 
-from busi import data, evaluation  # load nothing yet, so that --help is fast
+from busi import data, submissions  # load nothing yet, so that --help is fast
 from busi.core import (
     add_split,
     check_there,
@@ -46,7 +46,7 @@ def main() -> None:
     check_there(arguments.submissions, "predictions: masks, a table, a submission.json, or a run folder")
     check_there([arguments.exclude], "a CSV file with the column id")
     found = data.find_data(arguments.data).map_labels(join_labels(arguments.labels))
-    evaluation.score_submissions(
+    submissions.score_submissions(
         arguments.submissions,
         found,
         arguments.output,

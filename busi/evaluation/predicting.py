@@ -60,17 +60,10 @@ def describe_answer(answer: Answer, postprocess: Postprocess, mask: Mask | None)
     """
     row = Row()
     if answer.mask_probs is not None:
-        row |= measure(postprocess(answer.mask_probs), mask)
+        row |= measure_mask(postprocess(answer.mask_probs), mask)
     if answer.logits is not None:
         row |= describe_classes(answer.logits)
     return row
-
-
-def measure(pred: Mask, mask: Mask | None) -> Row:
-    """What is said of a mask; of one that nobody annotated, its area alone."""
-    if mask is not None:
-        return dict(measure_mask(pred, mask))
-    return {**dict.fromkeys(("dice", "iou", "hd95", "area"), float("nan")), "pred_area": int(pred.sum())}
 
 
 def read_map(output: Path, name: str) -> np.ndarray:

@@ -11,7 +11,7 @@ from scipy.special import softmax
 from busi.core import CLASSES, MALIGNANT
 from busi.data import Cohort, read_mask
 from busi.evaluation.local_part import NEEDED
-from busi.evaluation.predicting import measure, read_map
+from busi.evaluation.predicting import read_map
 from busi.inference import ModelInfo
 from busi.metrics import (
     OPERATING_POINTS,
@@ -19,6 +19,7 @@ from busi.metrics import (
     conformal_quantiles,
     fit_temperature,
     malignant_thresholds,
+    measure_mask,
 )
 from busi.models import Postprocess, tune_postprocess
 from busi.runs import Row
@@ -111,5 +112,5 @@ def remeasure(rows: Sequence[Row], cohort: Cohort, postprocess: Postprocess, out
     for row in rows:
         record, probs = records[str(row["id"])], read_map(output, str(row["id"]))
         mask = read_mask(record, *probs.shape).astype(bool) if record.annotated else None
-        made.append(row | measure(postprocess(probs), mask))
+        made.append(row | measure_mask(postprocess(probs), mask))
     return made

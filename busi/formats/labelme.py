@@ -114,13 +114,11 @@ def read_content(content: Mapping[str, Any], path: Path, name: str, image: Path)
 def list_names(text: str, path: Path, source: Source) -> list[str]:
     """The paths that an image may have; LabelMe writes it from the folder of the JSON file on.
 
-    A path that is there goes before one of which only the end is. Where images have a folder of their own,
-    its name alone may do.
+    A path that is there goes before one of which only the end is.
     """
-    place, last = path.parent.relative_to(source.folder).as_posix(), posixpath.basename(text)
-    names = [posixpath.normpath(posixpath.join(place, text)), posixpath.normpath(posixpath.join(place, last))]
-    names.sort(key=lambda name: strip_lead(name) not in source.images.files)
-    return [*names, last] if source.image_folder is not None else names
+    place = path.parent.relative_to(source.folder).as_posix()
+    names = [posixpath.normpath(posixpath.join(place, name)) for name in (text, posixpath.basename(text))]
+    return sorted(names, key=lambda name: strip_lead(name) not in source.images.files)
 
 
 def read_flags(content: Mapping[str, Any]) -> list[str]:

@@ -74,13 +74,17 @@ def hd95(pred: Bool[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> float:
     return float(max(to_mask, to_pred))
 
 
-def measure_mask(pred: Bool[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> dict[str, float | int]:
+def measure_mask(
+    pred: Bool[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"] | None
+) -> dict[str, float | int]:
     """What ``predictions.csv`` says of a mask: `dice`, `iou`, `hd95`, and the pixels of both.
 
     Args:
         pred: Predicted mask.
-        mask: Annotation.
+        mask: Annotation; if there is none, `pred_area` alone is a number, the others are NaN.
     """
+    if mask is None:
+        return {**dict.fromkeys(("dice", "iou", "hd95", "area"), float("nan")), "pred_area": int(pred.sum())}
     return {
         "dice": dice(pred, mask),
         "iou": iou(pred, mask),

@@ -16,6 +16,9 @@ from .report import report_runs as report_runs
 from .report import write_comparison as write_comparison
 from .report import write_report as write_report
 from .settings import share_settings as share_settings
+from .stand_ins import StandInRun as StandInRun
+from .stand_ins import stand_in_config as stand_in_config
+from .stand_ins import stand_in_provenance as stand_in_provenance
 from .titles import name_data as name_data
 from .titles import name_models as name_models
 from .titles import title_of as title_of

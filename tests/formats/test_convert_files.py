@@ -262,6 +262,11 @@ def test_labelme_files_in_folders_of_patients_keep_their_images(lead: str, tmp_p
     assert not convert(str(tmp_path / "json"), tmp_path / "out", labels=labels, images=tmp_path / "img")
     rows = read_table(tmp_path / "out" / "manifest.csv")
     assert [row["id"] for row in rows] == ["p1/IM1", "p2/IM1"]
+    (tmp_path / "img" / "p1" / "IM1.png").unlink()
+    problems = convert(str(tmp_path / "json"), tmp_path / "less", labels=labels, images=tmp_path / "img")
+    assert [problem.kind.startswith("no such image") for problem in problems] == [True]
+    rows = read_table(tmp_path / "less" / "manifest.csv")
+    assert [row["id"] for row in rows] == ["p2/IM1"]
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,6 @@ from pathlib import Path
 
 from busi.core import InputError, expand, list_some, printable, whole_folder, writing_to
 from busi.data import DataSet, SharedSplit, file_name, share_split
-from busi.evaluation.case_names import CaseNames
-from busi.evaluation.measured import Measured, measure_submission
-from busi.evaluation.own_runs import holds_runs, read_own
-from busi.evaluation.submission import open_submission
-from busi.evaluation.submitted import Truth, write_variants
 from busi.figures import Section, Table
 from busi.formats import check_new
 from busi.reporting import (
@@ -25,6 +20,11 @@ from busi.reporting import (
     write_report,
 )
 from busi.runs import Predictions, Variant
+from busi.submissions.case_names import CaseNames
+from busi.submissions.measured import Measured, measure_submission
+from busi.submissions.own_runs import holds_runs, read_own
+from busi.submissions.submission import open_submission
+from busi.submissions.submitted import Truth, write_variants
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def score_submissions(
     """Score predictions of any tools, and runs of our own, and compare them where there are several.
 
     Args:
-        paths: See `busi.evaluation.submission.open_submission`; or run folders.
+        paths: See `busi.submissions.submission.open_submission`; or run folders.
         data: The data set.
         output: The folder; new, and appears once it is whole. With several submissions, each has its own
             report in `SUBMISSIONS`.

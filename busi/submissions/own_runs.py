@@ -8,12 +8,12 @@ import numpy as np
 
 from busi.core import CLASSES, InputError, read_table
 from busi.data import SharedSplit
-from busi.evaluation.case_names import CaseNames, list_images
-from busi.evaluation.submission import FILE
-from busi.evaluation.submission_folds import check_complete
-from busi.evaluation.submission_leaks import Training, check_leaks
-from busi.evaluation.submitted import Truth
 from busi.runs import Predictions, Run, Variant, read_variants, take
+from busi.submissions.case_names import CaseNames, list_images
+from busi.submissions.folds import check_complete
+from busi.submissions.leaks import Training, check_leaks
+from busi.submissions.submission import FILE
+from busi.submissions.submitted import Truth
 
 
 def holds_runs(path: Path) -> bool:

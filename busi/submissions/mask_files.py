@@ -9,8 +9,8 @@ from PIL import Image
 
 from busi.core import InputError
 from busi.data import BadFile, quantize, read_one, to_values
-from busi.evaluation.submission import Said
 from busi.formats import read_nifti, to_slice
+from busi.submissions.submission import Said
 
 MAX_PIXELS = 50_000_000
 """Of one mask; more is refused before it is read."""

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from busi.core import InputError, first_error
 from busi.data import SharedSplit
-from busi.evaluation.case_names import CaseNames, list_names
 from busi.formats import read_json_value
+from busi.submissions.case_names import CaseNames, list_names
 
 
 class Part(BaseModel):

@@ -7,10 +7,8 @@ import numpy as np
 
 from busi.core import CLASSES, write_json, write_table, write_whole
 from busi.data import SharedSplit
-from busi.evaluation.class_tables import ClassRow
-from busi.evaluation.evaluated import EvaluatedRun, stand_in_config, stand_in_provenance
-from busi.evaluation.measured import Measured
 from busi.models import Postprocess
+from busi.reporting import StandInRun, stand_in_config, stand_in_provenance
 from busi.runs import (
     Predictions,
     Row,
@@ -21,6 +19,8 @@ from busi.runs import (
     read_columns,
     take,
 )
+from busi.submissions.class_tables import ClassRow
+from busi.submissions.measured import Measured
 
 GUIDE = "unknown"
 """The guide of a classifier of which nobody says how it was guided."""
@@ -102,10 +102,10 @@ def make_run(
     stage: str,
     fold: int,
     postprocess: Postprocess,
-) -> EvaluatedRun:
+) -> StandInRun:
     """A fold of a submission, with what is known of it."""
     provenance = stand_in_provenance("busi.score", split.cohort, stage, fold)
     provenance["guide"] = GUIDE if stage == "cls" else None
     provenance["submitted"] = str(one.submission.path)
     config = stand_in_config(split.data, stage, GUIDE, fold, one.folds.number)
-    return EvaluatedRun(folder, provenance, config, postprocess, place)
+    return StandInRun(folder, provenance, config, postprocess, place)

@@ -18,24 +18,24 @@ from busi.core.types import CLASSES, InputError
 from busi.data.catalog import find_data
 from busi.data.masks import read_mask
 from busi.data.shared_split import SharedSplit
-from busi.evaluation.case_names import CaseNames
-from busi.evaluation.mask_files import read_predicted
-from busi.evaluation.measured import Measured, measure_submission
-from busi.evaluation.own_runs import read_own
-from busi.evaluation.scores import (
+from busi.metrics.segmentation import dice
+from busi.reporting.estimates import estimate
+from busi.reporting.pooling import score
+from busi.runs.rows import describe_image
+from busi.runs.run import start_run
+from busi.submissions.case_names import CaseNames
+from busi.submissions.mask_files import read_predicted
+from busi.submissions.measured import Measured, measure_submission
+from busi.submissions.own_runs import read_own
+from busi.submissions.scores import (
     check_names,
     check_output,
     check_same_folds,
     fit_submitted,
     score_submissions,
 )
-from busi.evaluation.submission import Said, open_submission
-from busi.evaluation.submitted import Truth, write_variants
-from busi.metrics.segmentation import dice
-from busi.reporting.estimates import estimate
-from busi.reporting.pooling import score
-from busi.runs.rows import describe_image
-from busi.runs.run import start_run
+from busi.submissions.submission import Said, open_submission
+from busi.submissions.submitted import Truth, write_variants
 
 Rows = list[dict[str, Any]]
 Theirs = Callable[..., Path]
@@ -623,8 +623,8 @@ def test_nothing_is_written_unless_all_is(
     assert sorted(tmp_path.iterdir()) == before
     write_table(other / "classes.csv", table_of(split))
     with monkeypatch.context() as patched:
-        patched.setattr("busi.evaluation.scores.compare", None)
-        patched.setattr("busi.evaluation.scores.report", lambda one, *_: check_names([one.name] * 2))
+        patched.setattr("busi.submissions.scores.compare", None)
+        patched.setattr("busi.submissions.scores.report", lambda one, *_: check_names([one.name] * 2))
         with pytest.raises(InputError, match="two submissions are called"):
             score_both()
     assert sorted(tmp_path.iterdir()) == before

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from busi.core import CLASSES, NORMAL, InputError, read_given_table
 from busi.data import parse_fold
-from busi.evaluation.case_names import CaseNames, list_images
+from busi.submissions.case_names import CaseNames, list_images
 
 PROBS = tuple(f"prob_{name}" for name in CLASSES)
 LOGITS = tuple(f"logit_{name}" for name in CLASSES)

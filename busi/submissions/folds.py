@@ -6,10 +6,10 @@ from pathlib import Path
 
 from busi.core import InputError, list_some, read_given_table
 from busi.data import SharedSplit
-from busi.evaluation.case_names import CaseNames, list_names
-from busi.evaluation.class_tables import read_fold
-from busi.evaluation.submission import Submission
-from busi.evaluation.submission_leaks import check_leaks, read_splits
+from busi.submissions.case_names import CaseNames, list_names
+from busi.submissions.class_tables import read_fold
+from busi.submissions.leaks import check_leaks, read_splits
+from busi.submissions.submission import Submission
 
 MEANT = {"id": ("image", "name", "file", "filename", "case"), "fold": ("split",)}
 

@@ -7,14 +7,14 @@ from rich.progress import track
 
 from busi.core import InputError, list_some
 from busi.data import Problem, SharedSplit, list_problems, read_mask
-from busi.evaluation.case_names import CaseNames
-from busi.evaluation.class_tables import ClassRow, read_classes
-from busi.evaluation.mask_files import read_predicted
-from busi.evaluation.predicting import measure
-from busi.evaluation.submission import MaskFile, Submission
-from busi.evaluation.submission_folds import Folds, find_folds
 from busi.figures import encode_png
+from busi.metrics import measure_mask
 from busi.runs import Row
+from busi.submissions.case_names import CaseNames
+from busi.submissions.class_tables import ClassRow, read_classes
+from busi.submissions.folds import Folds, find_folds
+from busi.submissions.mask_files import read_predicted
+from busi.submissions.submission import MaskFile, Submission
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def measure_masks(
                 )
             )
             continue
-        rows[i] = measure(found.mask, read_mask(record, *size).astype(bool))
+        rows[i] = dict(measure_mask(found.mask, read_mask(record, *size).astype(bool)))
         maps[i] = encode_png(found.shown)
     if problems:
         raise InputError(f"{one.name}: {list_problems(problems)}. Write these masks again")
