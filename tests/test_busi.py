@@ -54,7 +54,7 @@ def test_help_imports_nothing_heavy_and_has_examples(command: str, tmp_path: Pat
         ("ensemble nowhere --output x", "nowhere does not exist: give a run folder"),
         ("export nowhere --output x", "nowhere does not exist: give a run folder"),
         ("demo --run nowhere", "nowhere does not exist: give a run folder"),
-        ("demo --port 70000", "70000: give a whole number, from 0 to 65535"),
+        ("demo --port 70000", "70000: give a whole number from 0 to 65535"),
         ("report x --ouput y", "there is no --ouput: did you mean --output?"),
         ("train +fold=1", "fold is no setting: did you mean data.fold?"),
     ],

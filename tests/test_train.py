@@ -60,7 +60,7 @@ def test_debug_tries_both_stages_and_is_not_taken_for_a_result(train: Train, tmp
         (["+module.foo=1", *SMALL], "busi.modules.SegModule has no argument foo"),
         (["data=csv"], "data.root"),
         (["trainer.max_epochs=many"], "trainer.max_epochs=many: give a whole number"),
-        (["data=synthetic", "trainer.precision=7"], "trainer.precision=7: give one of 32-true"),
+        (["data=synthetic", "trainer.precision=7"], "trainer.precision=7: give 32-true"),
     ],
 )
 def test_wrong_input_is_one_line_and_no_traceback(train: Train, arguments: list[str], words: str) -> None:
@@ -90,7 +90,7 @@ def test_a_bug_shows_its_traceback(cache: Path, tmp_path: Path) -> None:
         (["--help"], 0, "python -m busi.train stage=seg"),
         (["--cfg", "job", "stage=cls"], 0, "_target_: busi.guides.PredictedGuide"),
         (["stage=seg", "epochs=3"], 1, "error: epochs is no setting: did you mean trainer.max_epochs?"),
-        (["stage=seg", "seed=abc"], 1, "error: seed=abc: give a whole number, from 0 to 4294967295"),
+        (["stage=seg", "seed=abc"], 1, "error: seed=abc: give a whole number from 0 to 4294967295"),
         (["stage=segment"], 1, "error: there is no stage=segment: did you mean seg?"),
     ],
 )

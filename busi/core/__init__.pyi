@@ -46,6 +46,12 @@ from .markdown import Markdown as Markdown
 from .markdown import code_span as code_span
 from .markdown import escape_markdown as escape_markdown
 from .memory import keep_freed_memory as keep_freed_memory
+from .rules import Rule as Rule
+from .rules import is_whole as is_whole
+from .rules import number as number
+from .rules import one_of as one_of
+from .rules import or_null as or_null
+from .rules import whole as whole
 from .shapes import Bool as Bool
 from .shapes import Float as Float
 from .shapes import Float32 as Float32

@@ -4,6 +4,7 @@ import argparse
 import difflib
 import io
 import logging
+import math
 import os
 import re
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from busi.core.files import EMPTY, conf_dir, expand
+from busi.core.rules import whole
 from busi.core.targets import trust
 from busi.core.text import printable
 from busi.core.types import InputError
@@ -123,14 +125,14 @@ def parse_trusting(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return arguments
 
 
-def whole_argument(low: int, high: int | None = None) -> Callable[[str], int]:
+def whole_argument(low: int, high: int | float = math.inf) -> Callable[[str], int]:
     """The type of an argument that is a whole number within limits."""
+    rule = whole(low, high)
 
     def read(text: str) -> int:
         number = int(text) if re.fullmatch(r"[+-]?\d{1,18}", text.strip(), re.ASCII) else None
-        if number is None or number < low or (high is not None and number > high):
-            limits = f"at least {low}" if high is None else f"from {low} to {high}"
-            raise argparse.ArgumentTypeError(f"{text}: give a whole number, {limits}")
+        if number is None or not rule.holds(number):
+            raise argparse.ArgumentTypeError(f"{text}: give {rule.words}")
         return number
 
     return read

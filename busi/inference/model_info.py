@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from busi.core import CLASSES, InputError, file_hash, write_json
+from busi.core import CLASSES, InputError, Rule, file_hash, number, one_of, or_null, whole, write_json
 from busi.inference.schema import (
     COUNT,
     FINITE,
@@ -15,15 +15,10 @@ from busi.inference.schema import (
     SHARE,
     TEXT,
     Each,
-    Rule,
     Schema,
     find_wrong,
-    number,
-    one_of,
-    or_null,
     several,
     show,
-    whole,
 )
 from busi.models import Postprocess
 

@@ -1,17 +1,12 @@
 """What a JSON file of unknown origin must hold: rules in words, checked field by field."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+from busi.core import Rule, number, whole
 
 MAX_TEXT = 300
 """Characters."""
-
-
-class Rule(NamedTuple):
-    """What a value must be: in words, and as a test."""
-
-    words: str
-    holds: Callable[[Any], bool]
 
 
 class Each(NamedTuple):
@@ -24,31 +19,9 @@ Schema = Rule | Each | dict[str, "Schema"]
 """A dict has just these names; those that end with ``?`` may be missing."""
 
 
-def number(low: float, high: float, words: str = "") -> Rule:
-    """A number between two, which leaves out NaN and infinity; in other words, if given."""
-    return Rule(
-        words or f"a number from {low:g} to {high:g}", lambda x: type(x) in (int, float) and low <= x <= high
-    )
-
-
-def whole(low: int, high: int) -> Rule:
-    """A whole number between two; no boolean."""
-    return Rule(f"a whole number from {low} to {high}", lambda x: type(x) is int and low <= x <= high)
-
-
-def one_of(*values: str) -> Rule:
-    """One of these texts."""
-    return Rule(" or ".join(values), lambda x: isinstance(x, str) and x in values)
-
-
 def several(rule: Rule, words: str, counts: Sequence[int]) -> Rule:
     """A list of one of these lengths, whose elements follow one rule."""
     return Rule(words, lambda x: isinstance(x, list) and len(x) in counts and all(map(rule.holds, x)))
-
-
-def or_null(rule: Rule) -> Rule:
-    """What follows a rule, or null."""
-    return Rule(f"null or {rule.words}", lambda x: x is None or rule.holds(x))
 
 
 SHARE = number(0.0, 1.0)

@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, ListConfig
 
-from busi.core import InputError
+from busi.core import InputError, is_whole
 from busi.modules import StageModule
 from busi.training.keys import options_of
-from busi.training.rules import check_values, is_whole
+from busi.training.rules import check_values
 
 
 def check_settings(cfg: DictConfig) -> None:

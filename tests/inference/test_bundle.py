@@ -66,8 +66,8 @@ def refused(call: Callable[[], object]) -> str:
 @pytest.mark.parametrize(
     ("place", "value", "words"),
     [
-        ("quantiles", [0.9, NAN, 0.9], "quantiles must be null or one number from 0 to 1 for each class"),
-        ("quantiles", [0.9, 0.9, INFINITY], "quantiles must be null or one number from 0 to 1"),
+        ("quantiles", [0.9, NAN, 0.9], "quantiles must be one number from 0 to 1 for each class, or null"),
+        ("quantiles", [0.9, 0.9, INFINITY], "quantiles must be one number from 0 to 1"),
         ("quantiles", [0.9, 0.9], "quantiles must be"),
         ("quantiles", [0.9, 0.9, 1.5], "quantiles must be"),
         ("quantiles", [0.9, 0.9, "1"], "quantiles must be"),
