@@ -40,8 +40,8 @@ def main() -> None:
     parser.add_argument(
         "--calibrate-on",
         metavar="PART",
-        help="calibrate on this part, measure on the rest: a share of the patients (0.2), about so many "
-        "images (200), or a CSV manifest",
+        help="calibrate on this part, measure on the rest: a share of the images (0.2), about so many "
+        "images (200), or a CSV manifest; patients and near-duplicates stay together",
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="of the draw of a part, and of the learning curve"

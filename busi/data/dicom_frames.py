@@ -33,7 +33,7 @@ def decode_frames(dataset: pydicom.Dataset) -> Iterator[tuple[Shaped[np.ndarray,
         decoder = get_decoder(syntax)
     except NotImplementedError as error:
         raise InputError(f"compressed as {syntax.name}, which is not supported") from error
-    extra = "pip install 'busi[dicom]'"
+    extra = "pip install '.[dicom]'"
     if not decoder.is_available:
         raise InputError(f"compressed as {syntax.name}: reading it needs {extra}")
     _check_high_bit(dataset)

@@ -71,7 +71,7 @@ def need_highdicom() -> None:
     try:
         import highdicom  # noqa: F401
     except ImportError as error:
-        raise InputError("writing DICOM files needs highdicom: pip install 'busi[dicom]'") from error
+        raise InputError("writing DICOM files needs highdicom: pip install '.[dicom]'") from error
 
 
 def as_ascii(text: str) -> str:

@@ -67,7 +67,7 @@ def import_extra(module: str, package: str, extra: str = "formats") -> Any:
         importlib.import_module(module.partition(".")[0])
         return importlib.import_module(module)
     except ImportError:
-        raise InputError(f"this needs the package {package}: pip install 'busi[{extra}]'") from None
+        raise InputError(f"this needs the package {package}: pip install '.[{extra}]'") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def serve_app(make: Callable[[Path], Callable[[int], App]], port: int) -> None:
         try:
             as_app = make(folder)
         except ModuleNotFoundError as error:
-            raise InputError(f"the demo needs the package {error.name}: pip install 'busi[demo]'") from error
+            raise InputError(f"the demo needs the package {error.name}: pip install '.[demo]'") from error
         with listen(port) as listener:
             port = listener.getsockname()[1]
             log.info("Open http://%s:%d in a browser; Ctrl-C ends it", HOST, port)

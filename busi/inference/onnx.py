@@ -51,7 +51,7 @@ def write_graph(networks: TwoStage | OneStage, image_size: int, path: Path) -> N
                 verbose=False,
             )
     except ModuleNotFoundError as error:
-        raise InputError(f"export needs the package {error.name}: pip install 'busi[export]'") from error
+        raise InputError(f"export needs the package {error.name}: pip install '.[export]'") from error
     if program is None:
         raise InputError("PyTorch made no graph of this model")
     program.save(path, external_data=False)

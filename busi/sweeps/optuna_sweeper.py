@@ -92,7 +92,7 @@ class OptunaSweeper(Sweeper):
             import optuna  # noqa: F401
         except ModuleNotFoundError as error:
             raise InputError(
-                f"a search needs the package {error.name}: pip install 'busi[search]'"
+                f"a search needs the package {error.name}: pip install '.[search]'"
             ) from error
         cfg = OmegaConf.masked_copy(self.config, [str(key) for key in self.config if key != "hydra"])
         given = [f"{name!s}={text}" for name, text in self.params.items()]

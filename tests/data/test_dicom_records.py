@@ -250,7 +250,7 @@ def test_a_file_is_read_as_soon_as_its_decoder_is_there(
     with monkeypatch.context() as patch:
         patch.setattr(get_decoder(JPEG2000Lossless), "_available", {})
         records, _, (problem,) = contents_of(tmp_path, *rows)
-        assert "needs pip install 'busi[dicom]'" in problem.kind
+        assert "needs pip install '.[dicom]'" in problem.kind
         assert [record.id for record in records] == ["b"]
     records, _, problems = contents_of(tmp_path, *rows)
     assert ([record.id for record in records], problems) == (["a", "b"], [])
