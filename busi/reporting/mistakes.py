@@ -1,14 +1,14 @@
 """Images that a classifier takes for another class with the most certainty."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from busi.core import CLASSES, InputError, Record
-from busi.data import read_gray, read_mask
-from busi.figures import Block, Overlay, PageFigure, draw_overlays
+from busi.core import CLASSES, InputError
+from busi.figures import Block, PageFigure, draw_overlays
+from busi.reporting.overlays import read_overlay
 from busi.reporting.pooling import Scored
-from busi.runs import Predictions, Variant, find_records, map_path
+from busi.runs import Variant, find_records
 
 MOST = 8
 """Images that are drawn."""
@@ -31,13 +31,18 @@ def show_mistakes(variant: Variant, scored: Scored) -> list[Block]:
     try:
         records = {fold: find_records(runs[fold].run) for fold in set(scored.folds[chosen].tolist())}
         cases = [
-            make_case(
-                runs[int(scored.folds[i])],
-                records[int(scored.folds[i])],
-                str(scored.columns["id"][i]),
-                f"true {CLASSES[scored.labels[i]]}, predicted {CLASSES[preds[i]]} ({certain[i]:.2f})",
+            replace(
+                read_overlay(runs[fold], name, records[fold]),
+                title=f"true {CLASSES[label]}, predicted {CLASSES[pred]} ({prob:.2f})\n{name}",
             )
-            for i in chosen
+            for fold, name, label, pred, prob in zip(
+                scored.folds[chosen].tolist(),
+                map(str, scored.columns["id"][chosen]),
+                scored.labels[chosen],
+                preds[chosen],
+                certain[chosen],
+                strict=True,
+            )
         ]
     except InputError as error:
         return [f"No images are shown here: {error}."]
@@ -46,26 +51,3 @@ def show_mistakes(variant: Variant, scored: Scored) -> list[Block]:
         "probability of the predicted class: annotation (blue, dashed), and predicted mask if any (orange)"
     )
     return [PageFigure(f"mistakes_{variant.name}", draw_overlays(cases, "Most certain mistakes"), caption)]
-
-
-def make_case(one: Predictions, records: Mapping[str, Record], name: str, title: str) -> Overlay:
-    """An image with its annotation, and the mask of its map if there is one.
-
-    Args:
-        one: Of the run that predicted it.
-        records: The data of the run, see `busi.runs.find_records`.
-        name: Of the image.
-        title: Stands above it.
-
-    Raises:
-        InputError: If the image is no longer there.
-    """
-    record = records.get(name)
-    if record is None:
-        raise InputError(f"{name} is no longer in the data of {one.run.folder}")
-    gray = read_gray(record.image)
-    empty = np.zeros(gray.shape, np.bool_)
-    mask = read_mask(record, *gray.shape).astype(bool) if record.annotated else empty
-    path = map_path(one.run.folder, name)
-    pred = one.run.postprocess(read_gray(path) / 255) if path.is_file() else empty
-    return Overlay(f"{title}\n{name}", gray, mask, pred if pred.shape == gray.shape else empty)

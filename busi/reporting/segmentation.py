@@ -1,23 +1,24 @@
 """The section about segmentation: how well the predicted masks agree with the annotations."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool
 
 from busi.core import CLASSES, NORMAL, InputError, Record
-from busi.data import read_gray, read_mask
 from busi.figures import Block, Cell, Overlay, PageFigure, Section, Table, title_mask
 from busi.metrics import Estimates, average_sources
 from busi.reporting.cells import JsonObject, cell, estimate_table, to_json
 from busi.reporting.charts import draw_cases, draw_sizes
 from busi.reporting.estimates import estimate_masks
 from busi.reporting.metric_titles import MASK_METRICS, entitle
+from busi.reporting.overlays import read_overlay
 from busi.reporting.pooling import Columns, by_source, join
 from busi.reporting.sources import explain_mean, source_table, sources_to_json
 from busi.reporting.subgroups import Groups, count_cells, count_header, split_by_burned_in, split_by_size
 from busi.reporting.words import name_test_images, of_trainings
-from busi.runs import Predictions, Variant, find_records, map_path
+from busi.runs import Predictions, Variant, find_records
 
 NAMES = entitle(MASK_METRICS)
 OF_SUBGROUP = ("dice", "hd95", "lesion_miss_rate", "normal_fp_rate")
@@ -157,7 +158,7 @@ def choose(seed: Sequence[Predictions], name: str) -> list[tuple[Predictions, in
 
 
 def make_overlay(one: Predictions, row: int, records: Mapping[str, Record]) -> Overlay:
-    """An image with its annotation and its predicted mask.
+    """An image with its annotation and its predicted mask, and what is said of them.
 
     Args:
         one: Of the run that predicted it.
@@ -165,21 +166,13 @@ def make_overlay(one: Predictions, row: int, records: Mapping[str, Record]) -> O
         records: The data of the run, see `busi.runs.find_records`.
 
     Raises:
-        InputError: If the image or the map is no longer there.
+        InputError: See `read_overlay`.
     """
-    name = str(one.columns["id"][row])
-    record = records.get(name)
-    if record is None:
-        raise InputError(f"{name} is no longer in the data of {one.run.folder}")
-    gray = read_gray(record.image)
-    probs = read_gray(map_path(one.run.folder, name))
-    if probs.shape != gray.shape:
-        raise InputError(f"{name} has another size than when {one.run.folder} predicted it")
-    mask = read_mask(record, *gray.shape).astype(bool)
-    shown = name if len(by_source(one.columns)) == 1 else f"{one.columns['source'][row]}: {name}"
-    pred = one.run.postprocess(probs / 255)
-    label = CLASSES[one.columns["label"][row]]
-    return Overlay(title_mask(shown, label, one.columns["dice"][row], mask, pred), gray, mask, pred)
+    columns = one.columns
+    name, label = str(columns["id"][row]), CLASSES[columns["label"][row]]
+    made = read_overlay(one, name, records)
+    shown = name if len(by_source(columns)) == 1 else f"{columns['source'][row]}: {name}"
+    return replace(made, title=title_mask(shown, label, columns["dice"][row], made.mask, made.pred))
 
 
 def caption(name: str) -> str:

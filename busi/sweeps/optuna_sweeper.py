@@ -91,9 +91,7 @@ class OptunaSweeper(Sweeper):
         try:
             import optuna  # noqa: F401
         except ModuleNotFoundError as error:
-            raise InputError(
-                f"a search needs the package {error.name}: pip install '.[search]'"
-            ) from error
+            raise InputError(f"a search needs the package {error.name}: pip install '.[search]'") from error
         cfg = OmegaConf.masked_copy(self.config, [str(key) for key in self.config if key != "hydra"])
         given = [f"{name!s}={text}" for name, text in self.params.items()]
         parser = OverridesParser.create(self.hydra_context.config_loader)
