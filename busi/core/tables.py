@@ -56,18 +56,17 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
     return write_whole(path, write)
 
 
-def read_table(path: Path, may_be_cut: bool = False) -> list[dict[str, str]]:
+def read_table(path: Path) -> list[dict[str, str]]:
     """Read a table that `write_table` wrote: what comes back are the same texts.
 
     Args:
         path: Of the table.
-        may_be_cut: Whether its writer may have been stopped: a last line without an end is left out.
 
     Raises:
         OSError: If there is no such file.
         InputError: If it is damaged.
     """
-    rows = read_cells(path, may_be_cut=may_be_cut)
+    rows = read_cells(path)
     if not rows:
         return []
     (_, header), *body = rows
@@ -79,14 +78,13 @@ def read_table(path: Path, may_be_cut: bool = False) -> list[dict[str, str]]:
     return [dict(zip(header, row, strict=True)) for _, row in body]
 
 
-def read_cells(path: Path, may_be_cut: bool = False, guess: bool = False) -> list[tuple[int, list[str]]]:
+def read_cells(path: Path, guess: bool = False) -> list[tuple[int, list[str]]]:
     """The rows of a table, each with its number in a spreadsheet; lines without anything are left out.
 
     UTF-8 and UTF-16; separated by commas, semicolons, tabs or bars, whatever splits its first row most.
 
     Args:
         path: Of the table.
-        may_be_cut: See `read_table`.
         guess: Take what is not UTF-8 for Windows-1252, with a warning.
 
     Raises:
@@ -94,8 +92,6 @@ def read_cells(path: Path, may_be_cut: bool = False, guess: bool = False) -> lis
         InputError: If it is damaged, or no table.
     """
     text = _decode(path, guess)
-    if may_be_cut:
-        text = text[: text.rfind("\n") + 1]
     first, separator = 1, ""
     if told := re.match(r'"?sep=(.)"?\r?\n?', text, re.IGNORECASE):  # for Excel
         first, separator, text = 2, told[1], text[told.end() :]

@@ -43,7 +43,7 @@ from .files import read_frames as read_frames
 from .files import read_gray as read_gray
 from .frames import Frame as Frame
 from .frames import Spacing as Spacing
-from .geometry import fit_box as fit_box
+from .geometry import fit_inset as fit_inset
 from .geometry import letterbox as letterbox
 from .geometry import letterbox_mask as letterbox_mask
 from .geometry import quantize as quantize

@@ -8,7 +8,7 @@ from PIL import Image
 from busi.core import Float32, UInt8
 
 
-class Box(NamedTuple):
+class Inset(NamedTuple):
     """Where an image lies inside its square, in pixels of the square."""
 
     top: int
@@ -17,7 +17,7 @@ class Box(NamedTuple):
     width: int
 
 
-def fit_box(height: int, width: int, size: int) -> Box:
+def fit_inset(height: int, width: int, size: int) -> Inset:
     """Place an image of `height` x `width` pixels, aspect kept, in the middle of a square.
 
     Args:
@@ -28,7 +28,7 @@ def fit_box(height: int, width: int, size: int) -> Box:
     scale = size / max(height, width)
     inner_height = max(1, round(height * scale))
     inner_width = max(1, round(width * scale))
-    return Box((size - inner_height) // 2, (size - inner_width) // 2, inner_height, inner_width)
+    return Inset((size - inner_height) // 2, (size - inner_width) // 2, inner_height, inner_width)
 
 
 def letterbox(image: UInt8[np.ndarray, "h w"], size: int) -> UInt8[np.ndarray, "{size} {size}"]:
@@ -37,7 +37,7 @@ def letterbox(image: UInt8[np.ndarray, "h w"], size: int) -> UInt8[np.ndarray, "
     Training, prediction and export all call this function: resizing differs between libraries by
     more than rounding. Pillow's bilinear filter widens when it shrinks, so nothing aliases.
     """
-    top, left, height, width = fit_box(image.shape[0], image.shape[1], size)
+    top, left, height, width = fit_inset(image.shape[0], image.shape[1], size)
     square = np.zeros((size, size), np.uint8)
     inner = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     square[top : top + height, left : left + width] = np.asarray(inner)
@@ -62,7 +62,7 @@ def unletterbox(
     Returns:
         The map, which cannot be written to.
     """
-    top, left, inner_height, inner_width = fit_box(height, width, probs.shape[0])
+    top, left, inner_height, inner_width = fit_inset(height, width, probs.shape[0])
     inner = np.ascontiguousarray(probs[top : top + inner_height, left : left + inner_width])
     original = Image.fromarray(inner).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(original, np.float32)

@@ -23,7 +23,7 @@ def make_variants(
     for name in model.variants:
         stage = "seg" if name == "segmentation" else "cls"
         provenance = describe_provenance(model, cohort, stage, seconds)
-        run = StandInRun(output, provenance, make_config(model, data, stage), model.info.postprocess)
+        run = StandInRun(output, provenance, make_config(model, data, stage))
         columns = read_columns(output / "predictions.csv", stage)
         if stage == "seg":
             columns = take(columns, np.isfinite(columns["dice"]))

@@ -14,7 +14,7 @@ from busi.data import logit_shift
 from busi.inference.graph import Network, check_probs
 from busi.inference.maps import default_device
 from busi.inference.model_info import ModelInfo
-from busi.metrics import calibrate, malignant_thresholds
+from busi.metrics import COVERAGE, calibrate, malignant_thresholds
 from busi.models import OneStage, Postprocess, TwoStage
 from busi.runs import (
     Checkpoint,
@@ -32,9 +32,6 @@ from busi.runs import (
     read_trained,
     seen_hashes,
 )
-
-LEVEL = 0.9
-"""Share of each class that conformal sets are meant to contain."""
 
 
 def load_networks(source: Path) -> tuple[TwoStage | OneStage, ModelInfo]:
@@ -99,7 +96,7 @@ def gather_model_info(run: Run | None, checkpoint: Checkpoint, postprocess: Post
         postprocess=postprocess,
         temperature=1.0,
         quantiles=None,
-        level=LEVEL,
+        level=COVERAGE,
         malignant_thresholds={},
         fingerprints={
             "data": metadata["data"],
@@ -142,7 +139,7 @@ def add_calibration(info: ModelInfo, run: Run) -> ModelInfo:
     logits = np.stack([columns[f"logit_{name}"] for name in CLASSES], axis=1)[val]
     balance = run.config.data.get("balance", "none")
     logits = logits - logit_shift(balance, *read_trained(run), columns["source"][val].tolist())
-    calibration = calibrate(logits, labels, LEVEL, learned_classes(run))
+    calibration = calibrate(logits, labels, COVERAGE, learned_classes(run))
     tested = columns["source"][columns["split"] == "test"].tolist()
     if logit_shift(balance, *read_trained(run), tested).any():
         info = replace(info, origin=info.origin | {"told_source": balance})

@@ -13,6 +13,9 @@ from scipy.special import log_softmax, softmax
 from busi.core import CLASSES
 from busi.metrics.bootstrap import Weights
 
+COVERAGE = 0.9
+"""Share of each class that conformal sets are meant to contain."""
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -41,7 +44,7 @@ class Calibration:
 def calibrate(
     logits: Float[np.ndarray, "n 3"],
     labels: Int[np.ndarray, " n"],
-    level: float = 0.9,
+    level: float = COVERAGE,
     learned: Bool[np.ndarray, " 3"] | None = None,
 ) -> Calibration:
     """Fit temperature and conformal quantiles on a validation fold.

@@ -16,7 +16,7 @@ from busi.reporting.pooling import Fit, Scored, score
 from busi.reporting.shortcut import describe_shortcut
 from busi.reporting.sources import explain_classes, explain_mean, source_table
 from busi.reporting.subgroups import count_cells, count_header, split_by_burned_in, split_by_size
-from busi.reporting.verdicts import Difference, Trainings, explain, judge, measure_luck, say
+from busi.reporting.verdicts import Difference, Trainings, explain, judge, measure_training_variance, say
 from busi.reporting.words import name_test_images, of_trainings
 from busi.runs import Variant
 
@@ -98,13 +98,13 @@ def compare_guides(
             found[variant.name] if list(variant.folds) == shared else estimate(seeds)
             for variant, seeds in zip((one, other), scored, strict=True)
         )
-        luck = measure_luck([measure_trainings(seeds) for seeds in scored])
+        training_variance = measure_training_variance([measure_trainings(seeds) for seeds in scored])
         listed = ", ".join(map(str, shared))
         on = "" if len(shared) == len(one.folds) == len(other.folds) else f", fold {listed}"
         columns[f"{one.name} - {other.name}{on}"] = Difference(
             subtract(ours, theirs),
             (len(scored[0]), len(scored[1])),
-            luck,
+            training_variance,
             (one.num_members, other.num_members),
         )
     if not columns:

@@ -39,10 +39,11 @@ def describe_left_out(variants: Sequence[Variant]) -> tuple[Section, JsonObject]
         rows: list[list[Cell]] = []
         found: dict[str, JsonObject] = {source: {} for source in sources}
         named = [one for one in variants if one.name == name]
-        for source, one in product(sources, sorted(named, key=lambda one: one.held_out is None)):
-            number, estimates = measure_source(one, source)
-            if estimates is None:
+        named.sort(key=lambda one: one.held_out is None)
+        for source, (one, measured) in product(sources, [(one, measure_sources(one)) for one in named]):
+            if source not in measured:
                 continue
+            number, estimates = measured[source]
             kind = "left out" if one.held_out else "in training"
             trained, values = trained_on(one), [cell(metric, estimates) for metric in metrics]
             trainings = one.trainings if one.num_members else len(one.seeds)
@@ -60,15 +61,15 @@ def describe_left_out(variants: Sequence[Variant]) -> tuple[Section, JsonObject]
     return Section("Hospitals left out", blocks), content
 
 
-def measure_source(variant: Variant, source: str) -> tuple[int, Estimates | None]:
-    """Number of test images of a source, and their metrics; None if there are none."""
+def measure_sources(variant: Variant) -> dict[str, tuple[int, Estimates]]:
+    """Number of test images of each source, and their metrics."""
     if variant.name == "segmentation":
         joined = [join(seed) for seed in variant.seeds]
-        number, found = int((joined[0]["source"] == source).sum()), estimate_masks(joined)
+        columns, found = joined[0], estimate_masks(joined)
     else:
         scored = [score(seed) for seed in variant.seeds]
-        number, found = int((scored[0].columns["source"] == source).sum()), estimate(scored)
-    return number, found.get(source)
+        columns, found = scored[0].columns, estimate(scored)
+    return {source: (int((columns["source"] == source).sum()), one) for source, one in found.items()}
 
 
 def trained_on(variant: Variant) -> list[str]:

@@ -13,6 +13,7 @@ from scipy.special import softmax
 
 from busi.core import CLASSES, MALIGNANT
 from busi.metrics import (
+    COVERAGE,
     OPERATING_POINTS,
     Calibration,
     conformal_quantiles,
@@ -21,9 +22,6 @@ from busi.metrics import (
     source_rows,
 )
 from busi.runs import Predictions, learned_classes, take
-
-LEVEL = 0.9
-"""Share of each class that the conformal sets are meant to contain."""
 
 Columns = Mapping[str, Shaped[np.ndarray, " n"]]
 """Columns of ``predictions.csv``."""
@@ -129,7 +127,7 @@ def score(found: Sequence[Predictions], fit: Fit | None = None) -> Scored:
 def fit_nothing(one: Predictions, source: str) -> Fitted:
     """The calibration of a model without predictions of validation images."""
     del one, source
-    calibration = Calibration(1.0, (1.0,) * len(CLASSES), LEVEL)
+    calibration = Calibration(1.0, (1.0,) * len(CLASSES), COVERAGE)
     return Fitted(calibration, dict.fromkeys(OPERATING_POINTS), ())
 
 
@@ -151,10 +149,10 @@ def fit_validation(one: Predictions, source: str) -> Fitted:
     scaled = logits / temperature
     learned = learned_classes(one.run)
     ours, of_all = (
-        conformal_quantiles(scaled[rows], labels[rows], LEVEL, learned) for rows in (kept, everyone)
+        conformal_quantiles(scaled[rows], labels[rows], COVERAGE, learned) for rows in (kept, everyone)
     )
     quantiles = tuple(x if 0 < x < 1 else y for x, y in zip(ours, of_all, strict=True))
-    calibration = Calibration(temperature, quantiles, LEVEL)
+    calibration = Calibration(temperature, quantiles, COVERAGE)
     thresholds = malignant_thresholds(labels[kept], calibration.probs(logits[kept]))
     return Fitted(calibration, thresholds, tuple(dict.fromkeys(sources[kept].tolist())))
 

@@ -21,7 +21,7 @@ from busi.reporting.verdicts import (
     difference_to_json,
     explain,
     judge,
-    measure_luck,
+    measure_training_variance,
     say,
 )
 from busi.reporting.words import name_test_images
@@ -200,13 +200,13 @@ def measure_settings(
 
 def subtract_first(measured: Sequence[Measured], labels: Sequence[str]) -> dict[str, Difference]:
     """By label, the paired differences from the first setting."""
-    luck = measure_luck([one.trainings() for one in measured])
+    training_variance = measure_training_variance([one.trainings() for one in measured])
     first = measured[0]
     return {
         label: Difference(
             subtract(one.found, first.found),
             (len(one.variant.seeds), len(first.variant.seeds)),
-            luck,
+            training_variance,
             (one.variant.num_members, first.variant.num_members),
         )
         for label, one in zip(labels[1:], measured[1:], strict=True)

@@ -7,7 +7,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from busi.data import Cohort, DataSet
-from busi.models import Postprocess
 from busi.runs import Run, describe_environment, now
 
 
@@ -17,12 +16,10 @@ class StandInRun(Run):
 
     Attributes:
         known_config: That of the run, or what is known of that of a bundle, with the data of the evaluation.
-        own_postprocess: Of the model.
         place: Where the folder will be, if it is written elsewhere first.
     """
 
     known_config: DictConfig
-    own_postprocess: Postprocess
     place: Path | None = None
 
     @property
@@ -34,11 +31,6 @@ class StandInRun(Run):
     def config(self) -> DictConfig:
         """See `known_config`."""
         return self.known_config
-
-    @property
-    def postprocess(self) -> Postprocess:
-        """What makes masks of the maps."""
-        return self.own_postprocess
 
 
 def stand_in_config(data: DataSet, stage: str, guide: str, fold: int, num_folds: int = 1) -> DictConfig:

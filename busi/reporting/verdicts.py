@@ -10,7 +10,7 @@ from scipy.stats import t
 from busi.metrics import Estimates, defined, holm
 from busi.reporting.cells import JsonObject, to_json
 
-LEVEL = 0.05
+ALPHA = 0.05
 ENOUGH_SEEDS = 3
 """Trainings of each side that a claim about a difference needs."""
 LOWER_IS_BETTER = ("hd95", "lesion_miss_rate", "normal_fp_rate", "brier", "log_loss")
@@ -29,12 +29,12 @@ class Difference:
         found: The difference of each metric, and its resamples.
         trainings: Number of trainings of each of the two; an ensemble is one.
         members: Number of trainings inside of each ensemble of the two; 0 where there is none.
-        luck: What another training changes, see `measure_luck`.
+        training_variance: What another training changes, see `measure_training_variance`.
     """
 
     found: Estimates
     trainings: tuple[int, int]
-    luck: Mapping[str, tuple[float, int]]
+    training_variance: Mapping[str, tuple[float, int]]
     members: tuple[int, int] = (0, 0)
 
     @property
@@ -54,7 +54,7 @@ class Difference:
         if not np.isfinite(value) or cases is None or self.found.too_few(name):
             return float("nan")
         parts = [(self.found.standard_error(name) ** 2, cases.groups - 1)]
-        variance, freedom = self.luck[name]
+        variance, freedom = self.training_variance[name]
         if freedom:
             parts.append((variance * sum(1 / number for number in self.trainings), freedom))
         total = sum(variance for variance, _ in parts)
@@ -64,15 +64,15 @@ class Difference:
         return float(2 * t.sf(abs(value) / np.sqrt(total), together))
 
 
-def measure_luck(settings: Sequence[Trainings]) -> dict[str, tuple[float, int]]:
+def measure_training_variance(settings: Sequence[Trainings]) -> dict[str, tuple[float, int]]:
     """Variance of a metric from training to training, and its degrees of freedom; one for all settings."""
-    luck = {}
+    training_variance = {}
     for name in settings[0]:
         each = [np.array(one[name]) for one in settings]
         freedom = sum(len(values) - 1 for values in each)
         spread = sum(float(((values - values.mean()) ** 2).sum()) for values in each)
-        luck[name] = (spread / freedom if freedom else 0.0, freedom)
-    return luck
+        training_variance[name] = (spread / freedom if freedom else 0.0, freedom)
+    return training_variance
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def judge(differences: Mapping[Key, Difference], names: Sequence[str]) -> dict[K
     for key, name in places:
         value, low, high = differences[key].found[name]
         p = adjusted.get((key, name), float("nan"))
-        larger = bool(p < LEVEL and (low > 0 or high < 0))
+        larger = bool(p < ALPHA and (low > 0 or high < 0))
         verdicts[key][name] = Verdict(p, larger, (value < 0) == (name in LOWER_IS_BETTER) and value != 0)
     return verdicts
 
@@ -153,7 +153,7 @@ def explain(differences: Mapping[Any, Difference], names: Sequence[str]) -> str:
     sides = {side for one in differences.values() for side in zip(one.trainings, one.members, strict=True)}
     few = [number for number, members in sides if not members and number < ENOUGH_SEEDS]
     ensembles = sorted(members for number, members in sides if members and number < ENOUGH_SEEDS)
-    known = any(freedom for one in differences.values() for _, freedom in one.luck.values())
+    known = any(freedom for one in differences.values() for _, freedom in one.training_variance.values())
     text = (
         "Differences are paired: the same images and the same resamples for both. "
         f"A difference is larger than the noise if its interval leaves out 0 and its p-value, corrected for "

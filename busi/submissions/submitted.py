@@ -57,8 +57,7 @@ def write_variants(one: Measured, truth: Truth, folder: Path, place: Path) -> li
             rows.append(truth(row.image) | {"fold": row.fold, "split": "val"} | fill(one, None, row))
     write_table(folder / "predictions.csv", rows)
     write_table(folder / "split.csv", [mark(row, i in of) for i, row in enumerate(cohort.rows())])
-    postprocess = Postprocess(one.submission.said.threshold)
-    write_json(folder / "postprocess.json", asdict(postprocess))
+    write_json(folder / "postprocess.json", asdict(Postprocess(one.submission.said.threshold)))
     for i, content in one.maps.items():
         path = map_path(folder, cohort.records[i].id)
         write_whole(path, lambda part, content=content: part.write_bytes(content), durable=False)
@@ -71,7 +70,7 @@ def write_variants(one: Measured, truth: Truth, folder: Path, place: Path) -> li
             runs = []
             for fold in sorted(set(columns["fold"].tolist())):
                 here = columns["fold"] == fold
-                run = make_run(one, truth.split, folder, place, stage, fold, postprocess)
+                run = make_run(one, truth.split, folder, place, stage, fold)
                 runs.append(Predictions(run, take(columns, here)))
             name = "segmentation" if stage == "seg" else GUIDE
             variants.append(Variant(name, (tuple(runs),), one.name))
@@ -101,11 +100,10 @@ def make_run(
     place: Path,
     stage: str,
     fold: int,
-    postprocess: Postprocess,
 ) -> StandInRun:
     """A fold of a submission, with what is known of it."""
     provenance = stand_in_provenance("busi.score", split.cohort, stage, fold)
     provenance["guide"] = GUIDE if stage == "cls" else None
     provenance["submitted"] = str(one.submission.path)
     config = stand_in_config(split.data, stage, GUIDE, fold, one.folds.number)
-    return StandInRun(folder, provenance, config, postprocess, place)
+    return StandInRun(folder, provenance, config, place)

@@ -40,7 +40,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from busi.core import CLASSES, NORMAL, write_json
-from busi.data import BUSIDataModule, fit_box
+from busi.data import BUSIDataModule, fit_inset
 from busi.metrics import Estimates, Weights, bootstrap_groups, defined, mean_of, probe_sources
 from busi.training.features import NO_LINEAR
 
@@ -87,7 +87,7 @@ def describe_pixels(data: BUSIDataModule) -> Float[np.ndarray, "n 35"]:
     images = data.letterboxed
     for i in indices.tolist():
         height, width = data.cohort.contents[i].height, data.cohort.contents[i].width
-        top, left, inner_height, inner_width = fit_box(height, width, images.shape[-1])
+        top, left, inner_height, inner_width = fit_inset(height, width, images.shape[-1])
         inner = images[i, 0, top : top + inner_height, left : left + inner_width]
         grays = np.bincount(inner.reshape(-1) // (256 // NUM_GRAYS), minlength=NUM_GRAYS) / inner.size
         rows.append([*np.log([height, width, height / width]), *grays])

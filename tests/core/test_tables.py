@@ -124,13 +124,6 @@ def test_damaged_table_of_busi_is_one_error(tmp_path: Path, content: bytes, word
         read_table(tmp_path / "x.csv")
 
 
-def test_table_whose_writer_was_stopped_lacks_its_last_line(tmp_path: Path) -> None:
-    whole = 'step,loss\n1,0.5\n2,"0.25"\n'
-    for end in range(len("step,loss\n1,0.5\n"), len(whole)):
-        (tmp_path / "x.csv").write_text(whole[:end])
-        assert read_table(tmp_path / "x.csv", may_be_cut=True) == [{"step": "1", "loss": "0.5"}]
-
-
 def test_text_is_printed_on_one_line() -> None:
     assert printable("ä (1) \u200d") == "ä (1) \u200d"
     assert printable("a\nb\tc\udce9\u2028") == "a\\nb\\tc\\xe9\\u2028"

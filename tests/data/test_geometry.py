@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from busi.data.geometry import fit_box, letterbox, letterbox_mask, quantize, unletterbox
+from busi.data.geometry import fit_inset, letterbox, letterbox_mask, quantize, unletterbox
 
 SIZES = [(1, 1), (1, 500), (3, 3), (700, 200), (200, 700), (471, 562), (256, 256), (64, 63)]
 
@@ -10,7 +10,7 @@ SIZES = [(1, 1), (1, 500), (3, 3), (700, 200), (200, 700), (471, 562), (256, 256
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_image_lies_centered_in_its_square_with_its_aspect(height: int, width: int) -> None:
     size = 96
-    top, left, inner_height, inner_width = fit_box(height, width, size)
+    top, left, inner_height, inner_width = fit_inset(height, width, size)
     square = letterbox(np.full((height, width), 200, np.uint8), size)
     assert square.shape == (size, size)
     assert max(inner_height, inner_width) == size

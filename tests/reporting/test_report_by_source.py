@@ -15,12 +15,12 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score, roc_auc_scor
 
 from busi.core.types import CLASSES, MALIGNANT, InputError
 from busi.metrics.bootstrap import bootstrap_groups
-from busi.metrics.calibration import conformal_quantiles, fit_temperature
+from busi.metrics.calibration import COVERAGE, conformal_quantiles, fit_temperature
 from busi.metrics.estimates import average_sources
 from busi.metrics.segmentation import segmentation_metrics
 from busi.reporting.calibration import explain_calibration
 from busi.reporting.estimates import estimate, estimate_masks, measure, measure_classes, subtract
-from busi.reporting.pooling import LEVEL, Scored, by_source, fit_validation, join, score
+from busi.reporting.pooling import Scored, by_source, fit_validation, join, score
 from busi.reporting.report import about_split, lead, report_runs
 from busi.reporting.shortcut import describe_shortcut
 from busi.reporting.titles import title_of
@@ -221,8 +221,8 @@ def test_a_class_that_a_source_lacks_is_left_out_of_sets_as_in_all_sources(folds
     fitted = fit_validation(one, "busbra").calibration
     scaled = one.logits("val") / fitted.temperature
     own = one.part("val")["source"] == "busbra"
-    of_all = conformal_quantiles(scaled, one.labels("val"), LEVEL)
-    of_own = conformal_quantiles(scaled[own], one.labels("val")[own], LEVEL)
+    of_all = conformal_quantiles(scaled, one.labels("val"), COVERAGE)
+    of_own = conformal_quantiles(scaled[own], one.labels("val")[own], COVERAGE)
     assert of_own[0] == 1
     assert fitted.quantiles == (of_all[0], *of_own[1:])
 

@@ -16,7 +16,7 @@ from busi.metrics.estimates import Estimates
 from busi.metrics.intervals import holm
 from busi.reporting.report import report_runs
 from busi.reporting.settings import compare
-from busi.reporting.verdicts import Difference, explain, judge, measure_luck, say
+from busi.reporting.verdicts import Difference, explain, judge, measure_training_variance, say
 from busi.runs.fingerprints import find_differences
 from busi.runs.predictions import read_predictions
 from busi.runs.settings import alike_in_a_setting, group_settings
@@ -158,21 +158,21 @@ def difference(value: float, spread: float, groups: int = 50, seeds: float = 0.0
     column = np.concatenate([[value], value + spread * np.random.default_rng(0).normal(size=2000)])
     found = Estimates({"dice": column}, {"dice": Cases("free", 100, groups, (float(groups),))})
     return Difference(
-        found, (3, 3), measure_luck([{"dice": [x - seeds, x, x + seeds]} for x in (0.0, value)])
+        found, (3, 3), measure_training_variance([{"dice": [x - seeds, x, x + seeds]} for x in (0.0, value)])
     )
 
 
-def test_p_values_are_those_of_a_t_test_and_know_the_luck_of_trainings() -> None:
+def test_p_values_are_those_of_a_t_test_and_know_the_variance_of_trainings() -> None:
     alone = difference(0.05, 0.02)
     assert alone.p_value("dice") == pytest.approx(0.016, abs=0.004)
-    with_luck = difference(0.05, 0.02, seeds=0.03)
-    assert with_luck.p_value("dice") > 2 * alone.p_value("dice")
+    with_variance = difference(0.05, 0.02, seeds=0.03)
+    assert with_variance.p_value("dice") > 2 * alone.p_value("dice")
     assert np.isnan(difference(0.05, 0.02, groups=9).p_value("dice"))
 
 
 def test_an_ensemble_is_one_model_and_not_one_seed() -> None:
     ensemble = difference(0.05, 0.02)
-    both = replace(ensemble, trainings=(1, 1), members=(5, 5), luck={"dice": (0.0, 0)})
+    both = replace(ensemble, trainings=(1, 1), members=(5, 5), training_variance={"dice": (0.0, 0)})
     text = explain({"a": both}, ["dice"])
     assert "An ensemble of 5 trainings is one model: a difference is of this ensemble" in text
     assert "a claim about the recipe needs at least 3 ensembles" in text
@@ -209,13 +209,16 @@ def test_the_more_settings_the_larger_a_difference_must_be() -> None:
 def test_equal_settings_are_called_different_in_one_family_of_twenty() -> None:
     """Of five settings whose true difference is 0, none is called different in most of 200 pages."""
     rng, wrong = np.random.default_rng(5), 0
-    cases, luck = {"x": Cases("free", 40, 40, (40.0,))}, measure_luck([{"x": [0.0]}])
+    cases, training_variance = (
+        {"x": Cases("free", 40, 40, (40.0,))},
+        measure_training_variance([{"x": [0.0]}]),
+    )
     for _ in range(200):
         columns = rng.normal(size=(5, 40))
         weights = rng.multinomial(40, np.full(40, 1 / 40), 400) / 40
         found = {}
         for k, values in enumerate(columns):
             column = np.concatenate([[values.mean()], weights @ values])
-            found[str(k)] = Difference(Estimates({"x": column}, cases), (1, 1), luck)
+            found[str(k)] = Difference(Estimates({"x": column}, cases), (1, 1), training_variance)
         wrong += any(one["x"].larger for one in judge(found, ["x"]).values())
     assert wrong / 200 < 0.1
