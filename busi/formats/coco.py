@@ -11,6 +11,7 @@ from busi.core import CLASSES, NORMAL, InputError, write_json
 from busi.data import Problem
 from busi.formats.annotations import Annotation, Case, Found, Shape, Unplaced
 from busi.formats.files import OtherKind, import_extra, read_json
+from busi.formats.images import name_no_folders
 from busi.formats.placing import place_image
 from busi.formats.shapes import (
     Draw,
@@ -48,7 +49,7 @@ def read(source: Source) -> Iterator[Found]:
 
 
 def read_content(content: Mapping[str, Any], path: Path, source: Source) -> Iterator[Found]:
-    """The annotations of one file.
+    """The annotations of one file; images may lie in a folder that is called as its subset.
 
     Raises:
         InputError: If it lacks a list, or a category has two names.
@@ -59,13 +60,18 @@ def read_content(content: Mapping[str, Any], path: Path, source: Source) -> Iter
     drawn: dict[int | str | None, list[Any]] = {}
     for one in as_list(content.get("annotations"), "annotations"):
         drawn.setdefault(key_of(one, "image_id"), []).append(one)
+    how = {
+        "place": "" if source.image_folder else source.place_of(path),
+        "bare": name_no_folders(image.get("file_name") for image in images if isinstance(image, dict)),
+        "subset": path.stem.rpartition("_")[2],
+    }
     for number, image in enumerate(images, 1):
         name, key = image.get("file_name") if isinstance(image, dict) else None, key_of(image, "id")
         if not isinstance(name, str):
             yield Problem(f"image {number}", "image without file_name", path.name)
             continue
         try:
-            name, file = source.images.find(name)
+            name, file = source.images.find(name, **how)
             if key is None:
                 raise InputError("image without an id")
             if counts[key] > 1:

@@ -104,7 +104,7 @@ def convert(
         source = Source(path, images and expand(images), columns or {}, orientation, text)
         found = refuse_repeated(list(reader(name)(source)))
         if sheet is not None:
-            found = add_sheet(found, expand(sheet), columns or {})
+            found = add_sheet(found, expand(sheet), columns or {}, source.image_folder or source.folder)
         found = name_patients(found, strict=name != "manifest")
         annotations = [one for one in found if isinstance(one, Annotation)]
         problems = [one for one in found if isinstance(one, Problem)]

@@ -42,6 +42,7 @@ def read(source: Source) -> Iterator[Found]:
     for path in source.files:
         if path.suffix.lower() != ".xml" and path != source.path:
             continue
+        place = "" if source.image_folder else source.place_of(path)
         try:
             for image in read_elements(path):
                 name = image.get("name") or ""
@@ -51,7 +52,8 @@ def read(source: Source) -> Iterator[Found]:
                     yield Unplaced(f"track {image.get('id')}", kind, path.name)
                     continue
                 try:
-                    name, file = source.images.find(name, stem=stem_of(name) == name)  # as frames of videos
+                    stem, subset = stem_of(name) == name, image.get("subset") or ""  # as frames of videos
+                    name, file = source.images.find(name, stem, place=place, subset=subset)
                     yield read_image(image, name, file)
                 except InputError as error:
                     yield Problem(name or f"image {image.get('id')}", str(error), name or path.name)

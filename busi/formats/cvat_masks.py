@@ -8,7 +8,7 @@ from jaxtyping import Bool, Int64
 from PIL import Image
 
 from busi.core import InputError
-from busi.data import Problem, read_one
+from busi.data import Problem, is_image, read_one
 from busi.formats.annotations import Annotation, Found, Shape, Unplaced
 from busi.formats.files import list_all
 from busi.formats.images import Images
@@ -27,7 +27,8 @@ def read(source: Source) -> Iterator[Found]:
     """Read the folder of an unpacked archive; the images are in it, or in the folder of ``--images``."""
     folder = source.folder
     words = read_colors(folder / "labelmap.txt")
-    images = Images(source.image_folder or folder, lambda path: not {*MASKS}.isdisjoint(path.parts))
+    top = source.image_folder or folder
+    images = Images(top, lambda path: is_image(path) and {*MASKS}.isdisjoint(path.relative_to(top).parts))
     seen = set()
     for path in source.files:
         place = path.relative_to(folder)

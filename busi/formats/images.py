@@ -1,25 +1,29 @@
 """Images of a folder, looked up by the names that annotations and sheets give them."""
 
 import logging
+import os
 import posixpath
 import re
-from collections.abc import Callable, Iterable
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 from busi.core import InputError, printable
-from busi.data import is_image
+from busi.data import fold_case, is_image
 from busi.formats.files import list_all
 
 log = logging.getLogger(__name__)
 
-SUFFIX = re.compile(r"\.(nii|nii\.gz|(seg\.)?(nrrd|nhdr)|png|jpe?g|bmp|tiff?|dcm|dicom)$", re.IGNORECASE)
+SUFFIX = re.compile(
+    r"\.(nii|nii\.gz|(seg\.)?(nrrd|nhdr)|png|jpe?g|jpe|jfif|bmp|tiff?|dcm|dicom)$", re.IGNORECASE
+)
 """Of an image."""
-
-
-def strip_lead(text: str) -> str:
-    """The part of a path that may lie below a folder: no drive, no root, no ``..``; may be empty."""
-    path = posixpath.normpath(re.sub(r"^[A-Za-z]:", "", text.replace("\\", "/")))
-    return "/".join(part for part in path.split("/") if part not in ("", ".", ".."))
+WORDS = r"masks?|seg|segmentations?|labels?|labelmap|gt|groundtruth|annotations?|rois?"
+MASK_FOLDER = re.compile(rf"(?:{WORDS})(?:tr|ts)?", re.IGNORECASE)
+IMAGE_FOLDER = re.compile(r"(?:(?:jpeg)?images?|imgs?|scans?|volumes?)(?:tr|ts)?", re.IGNORECASE)
+ANNOTATION_FOLDER = re.compile(rf"(?:{WORDS}|ann|jsons?|coco|cvat|labelme|exports?)", re.IGNORECASE)
+"""Folders whose names say what they hold, and nothing of whom it is."""
+NO_IMAGE = "no such image: give the folder of the images with --images"
+ELSEWHERE = "no such image, but one of its name in another folder: correct the path, or give --images"
 
 
 def stem_of(name: str) -> str:
@@ -27,40 +31,135 @@ def stem_of(name: str) -> str:
     return SUFFIX.sub("", name)
 
 
+def split_path(text: str) -> tuple[list[str], bool]:
+    """The parts of a path, and whether it is of another place: absolute, with a drive, or led by ``..``.
+
+    A root, a drive and ``..`` are no parts; there may be none.
+    """
+    path = posixpath.normpath(re.sub(r"^[A-Za-z]:", "/", text.replace("\\", "/")))
+    parts = path.split("/")
+    return [part for part in parts if part not in ("", ".", "..")], parts[0] in ("", "..")
+
+
+def climb(place: str) -> list[str]:
+    """A folder of annotations, and those above it as long as it is called as such a folder."""
+    places = [place]
+    while place and ANNOTATION_FOLDER.fullmatch(place.rpartition("/")[2]):
+        place = place.rpartition("/")[0]
+        places.append(place)
+    return places
+
+
+def name_no_folders(texts: Iterable[object], idle: re.Pattern[str] = IMAGE_FOLDER) -> bool:
+    """Whether paths are bare names, which then tell files of all folders apart; see `Names.find`."""
+    return all(
+        foreign or all(idle.fullmatch(part) for part in parts[:-1])
+        for parts, foreign in (split_path(text) for text in texts if isinstance(text, str))
+    )
+
+
 class Names:
     """Paths of images, found by what annotations and sheets call them.
 
     Args:
-        names: Paths below a folder, with ``/``.
+        names: Paths, with ``/``.
+        root: The folder that they begin at.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._names = dict.fromkeys(names)
-        self._by_last: dict[str, list[str]] = {}
-        for name in self._names:
-            self._by_last.setdefault(stem_of(PurePosixPath(name).name).casefold(), []).append(name)
+    def __init__(self, names: Iterable[str], root: Path | None = None) -> None:
+        self._root = [] if root is None else fold(Path(os.path.abspath(root)).parts)  # noqa: PTH100
+        self._paths = {name: split_path(name) for name in names}
+        self._near: dict[str, list[str]] = {}
+        for name, (parts, _) in self._paths.items():
+            self._near.setdefault(fold_case(stem_of("".join(parts[-1:]))), []).append(name)
+        self._folders = {one for parts, _ in self._paths.values() for one in fold(parts[:-1])}
 
-    def find(self, text: str, stem: bool = False) -> list[str]:
-        """The paths that are the end of a text, or the other way round.
+    def near(self, text: str) -> list[str]:
+        """The paths whose last part is that of a text, whatever the case and the suffix."""
+        return self._near.get(fold_case(stem_of("".join(split_path(text)[0][-1:]))), [])
+
+    def find(
+        self,
+        text: str,
+        stem: bool = False,
+        place: str = "",
+        bare: bool = False,
+        idle: re.Pattern[str] = IMAGE_FOLDER,
+        subset: str = "",
+    ) -> list[str]:
+        """The paths that a text surely means: one of another folder may be of another patient.
+
+        It is looked up in the folder of the annotation, and in those above if that is called as a folder of
+        annotations is; a text with folders in the folder that was given, too. A folder may be missing or
+        added on the way only if its name says nothing of whom it holds (``images``). The first folders of a
+        text may be those that lead to where it is looked up. A path of another place (see `split_path`)
+        stands for its longest end that is there, unless what is dropped names a folder that is there, too;
+        the bare name is looked up in the folder of the annotation. A path that differs in case alone is
+        taken if it is the only one.
 
         Args:
             text: A path.
             stem: Whether the suffix may be another one, or missing.
+            place: The folder of the annotation.
+            bare: Whether a bare name means the only file of this name, in whatever folder.
+            idle: Names of folders that may be missing or added.
+            subset: One more of them.
         """
-        wanted = text.replace("\\", "/").removeprefix("./")
-        if wanted in self._names:
-            return [wanted]
-        near = self._by_last.get(stem_of(PurePosixPath(wanted).name).casefold(), [])
-        return [name for name in near if _is_end(name, wanted)] or [
-            name for name in near if stem and _is_end(stem_of(name), stem_of(wanted))
-        ]
+        parts, foreign = split_path(text)
+        for k, base in self._readings(parts, foreign, place):
+            if found := self._match(parts[k:], base, stem, bare and not k, idle, subset):
+                return found
+        return []
+
+    def _readings(self, parts: list[str], foreign: bool, place: str) -> Iterator[tuple[int, list[str]]]:
+        """How many folders of a path are dropped, and where the rest is looked up; the likeliest first."""
+        for k in range(len(parts)):
+            dropped = fold(parts[:k])
+            for base in dict.fromkeys((*climb(place), "")):
+                above = base.split("/") if base else []
+                leads = dropped == [*self._root, *fold(above)][-k:] if k else not foreign
+                ends = foreign and self._folders.isdisjoint(dropped)
+                named = len(parts) > 1 if leads else k < len(parts) - 1
+                if (leads or ends) and (named or base in climb(place)):
+                    yield k, above
+
+    def _match(
+        self, rest: list[str], base: list[str], stem: bool, bare: bool, idle: re.Pattern[str], subset: str
+    ) -> list[str]:
+        """The paths below a folder that are likest to a path, among those that may be meant."""
+
+        def strip(folders: list[str]) -> list[str]:
+            return [one for one in folders if not idle.fullmatch(one) and one != subset]
+
+        ranked: dict[tuple[bool, int, bool], list[str]] = {}
+        for name in self.near(rest[-1]):
+            parts, foreign = self._paths[name]
+            other_suffix = fold_case(parts[-1]) != fold_case(rest[-1])
+            if parts[: len(base)] != base or (other_suffix and not stem):
+                continue
+            mine, wanted = parts[len(base) : -1], rest[:-1]
+            if foreign and wanted:
+                mine = mine[-len(wanted) :]
+            level = 0
+            if fold(mine) != fold(wanted):
+                mine, wanted, level = strip(mine), strip(wanted), 1
+            if fold(mine) != fold(wanted):
+                if not bare or wanted:
+                    continue
+                level = 2
+            last = [stem_of(one) if other_suffix else one for one in (parts[-1], rest[-1])]
+            respelled = level < 2 and (mine, last[0]) != (wanted, last[1])
+            ranked.setdefault((other_suffix, level, respelled), []).append(name)
+        return ranked[min(ranked)] if ranked else []
 
 
-def _is_end(one: str, other: str) -> bool:
-    """Whether one path is the end of the other."""
-    first, second = one.split("/"), other.split("/")
-    number = min(len(first), len(second))
-    return first[-number:] == second[-number:]
+def fold(parts: Iterable[str]) -> list[str]:
+    """Equal for paths that differ in case, or in how their accents are stored."""
+    return [fold_case(part) for part in parts]
+
+
+class NotThere(InputError):
+    """An image that is not there."""
 
 
 class Images:
@@ -70,34 +169,31 @@ class Images:
 
     Args:
         folder: Where images lie.
-        is_none: Which paths below it are no images.
+        is_one: Which files are images.
     """
 
-    def __init__(self, folder: Path, is_none: Callable[[Path], bool] = lambda _: False) -> None:
-        self.files = {
-            path.relative_to(folder).as_posix(): path
-            for path in list_all(folder)
-            if is_image(path) and not is_none(path.relative_to(folder))
-        }
-        self._names = Names(self.files)
+    def __init__(self, folder: Path, is_one: Callable[[Path], bool] = is_image) -> None:
+        self.files = {path.relative_to(folder).as_posix(): path for path in list_all(folder) if is_one(path)}
+        self._names = Names(self.files, folder)
         self._unused = dict.fromkeys(self.files)
 
-    def find(self, text: str, stem: bool = False) -> tuple[str, Path]:
+    def find(self, text: str, stem: bool = False, **how: object) -> tuple[str, Path]:
         """The name and the file of an image.
 
         Args:
-            text: Its path as an annotation says it, or the end of it, or with more in front: a path that is
-                absolute or leads out of the folder stands for its end.
+            text: Its path as an annotation says it.
             stem: Whether the suffix may be another one, or missing.
+            **how: See `Names.find`, which says what a path may mean.
 
         Raises:
-            InputError: If there is none, or several.
+            NotThere: If there is none.
+            InputError: If there are several.
         """
-        found = self._names.find(strip_lead(text), stem)
+        found = self._names.find(text, stem, **how)  # type: ignore[arg-type]
         for name in found:
             self._unused.pop(name, None)
         if not found:
-            raise InputError("no such image: give the folder of the images with --images")
+            raise NotThere(ELSEWHERE if self._names.near(text) else NO_IMAGE)
         if len(found) > 1:
             raise InputError("several images of that name: " + ", ".join(sorted(found)[:3]))
         return found[0], self.files[found[0]]

@@ -20,7 +20,7 @@ from busi.core import CLASSES, NORMAL, InputError, write_whole
 from busi.data import Problem, to_gray, to_lesion
 from busi.formats.annotations import Annotation, Case, Found, Shape, Unplaced
 from busi.formats.files import OtherKind, read_json
-from busi.formats.images import stem_of, strip_lead
+from busi.formats.images import climb, split_path, stem_of
 from busi.formats.placing import name_of, place_image
 from busi.formats.shapes import Draw, fill_circle, fill_pillow, no_mask, pair_up, split_lesions
 from busi.formats.source import Source
@@ -72,16 +72,18 @@ def find_image(
     """
     given = content.get("imagePath")
     text = given.replace("\\", "/") if isinstance(given, str) else ""
-    failed, holds_image = [], isinstance(content.get("imageData"), str)
-    for name in list_names(text, path, source):
-        if holds_image and strip_lead(name) not in source.images.files:
-            continue  # the end of a path is worth less than the image itself
-        try:
-            return source.images.find(name)
-        except InputError as error:
-            failed.append(error)
-    if not holds_image:
-        raise failed[-1]
+    place, names = source.place_of(path), list_names(text, source.place_of(path))
+    if there := [name for name in names if name in source.images.files]:
+        return source.images.find(there[0])
+    if not isinstance(content.get("imageData"), str):
+        failed = None
+        for name in names:
+            try:
+                return source.images.find(name, place=place if split_path(name)[1] else "")
+            except InputError as error:
+                failed = failed or error
+        assert failed is not None
+        raise failed
     own = path.relative_to(source.folder).with_suffix("").as_posix()
     if own in stems:
         raise InputError("imagePath that is not there, beside an image of the name of the file: correct it")
@@ -111,14 +113,17 @@ def read_content(content: Mapping[str, Any], path: Path, name: str, image: Path)
     )
 
 
-def list_names(text: str, path: Path, source: Source) -> list[str]:
+def list_names(text: str, place: str) -> list[str]:
     """The paths that an image may have; LabelMe writes it from the folder of the JSON file on.
 
-    A path that is there goes before one of which only the end is.
+    A path of another place may also be that of a file beside the JSON file.
+
+    Args:
+        text: What the file says.
+        place: Its folder.
     """
-    place = path.parent.relative_to(source.folder).as_posix()
-    names = [posixpath.normpath(posixpath.join(place, name)) for name in (text, posixpath.basename(text))]
-    return sorted(names, key=lambda name: strip_lead(name) not in source.images.files)
+    names = [posixpath.normpath(posixpath.join(above, text)) for above in climb(place)]
+    return [*names, posixpath.join(place, posixpath.basename(text)), text] if split_path(text)[1] else names
 
 
 def read_flags(content: Mapping[str, Any]) -> list[str]:

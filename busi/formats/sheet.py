@@ -11,7 +11,7 @@ from typing import Any
 from busi.core import InputError, printable, read_cells
 from busi.data import OPTIONAL, Problem, parse_values, read_one, read_workbook, to_mask
 from busi.formats.annotations import Annotation, Found, Mask, Shape, Unplaced
-from busi.formats.images import Names, strip_lead
+from busi.formats.images import IMAGE_FOLDER, MASK_FOLDER, Images, Names, NotThere, name_no_folders
 from busi.formats.labels import MASK
 from busi.formats.source import Source
 from busi.formats.volumes import is_volume, read_pair
@@ -91,48 +91,82 @@ def read_row(number: int, row: list[str], places: Mapping[str, int]) -> Row:
 
 def read(source: Source) -> Iterator[Found]:
     """Read a sheet whose rows name images, and masks where there are any."""
-    for row in read_sheet_rows(source.path, source.columns):
+    rows = read_sheet_rows(source.path, source.columns)
+    files = Files(source, rows)
+    for row in rows:
         cells = row.cells
         name = cells["image"] or f"row {row.number}"
         if row.problems:
             with suppress(InputError):
-                find_file(cells["image"], source)  # it is named, so nobody misses it
+                files.find(cells["image"])  # it is named, so nobody misses it
             yield from row.problems
             continue
         try:
             if not cells["image"]:
                 yield Unplaced(name, "row without an image", f"{name} (row {row.number})")
                 continue
-            yield read_case(row, source)
+            yield read_case(row, files, source.orientation)
         except InputError as error:
             yield Problem(name, getattr(error, "kind", str(error)), f"{name} (row {row.number})")
     source.images.tell_unused()
 
 
-def read_case(row: Row, source: Source) -> Annotation:
+def read_case(row: Row, files: "Files", orientation: str) -> Annotation:
     """The annotation that a row is."""
-    found, path = find_file(row.cells["image"], source)
-    masks = [find_file(text.strip(), source)[1] for text in row.cells["mask"].split(";") if text.strip()]
+    found, path = files.find(row.cells["image"])
+    masks = [files.find_mask(text) for text in list_masks(row)]
     volumes = [mask for mask in masks if is_volume(mask)]
     annotation = Annotation(found, path)
     if is_volume(path) or volumes:
-        annotation = read_pair(found, path, volumes, source.orientation)
+        annotation = read_pair(found, path, volumes, orientation)
     plain = [Shape(MASK, partial(read_plain, mask)) for mask in masks if mask not in volumes]
     return add_row(replace(annotation, shapes=(*annotation.shapes, *plain)), row)
 
 
-def find_file(text: str, source: Source) -> tuple[str, Path]:
-    """The file that a cell names: an image, a NIfTI or an NRRD file."""
-    try:
-        return source.images.find(text, stem=True)
-    except InputError:
-        root = source.image_folder or source.folder
-        parts = strip_lead(text).split("/")
-        for k in range(len(parts)):
-            wanted = "/".join(parts[k:])
-            if wanted and is_volume(root / wanted):
-                return wanted, root / wanted
-        raise
+def list_masks(row: Row) -> list[str]:
+    """The masks that a row names."""
+    return [text.strip() for text in row.cells["mask"].split(";") if text.strip()]
+
+
+class Files:
+    """The files that the cells of a sheet name: images, NIfTI and NRRD files.
+
+    Args:
+        source: The sheet.
+        rows: Of it.
+    """
+
+    def __init__(self, source: Source, rows: list[Row]) -> None:
+        folder = source.image_folder or source.folder
+        self._kinds = (source.images, Images(folder, is_volume))
+        self._bare_images = name_no_folders(row.cells["image"] for row in rows)
+        self._bare_masks = name_no_folders((text for row in rows for text in list_masks(row)), MASK_FOLDER)
+
+    def find(self, text: str, of_mask: bool = False) -> tuple[str, Path]:
+        """The name and the path of a file.
+
+        Raises:
+            InputError: If there is none, or several.
+        """
+        bare, idle = (self._bare_masks, MASK_FOLDER) if of_mask else (self._bare_images, IMAGE_FOLDER)
+        images, volumes = self._kinds
+        try:
+            return images.find(text, stem=True, bare=bare, idle=idle)
+        except InputError:
+            with suppress(InputError):
+                return volumes.find(text, bare=bare, idle=idle)
+            raise
+
+    def find_mask(self, text: str) -> Path:
+        """The path of a mask.
+
+        Raises:
+            InputError: If there is none, or several.
+        """
+        try:
+            return self.find(text, of_mask=True)[1]
+        except NotThere as error:
+            raise InputError(f"no such mask: {text}") from error
 
 
 def add_row(annotation: Annotation, row: Row, of_clip: bool = False) -> Annotation:
@@ -155,11 +189,17 @@ def read_plain(path: Path, *_: int) -> Mask:
     return read_one(path, to_mask)
 
 
-def add_sheet(found: list[Found], path: Path, columns: Mapping[str, str]) -> list[Found]:
+def add_sheet(found: list[Found], path: Path, columns: Mapping[str, str], root: Path) -> list[Found]:
     """Add what a sheet says to the annotations of another format.
 
-    A row is about the image whose path ends as its cell ``image`` does, with or without suffix, or about all
-    frames of such a clip. A class that a row gives to no image may be that of any.
+    A row is about the image that its cell ``image`` means (see `busi.formats.images.Names`), with or without
+    suffix, or about all frames of such a clip. A class that a row gives to no image may be that of any.
+
+    Args:
+        found: The annotations and problems.
+        path: The sheet.
+        columns: See `read_sheet_rows`.
+        root: The folder of the images.
 
     Returns:
         The annotations and problems, and one for each row that is about no image, or about several.
@@ -170,18 +210,22 @@ def add_sheet(found: list[Found], path: Path, columns: Mapping[str, str]) -> lis
         for name in {one.name, one.clip or one.name} if isinstance(one, Annotation) else ():
             places.setdefault(name, []).append(k)
     failed = Names(
-        name
-        for one in found
-        if isinstance(one, Problem) and not isinstance(one, Unplaced)
-        for name in (one.id, one.file)
+        (
+            name
+            for one in found
+            if isinstance(one, Problem) and not isinstance(one, Unplaced)
+            for name in (one.id, one.file)
+        ),
+        root,
     )
-    names, result, told = Names(places), list(found), Counter[int]()
+    bare = name_no_folders(row.cells["image"] for row in rows)
+    names, result, told = Names(places, root), list(found), Counter[int]()
     for row in rows:
         text = row.cells["image"]
-        mine = names.find(text, stem=True) if text else []
+        mine = names.find(text, stem=True, bare=bare) if text else []
         indices = [k for name in mine for k in places[name]]
         told.update(indices)
-        if mine or (text and failed.find(text, stem=True)):
+        if mine or (text and failed.find(text, stem=True, bare=bare)):
             result += row.problems
         else:
             kind = "row of the sheet without an image" if text else "row of the sheet that names no image"

@@ -37,6 +37,10 @@ class Source:
         """The file, or all files of the folder."""
         return list_all(self.path) if self.path.is_dir() else [self.path]
 
+    def place_of(self, path: Path) -> str:
+        """The folder of a file of the source, below that of the source; empty for that itself."""
+        return path.relative_to(self.folder).parent.as_posix().removeprefix(".")
+
     @cached_property
     def images(self) -> Images:
         """The images that belong to it."""

@@ -3,13 +3,10 @@
 import re
 from collections.abc import Iterable
 
-from busi.formats.images import stem_of
+from busi.formats.images import IMAGE_FOLDER, MASK_FOLDER, WORDS, stem_of
 
-WORDS = r"masks?|seg|segmentations?|labels?|labelmap|gt|groundtruth|annotations?|rois?"
 MASK = re.compile(rf"(?:^|[ ._-])(?:{WORDS})(?:[ _-]?\d+| ?\(\d+\))?$", re.IGNORECASE)
 """What the name of a mask ends with: ``a_mask``, ``a.seg``, ``a-label``, ``Segmentation``."""
-MASK_FOLDER = re.compile(rf"(?:{WORDS})(?:tr|ts)?", re.IGNORECASE)
-IMAGE_FOLDER = re.compile(r"(?:images?|imgs?|scans?|volumes?)(?:tr|ts)?", re.IGNORECASE)
 CHANNEL = re.compile(r"_0000$")
 """What nnU-Net adds to the name of an image."""
 

@@ -464,7 +464,7 @@ def test_a_sheet_is_a_data_set(name: str, tmp_path: Path) -> None:
     assert problems_of(tmp_path / "out") == {
         "gone.png": missing,
         "../nowhere.png": missing,
-        "malignant (1).png": missing,
+        "malignant (1).png": "no such mask: no.png",
         "row 9": "row without an image",
     }
 
