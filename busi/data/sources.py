@@ -136,20 +136,43 @@ def files_of(match: Path) -> list[tuple[Path, Path]]:
             return []
         return [] if is_annotation(match) else [(match, Path(match.name))]
 
+    found: list[Path] = []
+    for folder, names in walk_files(match):
+        images = [name for name in names if is_image(folder / name)]
+        masks = annotations(images)
+        found += [folder / name for name in images if name not in masks]
+    return [(path, path.relative_to(match)) for path in sorted(found, key=natural)]
+
+
+def walk_files(top: Path, left_out: tuple[str, ...] = ()) -> Iterator[tuple[Path, list[str]]]:
+    """The folders below a folder, itself included, each with the names of its files.
+
+    Links to folders are followed, unless they lead back. Each folder comes once: by its own path, or else by
+    that of a link.
+
+    Args:
+        top: The folder.
+        left_out: How the names of folders begin that are passed over.
+
+    Raises:
+        InputError: If a folder cannot be listed.
+    """
+
     def stop(error: OSError) -> None:
         raise InputError(f"cannot list {error.filename}: {error.strerror}") from error
 
-    seen = set(real(match).parents)  # a link may lead back there
-    found: list[Path] = []
-    for folder, folders, names in os.walk(match, followlinks=True, onerror=stop):
-        if (place := real(Path(folder))) in seen:
-            folders.clear()
-            continue
-        seen.add(place)
-        images = [name for name in names if is_image(Path(folder, name))]
-        masks = annotations(images)
-        found += [Path(folder, name) for name in images if name not in masks]
-    return [(path, path.relative_to(match)) for path in sorted(found, key=natural)]
+    seen = set(real(top).parents)
+    starts = [top]
+    for start in starts:  # grows
+        for folder, folders, names in os.walk(start, onerror=stop):
+            place = real(Path(folder))
+            folders[:] = [
+                name for name in sorted(folders) if not name.startswith(left_out) and place not in seen
+            ]
+            starts += [path for name in folders if (path := Path(folder, name)).is_symlink()]
+            if place not in seen:
+                seen.add(place)
+                yield Path(folder), names
 
 
 def real(path: Path) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from busi.core import InputError, printable
-from busi.data import natural
+from busi.data import natural, walk_files
 
 MAX_TEXT = 1_000_000_000
 """Bytes of a JSON or XML file."""
@@ -34,20 +34,14 @@ MAX_MEMBERS = 200_000
 def list_all(folder: Path) -> list[Path]:
     """All files below a folder, in natural order, without hidden ones and those of file managers.
 
-    Links to files are followed. What is neither a file nor a folder, as a pipe or a link to one, would be
-    waited for: it is left out.
+    Links are followed, those to folders too. What is neither a file nor a folder, as a pipe or a link to one,
+    would be waited for: it is left out.
 
     Raises:
         InputError: If the folder cannot be listed.
     """
-
-    def refuse(error: OSError) -> None:
-        raise InputError(f"cannot list {error.filename}: {error.strerror}") from error
-
-    found: list[Path] = []
-    for place, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        found += [Path(place, name) for name in names if not name.startswith(".")]
+    inside = walk_files(folder, left_out=(".", "__MACOSX"))
+    found = [place / name for place, names in inside for name in names if not name.startswith(".")]
     # Unlike those of pathlib, these raise nothing for a link that cannot be followed.
     kept = (path for path in found if os.path.isfile(path) or not os.path.exists(path))  # noqa: PTH110, PTH113
     return sorted(kept, key=natural)

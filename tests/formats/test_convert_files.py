@@ -114,6 +114,18 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     assert convert_one(tmp_path, tmp_path).any()
 
 
+def test_linked_folders_are_read_once_and_by_their_own_path(tmp_path: Path) -> None:
+    """Also where links lead back, in rings, or to a folder that is there anyway."""
+    write_labelme(tmp_path / "in" / "own", shape(label="benign"))
+    write_labelme(tmp_path / "far", shape(label="benign"), name="b")
+    for name, target in {"a": "own", "far": "../far", "again": "../far", "up": "..", "ring": "."}.items():
+        (tmp_path / "in" / name).symlink_to(target)
+    (tmp_path / "far" / "back").symlink_to("../in/own")
+    assert not convert(str(tmp_path / "in"), tmp_path / "out")
+    rows = read_table(tmp_path / "out" / "manifest.csv")
+    assert [row["id"] for row in rows] == ["again/b", "own/benign a"]
+
+
 @pytest.mark.parametrize(
     "name", ["C:\\us\\p1\\IM1.png", "/mnt/p1/IM1.png", "../../p1/IM1.png", "p1/x/../IM1.png"]
 )
