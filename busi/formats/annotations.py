@@ -95,6 +95,11 @@ class Case:
     in_place: bool = True
     values: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def undrawn(self) -> bool:
+        """Whether there is a lesion that nobody drew."""
+        return self.mask is None and self.label != NORMAL
+
 
 @dataclass(frozen=True, slots=True)
 class Unplaced(Problem):

@@ -31,7 +31,8 @@ FILE = "annotations/instances_default.json"
 def read(source: Source) -> Iterator[Found]:
     """Read the JSON files of a folder, or one of them.
 
-    An annotation with a category and neither a segmentation nor a box is a tag of its image.
+    An annotation with a category and neither a segmentation nor a box is a tag of its image. So is the value
+    ``class`` of an image, if it is a class.
     """
     for path in source.files:
         if path.suffix.lower() != ".json" and path != source.path:
@@ -122,7 +123,7 @@ def read_image(
     size = (image.get("height"), image.get("width"))
     if any(type(number) is not int for number in size if number is not None):
         raise InputError("size that is no whole number")
-    shapes, tags = [], []
+    shapes, tags = [], [word for word in CLASSES if image.get("class") == word]
     for one in annotations:
         word = names.get(key_of(one, "category_id"))
         if word is None:
@@ -184,7 +185,8 @@ def unpack_counts(text: str) -> list[int]:
 def write(cases: Iterable[Case], folder: Path) -> None:
     """Write images and one JSON file: compressed run lengths, which hold every mask exactly, one a lesion.
 
-    ``iscrowd`` is 0, for tools leave out what is 1 when they score.
+    An image of a lesion that nobody drew has its class as the value ``class``: pycocotools reads no
+    annotation without a segmentation. ``iscrowd`` is 0, for tools leave out what is 1 when they score.
     """
     coco = import_extra("pycocotools.mask", "pycocotools")
     images: list[dict[str, Any]] = []
@@ -193,6 +195,8 @@ def write(cases: Iterable[Case], folder: Path) -> None:
         height, width = case.gray.shape
         name = place_image(case, folder / "images")
         images.append({"id": len(images) + 1, "file_name": name, "width": width, "height": height})
+        if case.undrawn:
+            images[-1]["class"] = CLASSES[case.label]
         for lesion in split_lesions(case.mask) if case.mask is not None and case.label != NORMAL else []:
             rle = coco.encode(np.asfortranarray(lesion.astype(np.uint8)))
             annotations.append(

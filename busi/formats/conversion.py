@@ -2,10 +2,9 @@
 
 import logging
 import tempfile
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from busi.core import (
     EMPTY_WORDS,
     InputError,
     expand,
+    list_some,
     make_folder,
     printable,
     whole_folder,
@@ -32,7 +32,7 @@ from busi.formats.annotations import (
     Unplaced,
     resolve,
 )
-from busi.formats.files import unpack_archive
+from busi.formats.archives import find_top, is_archive, speaking_of, unpack_archive
 from busi.formats.images import stem_of
 from busi.formats.known import FORMATS, ORIENTATIONS, reader, recognize, writer
 from busi.formats.labels import IGNORE, Meanings
@@ -125,9 +125,11 @@ def write_all(
     """
     rows: list[Mapping[str, str]] = []
     counts: Counter[str] = Counter()
+    undrawn: list[str] = []
 
     def note(case: Case) -> Case:
         counts[CLASSES[case.label]] += 1
+        undrawn.extend([case.id] if case.undrawn else [])
         rows.append({k: v for k, v in describe_case(case, name_of(case)).items() if k != "mask"})
         return case
 
@@ -146,6 +148,12 @@ def write_all(
             part / PROBLEMS, [{"id": one.id, "problem": one.kind, "file": one.file} for one in problems]
         )
         log.warning("Not used, see %s: %s", output / PROBLEMS, list_problems(problems))
+    if undrawn and not FORMATS[to].holds_classes:
+        log.warning(
+            "%d images of a lesion that nobody drew (%s) look like normal ones: their class stands in %s "
+            "alone, which --sheet reads",
+            *(len(undrawn), list_some(undrawn), output / CASES),
+        )
     listed = ", ".join(f"{counts[name]} {name}" for name in CLASSES if counts[name])
     log.info("Wrote %d images (%s) to %s", len(rows), listed, output / FILE if to == "manifest" else output)
     return problems
@@ -226,30 +234,3 @@ class UniqueIds:
             candidates = [*candidates[1:], f"{whole} ({number})"]
         self._used.add(key)
         return candidates[0]
-
-
-def is_archive(path: Path) -> bool:
-    """Whether a file is a ZIP archive, and no workbook."""
-    return path.is_file() and zipfile.is_zipfile(path) and path.suffix.lower() not in (".xlsx", ".xlsm")
-
-
-@contextmanager
-def speaking_of(archive: Path, place: Path) -> Iterator[None]:
-    """Let an error name an archive, not the place where it is unpacked.
-
-    Raises:
-        InputError: Any that is raised.
-    """
-    try:
-        yield
-    except InputError as error:
-        raise InputError(str(error).replace(str(place), str(archive))) from error
-
-
-def find_top(folder: Path) -> Path:
-    """The folder that an archive was made of."""
-    while len(inner := [one for one in folder.iterdir() if not one.name.startswith((".", "__MACOSX"))]) == 1:
-        if not inner[0].is_dir():
-            break
-        folder = inner[0]
-    return folder

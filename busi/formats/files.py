@@ -1,4 +1,4 @@
-"""Files of other people: listed, read and unpacked, within limits and within their folder."""
+"""Files of other people: listed, and read within limits."""
 
 import bz2
 import gzip
@@ -6,15 +6,12 @@ import importlib
 import io
 import json
 import os
-import shutil
-import stat
-import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from busi.core import InputError, printable
+from busi.core import InputError
 from busi.data import natural, walk_files
 
 MAX_TEXT = 1_000_000_000
@@ -26,9 +23,6 @@ PACKED: Mapping[bytes, Callable[[io.BytesIO], Any]] = {
     b"BZ": bz2.BZ2File,
 }
 """How compressed files begin, and what opens them."""
-MAX_ARCHIVE = 8_000_000_000
-MAX_MEMBERS = 200_000
-"""Of an archive, unpacked."""
 
 
 def list_all(folder: Path) -> list[Path]:
@@ -133,34 +127,6 @@ def read_packed(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"file that cannot be read ({error.strerror})") from error
-
-
-def unpack_archive(path: Path, folder: Path) -> None:
-    """Unpack a ZIP file.
-
-    Raises:
-        InputError: If it is damaged, encrypted or too large, holds a link, or names a place outside of it.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [one for one in archive.infolist() if not one.is_dir()]
-            if sum(one.file_size for one in members) > MAX_ARCHIVE or len(members) > MAX_MEMBERS:
-                raise InputError(
-                    f"{path} unpacks to over {MAX_ARCHIVE // 10**9} GB or {MAX_MEMBERS} files: unpack it "
-                    "yourself, and give the folder"
-                )
-            for one in members:
-                name = one.filename.replace("\\", "/")
-                if leads_out(name) or stat.S_ISLNK(one.external_attr >> 16):
-                    raise InputError(f"{path} names a place outside of it, or a link: {printable(name)}")
-                target = folder / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(one) as packed, target.open("xb") as file:
-                    shutil.copyfileobj(packed, file)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
-        raise InputError(f"cannot unpack {path}: it is damaged or encrypted ({error})") from error
-    except FileExistsError as error:
-        raise InputError(f"{path} holds a file twice: {Path(error.filename).name}") from error
 
 
 def leads_out(name: str) -> bool:

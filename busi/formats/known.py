@@ -16,11 +16,13 @@ class Format(NamedTuple):
         title: In words.
         module: Of this room, with ``read`` and ``write``.
         writes: Whether it is written, too.
+        holds_classes: Whether what is written says the class of an image on which nothing is drawn.
     """
 
     title: str
     module: str
     writes: bool = False
+    holds_classes: bool = True
 
 
 FORMATS = {
@@ -29,8 +31,8 @@ FORMATS = {
     "labelme": Format("LabelMe JSON", "labelme", True),
     "cvat": Format("CVAT XML 1.1 for images", "cvat", True),
     "cvat-masks": Format("CVAT segmentation mask 1.1", "cvat_masks"),
-    "nifti": Format("NIfTI", "volumes", True),
-    "nrrd": Format("NRRD", "volumes", True),
+    "nifti": Format("NIfTI", "volumes", True, False),
+    "nrrd": Format("NRRD", "volumes", True, False),
     "dicom-seg": Format("DICOM Segmentation", "dicom_segmentations"),
     "sheet": Format("a sheet of cases, Excel or CSV", "sheet"),
 }

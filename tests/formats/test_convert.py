@@ -44,6 +44,27 @@ def test_masks_come_back_equal_pixel_by_pixel(name: str, tmp_path: Path) -> None
         assert other.spacing == pytest.approx(one.spacing)
 
 
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_lesion_that_nobody_drew_never_becomes_normal_in_silence(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = write_manifest(tmp_path)
+    manifest.write_text(manifest.read_text().replace("drawn/malignant (1).png", ""))
+    there, back = tmp_path / "there", tmp_path / "back"
+    convert(str(manifest), there, to=name)
+    holds = name not in ("nifti", "nrrd")
+    assert ("1 images of a lesion that nobody drew (scans/malignant (1)) look like" in caplog.text) != holds
+    convert(
+        str(there / "manifest.csv" if name == "manifest" else there),
+        back,
+        empty="normal",
+        labels={"1": "benign"},
+        sheet=None if holds else there / "cases.csv",
+    )
+    labels = [row["label"] for row in read_table(back / "manifest.csv")]
+    assert labels == ["benign", "benign", "malignant", "normal"]
+
+
 def test_coco_is_what_its_own_library_reads(tmp_path: Path) -> None:
     convert(str(write_manifest(tmp_path)), tmp_path / "out", to="coco")
     coco = COCO(tmp_path / "out" / "annotations" / "instances_default.json")
@@ -95,6 +116,17 @@ def test_an_archive_is_unpacked_and_its_images_are_kept(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+def test_an_archive_of_windows_may_list_its_folders(tmp_path: Path) -> None:
+    convert(str(write_manifest(tmp_path)), tmp_path / "cvat", to="cvat")
+    with zipfile.ZipFile(tmp_path / "export.zip", "w") as archive:
+        for folder in ("task\\", "task\\images\\", "task\\images\\empty\\"):
+            archive.writestr(folder, b"")
+        for path in (tmp_path / "cvat").rglob("*.*"):
+            archive.write(path, "\\".join(("task", *path.relative_to(tmp_path / "cvat").parts)))
+    convert(str(tmp_path / "export.zip"), tmp_path / "back")
+    assert same(read_back(tmp_path / "back"), draw_masks())
+
+
 @pytest.mark.parametrize("name", ["../evil.json", "/evil.json", "a/../../evil.json", "C:\\evil.json"])
 def test_an_archive_that_names_a_place_outside_is_refused(name: str, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
@@ -110,7 +142,7 @@ def test_an_archive_that_is_damaged_or_a_bomb_is_refused(
 ) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.json", b" " * 100_000)
-    monkeypatch.setattr("busi.formats.files.MAX_ARCHIVE", 50_000)
+    monkeypatch.setattr("busi.formats.archives.MAX_ARCHIVE", 50_000)
     with pytest.raises(InputError, match="unpack it yourself"):
         convert(str(tmp_path / "a.zip"), tmp_path / "out")
     monkeypatch.undo()
