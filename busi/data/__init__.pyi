@@ -83,6 +83,7 @@ from .records import natural as natural
 from .records import read_busi as read_busi
 from .shared_split import SharedSplit as SharedSplit
 from .shared_split import as_options as as_options
+from .shared_split import find_given as find_given
 from .shared_split import share_split as share_split
 from .sources import Item as Item
 from .sources import Source as Source

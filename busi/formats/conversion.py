@@ -36,7 +36,7 @@ from busi.formats.archives import find_top, is_archive, speaking_of, unpack_arch
 from busi.formats.images import stem_of
 from busi.formats.known import FORMATS, ORIENTATIONS, reader, recognize, writer
 from busi.formats.labels import IGNORE, Meanings
-from busi.formats.manifest import FILE, describe_case
+from busi.formats.manifest import FILE, describe_case, keep_folds
 from busi.formats.patients import name_patients
 from busi.formats.placing import name_of
 from busi.formats.sheet import add_sheet
@@ -142,7 +142,7 @@ def write_all(
             replace(one, file=one.file.replace(str(part), str(output))) for one in read_csv(part / FILE)[1]
         ]
     else:
-        write_table(part / CASES, rows)
+        write_table(part / CASES, keep_folds(rows))
     if problems:
         write_table(
             part / PROBLEMS, [{"id": one.id, "problem": one.kind, "file": one.file} for one in problems]

@@ -65,6 +65,36 @@ def test_a_lesion_that_nobody_drew_never_becomes_normal_in_silence(
     assert labels == ["benign", "benign", "malignant", "normal"]
 
 
+@pytest.mark.parametrize("name", WRITTEN)
+def test_every_column_of_a_manifest_comes_back(name: str, tmp_path: Path) -> None:
+    """Also the fold of an image, and that one has none."""
+    manifest, there, back = write_manifest(tmp_path), tmp_path / "there", tmp_path / "back"
+    more = [("source", "scanner", "fold"), ("a", "X 1", 1), ("b", "", ""), ("a", "Y", 0), ("b", "Y", "2.0")]
+    lines = zip(manifest.read_text().splitlines(), more, strict=True)
+    manifest.write_text("\n".join(f"{line},{','.join(map(str, one))}" for line, one in lines))
+    convert(str(manifest), there, to=name)
+    if name == "manifest":
+        convert(str(there / "manifest.csv"), back)
+    else:
+        labels = {"1": "mask"} if name == "nifti" else {}
+        convert(str(there), back, labels=labels, sheet=there / "cases.csv")
+    for one, other in zip(read_csv(manifest)[0], read_csv(back / "manifest.csv")[0], strict=True):
+        for field in ("label", "patient", "source", "scanner", "birads", "published_folds"):
+            assert getattr(one, field) == getattr(other, field)
+
+
+def test_folds_of_which_one_has_lost_its_images_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = write_manifest(tmp_path)
+    lines = zip(manifest.read_text().splitlines(), ("fold", 0, 1, 2, 0), strict=True)
+    manifest.write_text("\n".join(f"{line},{fold}" for line, fold in lines))
+    (tmp_path / "scans" / "benign b.png").write_bytes(b"")
+    assert convert(str(manifest), tmp_path / "out")
+    assert "The folds are left out" in caplog.text
+    assert len(read_csv(tmp_path / "out" / "manifest.csv")[0]) == 3
+
+
 def test_coco_is_what_its_own_library_reads(tmp_path: Path) -> None:
     convert(str(write_manifest(tmp_path)), tmp_path / "out", to="coco")
     coco = COCO(tmp_path / "out" / "annotations" / "instances_default.json")
