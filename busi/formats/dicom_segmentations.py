@@ -4,6 +4,7 @@ pydicom alone reads them: highdicom refuses files without a slice thickness, whi
 its own among them.
 """
 
+import zlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import islice
@@ -15,7 +16,7 @@ import pydicom
 from jaxtyping import Bool, UInt8
 
 from busi.core import InputError
-from busi.data import Problem, is_dicom, read_frames
+from busi.data import Frame, Problem, is_dicom, read_frames
 from busi.formats.annotations import Annotation, Found, Shape, Unplaced
 from busi.formats.dicom_images import (
     LABELMAP,
@@ -29,6 +30,8 @@ from busi.formats.dicom_images import (
 from busi.formats.orientation import check_size
 from busi.formats.source import Source
 
+MAX_UNPACKED = 2_000_000_000
+"""Bytes of all frames of a segmentation, one a pixel; each frame may have as many as an image."""
 REPEATED = "DICOM image with the SOPInstanceUID of another one: keep the one that was drawn on"
 
 
@@ -39,15 +42,56 @@ class Segment(NamedTuple):
         word: The label of the segment.
         uid: Of the image.
         frame: Of that image, from 1.
-        place: Of the frame in the segmentation.
-        value: Of its pixels.
+        size: Height and width.
+        packed: Its pixels, a bit each, compressed.
     """
 
     word: str
     uid: str
     frame: int
-    place: int
-    value: int
+    size: tuple[int, int]
+    packed: bytes
+
+    def draw(self, *_: int) -> Bool[np.ndarray, "h w"]:
+        """Its mask."""
+        bits = np.frombuffer(zlib.decompress(self.packed), np.uint8)
+        height, width = self.size
+        return np.unpackbits(bits, count=height * width).reshape(height, width).astype(bool)
+
+
+class Clip:
+    """The frames of a clip, decoded once where they are asked for in order.
+
+    Args:
+        path: Its file.
+        last: The last frame that is asked for; it is closed then.
+    """
+
+    def __init__(self, path: Path, last: int) -> None:
+        self._path, self._last = path, last
+        self._frames: Iterator[Frame] | None = None
+        self._number = 0
+
+    def read(self, number: int) -> Frame:
+        """A frame, counted from 1.
+
+        Raises:
+            InputError: If there is none, or it cannot be read.
+        """
+        frames, passed = self._frames, self._number
+        if frames is None or number <= passed:
+            frames, passed = read_frames(self._path), 0
+        self._frames = None  # unless all goes well
+        found = next(islice(frames, number - passed - 1, None), None)
+        if found is None:
+            raise InputError(f"clip without a frame {number}")
+        if number < self._last:
+            self._frames, self._number = frames, number
+        return found
+
+    def read_gray(self, number: int) -> UInt8[np.ndarray, "h w"]:
+        """The gray image that a frame is."""
+        return self.read(number).gray
 
 
 def read(source: Source) -> Iterator[Found]:
@@ -70,8 +114,7 @@ def read(source: Source) -> Iterator[Found]:
             yield Unplaced(name, str(error), path.name)
             continue
         for one in segments:
-            drawn = Shape(one.word, partial(pick, path, one.place, one.value))
-            shapes.setdefault((one.uid, one.frame), []).append(drawn)
+            shapes.setdefault((one.uid, one.frame), []).append(Shape(one.word, one.draw))
         if strangers := sorted({one.uid for one in segments} - images.keys()):
             kind = f"segmentation of an image that is not there ({strangers[0]})"
             yield Unplaced(name, f"{kind}: give the DICOM images with --images", path.name)
@@ -82,46 +125,29 @@ def read(source: Source) -> Iterator[Found]:
         if len(group) > 1 and (uid in frames or source.path.is_dir()):
             yield from (Problem(one.name, REPEATED, one.name) for one in group)
             continue
+        clip = Clip(group[0].path, max(frames.get(uid, [1])))
         for frame in frames.get(uid, []):
-            yield annotate(group[0], frame, tuple(shapes[uid, frame]))
+            yield annotate(group[0], frame, tuple(shapes[uid, frame]), clip)
         if uid not in frames and source.path.is_dir():
             yield Annotation(group[0].name, group[0].path, size=group[0].size)
     if source.path.is_dir():
         yield from unread
 
 
-def annotate(image: Image, frame: int, shapes: tuple[Shape, ...]) -> Found:
+def annotate(image: Image, frame: int, shapes: tuple[Shape, ...], clip: Clip) -> Found:
     """The annotation of an image, or of a frame of a clip."""
     if image.frames < 2:
         return Annotation(image.name, image.path, shapes, size=image.size)
     name = f"{image.name.removesuffix('.dcm')} [{frame}]"
     try:
-        found = read_frame_of(image.path, frame)
+        found = clip.read(frame)
     except InputError as error:
         return Problem(name, getattr(error, "kind", str(error)), image.path.name)
     spacing = None if found.spacing is None else (found.spacing.rows, found.spacing.columns)
-    pixels = partial(read_pixels, image.path, frame)
+    pixels = partial(clip.read_gray, frame)
     return Annotation(
         name, image.path, shapes, size=image.size, spacing=spacing, pixels=pixels, clip=image.name
     )
-
-
-def read_frame_of(path: Path, frame: int) -> Any:
-    """A frame of a clip, counted from 1.
-
-    Raises:
-        InputError: If there is none, or it cannot be read.
-    """
-    found = next(islice(read_frames(path), frame - 1, None), None)
-    if found is None:
-        raise InputError(f"clip without a frame {frame}")
-    return found
-
-
-def read_pixels(path: Path, frame: int) -> UInt8[np.ndarray, "h w"]:
-    """The gray image that a frame of a clip is."""
-    gray: UInt8[np.ndarray, "h w"] = read_frame_of(path, frame).gray
-    return gray
 
 
 def read_segments(path: Path, images: Mapping[str, Image]) -> list[Segment]:
@@ -131,16 +157,17 @@ def read_segments(path: Path, images: Mapping[str, Image]) -> list[Segment]:
         InputError: If it is damaged, too large or of probabilities, or an image has another size.
     """
     try:
-        dataset, pixels = open_segmentation(path)
+        dataset = open_segmentation(path)
         words = read_words(dataset)
-        listed = [list_frame(dataset, index, pixels[index], words) for index in range(len(pixels))]
+        # pydicom's iterator takes no frames that begin within a byte.
+        frames = enumerate(np.asarray(dataset.pixel_array).reshape(-1, dataset.Rows, dataset.Columns))
+        found = [one for index, pixels in frames for one in list_frame(dataset, index, pixels, words)]
     except InputError:
         raise
     except Exception as error:  # pydicom raises whatever a damaged file makes its parts raise
         raise InputError("damaged or incomplete DICOM segmentation") from error
-    found = [one for frame in listed for one in frame]
     for one in found:
-        if one.uid in images and images[one.uid].size != pixels.shape[1:]:
+        if one.uid in images and images[one.uid].size != one.size:
             raise InputError("segmentation of another size than its image")
     return found
 
@@ -159,20 +186,22 @@ def read_words(dataset: pydicom.Dataset) -> dict[int, str]:
     return words
 
 
-def open_segmentation(path: Path) -> tuple[pydicom.Dataset, UInt8[np.ndarray, "n h w"]]:
-    """The header and the frames of a segmentation.
+def open_segmentation(path: Path) -> pydicom.Dataset:
+    """A segmentation, whose pixels are not decoded yet.
 
     Raises:
         InputError: If it is too large, or of probabilities.
     """
     refuse_deflated(path)
     header = read_tags(path)
-    check_size(tuple(to_count(header.get(tag), 1) for tag in ("NumberOfFrames", "Rows", "Columns")))
+    number, *size = (to_count(header.get(tag), 1) for tag in ("NumberOfFrames", "Rows", "Columns"))
+    check_size(tuple(size))
+    if number * size[0] * size[1] > MAX_UNPACKED:
+        raise InputError(f"{number} frames of over {MAX_UNPACKED // 10**6} MB: save them in several files")
     dataset = pydicom.dcmread(path, force=True)
     if dataset.get("SegmentationType") == "FRACTIONAL":
         raise InputError("segmentation of probabilities: threshold it, and save it as a binary one")
-    pixels = np.asarray(dataset.pixel_array)
-    return dataset, pixels[None] if pixels.ndim == 2 else pixels
+    return dataset
 
 
 def list_frame(
@@ -189,9 +218,14 @@ def list_frame(
     uid, frame = find_reference(dataset, index)
     if dataset.SOPClassUID == LABELMAP:
         background = int(dataset.get("PixelPaddingValue") or 0)
-        return [Segment(words[value], uid, frame, index, value) for value in values if value != background]
-    number = int(find_group(dataset, index, "SegmentIdentificationSequence").ReferencedSegmentNumber)
-    return [Segment(words[number], uid, frame, index, 1)]
+        named = {value: words[value] for value in values if value != background}
+    else:
+        number = int(find_group(dataset, index, "SegmentIdentificationSequence").ReferencedSegmentNumber)
+        named = {1: words[number]}
+    return [
+        Segment(word, uid, frame, (*pixels.shape,), zlib.compress(np.packbits(pixels == value).tobytes()))
+        for value, word in named.items()
+    ]
 
 
 def find_reference(dataset: pydicom.Dataset, index: int) -> tuple[str, int]:
@@ -219,8 +253,3 @@ def find_group(dataset: pydicom.Dataset, index: int, keyword: str) -> Any:
         if group.get(keyword):
             return group[keyword].value[0]
     return None
-
-
-def pick(path: Path, index: int, value: int, *_: int) -> Bool[np.ndarray, "h w"]:
-    """The pixels of a segment on one frame."""
-    return np.asarray(open_segmentation(path)[1][index] == value)

@@ -20,7 +20,7 @@ from busi.data.dicom import open_header
 from busi.data.files import read_gray
 from busi.data.manifest import read_csv
 from busi.data.masks import read_mask
-from busi.formats import Maker, make_segmentation
+from busi.formats import Maker, dicom_segmentations, make_segmentation
 from busi.formats.annotations import MAY_BE_MISSING
 from busi.formats.conversion import convert
 from busi.formats.dicom_segmentations import find_group
@@ -206,7 +206,7 @@ def test_every_fault_of_a_segmentation_is_a_row(data: Path, tmp_path: Path) -> N
     assert found == {
         "half.dcm": "segmentation of probabilities: threshold it, and save it as a binary one",
         "cut.dcm": "damaged or incomplete DICOM segmentation",
-        "huge.dcm": "size of 1 x 60000 x 60000: give at most 50 megapixels, and at least one",
+        "huge.dcm": "size of 60000 x 60000: give at most 50 megapixels, and at least one",
         "images/flat.dcm": "every pixel has the same gray level (0): it shows nothing",
     }
     assert len(read_table(tmp_path / "out" / "manifest.csv")) == 3
@@ -285,6 +285,34 @@ def test_a_sheet_names_all_images_of_a_patient(data: Path, tmp_path: Path) -> No
     assert problems_of(tmp_path / "two") == dict.fromkeys(
         ("images/benign a.dcm", "images/benign b.dcm"), kind
     )
+
+
+def test_a_segmentation_of_a_long_clip_is_decoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its frames together have more pixels than an image may have, and lie between bytes."""
+    data, shape = tmp_path / "in", (7, 9)
+    monkeypatch.setattr("busi.formats.orientation.MAX_VALUES", 3 * 63)
+    rng = np.random.default_rng(0)
+    clip = rng.integers(0, 256, (40, *shape), np.uint8)
+    write_image(data / "c.dcm", "7", clip, UltrasoundMultiFrameImageStorage)
+    drawn = rng.random((40, *shape)) < 0.3
+    drawn[5] = False
+    made = make_segmentation(open_header(data / "c.dcm"), range(1, 41), drawn, Maker("m", "8cfa53b2", "1"))
+    made.save_as(data / "s.dcm")
+    opened: list[Path] = []
+    read = dicom_segmentations.read_frames
+    monkeypatch.setattr(dicom_segmentations, "read_frames", lambda path: opened.append(path) or read(path))
+    assert not convert(str(data), tmp_path / "out", labels={"lesion": "benign"})
+    assert len(opened) == 2  # for the spacing, and for the pixels
+    rows = read_table(tmp_path / "out" / "manifest.csv")
+    numbers = [k for k in range(40) if k != 5]
+    assert [row["id"] for row in rows] == [f"c [{k + 1}]" for k in numbers]
+    for row, k in zip(rows, numbers, strict=True):
+        assert np.array_equal(read_gray(tmp_path / "out" / row["mask"]) > 0, drawn[k])
+    monkeypatch.setattr(dicom_segmentations, "MAX_UNPACKED", 39 * 63)
+    with pytest.raises(InputError, match="40 frames of over"):
+        convert(str(data), tmp_path / "other", labels={"lesion": "benign"})
 
 
 def test_what_busi_predicts_comes_back_equal(tmp_path: Path) -> None:
