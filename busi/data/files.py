@@ -18,7 +18,7 @@ from busi.data.images import SEVERAL, BadFile, read_pages
 from busi.data.levels import to_gray
 
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", *DICOM_SUFFIXES})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", *DICOM_SUFFIXES})
 """Of files that are taken for images; a DICOM file may have any other, or none."""
 FIRST_ELEMENT = re.compile(rb"[\x02\x08]\0[\0-\x20]\0(UL|OB|UI|CS|DA|[\0-\x40]\0\0\0)")
 """Of group 2 or 8, little endian: its value representation, or (implicit) a short length."""

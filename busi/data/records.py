@@ -10,8 +10,11 @@ from pathlib import Path
 from busi.core import CLASSES, NORMAL, InputError, Record, expand, list_some, printable
 from busi.data.files import is_image, strip_suffix
 
-UNREAD_SUFFIXES = frozenset({".gif", ".heic", ".jp2", ".nii", ".gz", ".npy", ".webp", ".zip"})
-"""Of files that may hold images, which training does not read."""
+UNREAD_SUFFIXES = frozenset(
+    {".avif", ".gif", ".heic", ".heif", ".jp2", ".mha", ".mhd", ".nii", ".gz", ".npy", ".nhdr", ".nrrd"}
+    | {".pgm", ".ppm", ".webp", ".zip"}
+)
+"""Of files that may hold images, which training and prediction do not read."""
 
 MASK_STEM = re.compile(r"[_ -]mask([_ -]?\d+| ?\(\d+\))?$", re.IGNORECASE)
 """What the stem of an annotation ends with: ``_mask`` or ``_mask_1`` in BUSI, and what is like it."""

@@ -1,6 +1,7 @@
 """The files that a user wants predicted: how they are found and named, and read one after the other."""
 
 import glob
+import logging
 import os
 import re
 import unicodedata
@@ -9,11 +10,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from busi.core import InputError, expand, file_hash, printable
+from busi.core import InputError, expand, file_hash, list_some, printable
 from busi.data.files import is_image, read_frames, strip_suffix
 from busi.data.frames import Frame
 from busi.data.levels import refuse_flat
-from busi.data.records import MASK_STEM, annotations, list_files, natural, shorten
+from busi.data.records import MASK_STEM, UNREAD_SUFFIXES, annotations, list_files, natural, shorten
+
+log = logging.getLogger(__name__)
 
 NUMBER = re.compile(r" \[\d+\]$")
 """What the ids of the images of one file end with."""
@@ -90,7 +93,8 @@ def _make_item(source: Source, number: int | None, digest: str, frame: Frame) ->
 def find_sources(inputs: Sequence[str], leave_out: Path) -> list[Source]:
     """Find the files that files, folders and patterns mean, in natural order, each once.
 
-    In folders, files with other suffixes than those of images are skipped, unless they are DICOM files.
+    In folders, files with other suffixes than those of images are skipped, unless they are DICOM files; those
+    that may hold images are counted in a warning.
     BUSI's annotations (``x_mask.png`` beside ``x.png``) are skipped everywhere.
 
     Args:
@@ -102,31 +106,48 @@ def find_sources(inputs: Sequence[str], leave_out: Path) -> list[Source]:
     """
     found: dict[Path, tuple[Path, Path]] = {}  # resolved -> path, and name below what was typed
     kept_out = real(leave_out)
+    unread: list[Path] = []
     for text in inputs:
         if not text.strip():
             raise InputError("one of the inputs is empty: give files, folders, or patterns")
         typed = expand(text)
         # Path.glob takes no absolute patterns.
         matches = [typed] if os.path.lexists(typed) else [*map(Path, glob.glob(str(typed), recursive=True))]  # noqa: PTH207
-        inside = [pair for match in sorted(matches, key=natural) for pair in files_of(match)]
+        inside = [pair for match in sorted(matches, key=natural) for pair in files_of(match, unread)]
         taken = [pair for pair in inside if kept_out not in real(pair[0]).parents]
         if inside and not taken:
             raise InputError(f"{typed} lies in the folder of the results, {leave_out}: give another --output")
         if not taken:
-            why = "has no images" if matches else "does not exist"
+            why = (
+                f"has no images{f' ({told})' if (told := tell_unread(unread)) else ''}"
+                if matches
+                else "does not exist"
+            )
             raise InputError(
                 f"{typed} {why}: give PNG, JPEG, BMP, TIFF or DICOM files, folders of them, or patterns"
             )
         for path, name in taken:
             found.setdefault(real(path), (path.absolute(), name))
+    if unread:
+        log.warning("Passed over %s. Save them as PNG, if they are images", tell_unread(unread))
     names = unique_names([name for _, name in found.values()])
     return [Source(name, path) for name, (path, _) in zip(names, found.values(), strict=True)]
 
 
-def files_of(match: Path) -> list[tuple[Path, Path]]:
+def tell_unread(unread: Sequence[Path]) -> str:
+    """How many files may hold images and are not read, and the first ones; empty if there are none."""
+    names = [printable(path.name) for path in unread]
+    return f"{len(names)} files of a kind that is not read: {list_some(names, 3)}" if names else ""
+
+
+def files_of(match: Path, unread: list[Path]) -> list[tuple[Path, Path]]:
     """The images that a file or folder means, each with its name below the folder.
 
     Links are followed; one that leads nowhere counts as an image, so that it is not passed over in silence.
+
+    Args:
+        match: The file or folder.
+        unread: Grows by the files of the folder that may hold images, and are of a kind that is not read.
 
     Raises:
         InputError: If a folder cannot be listed.
@@ -141,6 +162,8 @@ def files_of(match: Path) -> list[tuple[Path, Path]]:
         images = [name for name in names if is_image(folder / name)]
         masks = annotations(images)
         found += [folder / name for name in images if name not in masks]
+        others = (Path(name) for name in names if not name.startswith("."))
+        unread += [folder / path for path in others if path.suffix.lower() in UNREAD_SUFFIXES]
     return [(path, path.relative_to(match)) for path in sorted(found, key=natural)]
 
 

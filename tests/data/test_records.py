@@ -79,6 +79,8 @@ def test_what_training_would_pass_over_is_a_problem(root: Path) -> None:
         "lost_mask.png",
         "scan.heic",
         "film.gif",
+        "phone.AVIF",
+        "slicer.nrrd",
         "notes.txt",
         "._benign (1).png",
         ".DS_Store",
@@ -91,6 +93,8 @@ def test_what_training_would_pass_over_is_a_problem(root: Path) -> None:
         ("mask without an image", "lost_mask.png"),
         ("file that training does not read", "scan.heic"),
         ("file that training does not read", "film.gif"),
+        ("file that training does not read", "phone.AVIF"),
+        ("file that training does not read", "slicer.nrrd"),
     }
 
 

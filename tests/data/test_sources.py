@@ -64,6 +64,22 @@ def test_inputs_that_mean_nothing_say_so(
         find(text)
 
 
+def test_files_that_may_hold_images_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a.webp", "b.AVIF", "c.nii.gz", "d.nrrd", ".e.webp", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(
+        InputError, match=r"has no images \(4 files of a kind that is not read: .* and 1 more\): give"
+    ):
+        find(tmp_path)
+    for name in ("x.jfif", "y.JPE", "y_mask.jfif"):
+        Image.fromarray(IMAGE).save(tmp_path / name, "JPEG")
+    assert find(tmp_path) == ["x", "y"]
+    (line,) = caplog.messages
+    assert line.startswith("Passed over 4 files of a kind that is not read: ")
+    (item,) = read_items(find_sources([str(tmp_path / "y.JPE")], Path("/nowhere"))[0])
+    assert item.frame is not None
+
+
 def test_images_in_the_folder_of_the_results_alone_are_none(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"x")
     with pytest.raises(InputError, match="lies in the folder of the results, .*: give another --output"):
