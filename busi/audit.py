@@ -5,6 +5,7 @@ from busi.core import (
     add_data,
     default_cache_dir,
     expand,
+    is_there,
     join_labels,
     make_parser,
     parse,
@@ -33,7 +34,7 @@ def main() -> None:
     )
     arguments = parse(parser)
     labels = join_labels(arguments.labels)
-    if not expand(arguments.data).exists():
+    if not is_there(expand(arguments.data)):
         data.find_data(arguments.data)  # soon, where it is no name either
     cache_dir = arguments.cache or default_cache_dir()
     reporting.write_audit(arguments.data, arguments.output, expand(cache_dir), labels)

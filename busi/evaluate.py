@@ -7,6 +7,7 @@ from busi.core import (
     check_there,
     default_cache_dir,
     expand,
+    is_there,
     join_labels,
     make_parser,
     parse_trusting,
@@ -51,7 +52,7 @@ def main() -> None:
     labels = join_labels(arguments.labels)
     check_there([arguments.model], "a run folder, a .ckpt file, or an exported bundle")
     check_there([arguments.exclude], "a CSV file with the column id")
-    if not expand(arguments.data).exists():
+    if not is_there(expand(arguments.data)):
         data.find_data(arguments.data)  # soon, where it is no name either
     evaluation.evaluate(
         arguments.model,

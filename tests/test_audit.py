@@ -91,6 +91,7 @@ def test_a_handful_of_images_is_enough(
     ("arguments", "words"),
     [
         (["nowhere", "--output", "out"], "error: no data at nowhere"),
+        (["n" * 300, "--output", "out"], "error: no data at nnn"),
         (["empty", "--output", "out"], "error: empty is in no layout that is known: "),
         (["pooled", "--output", "out"], "error: data=pooled is made of several data sets: name one of them"),
         (["csv", "--output", "out"], "error: data=csv has no root"),

@@ -242,6 +242,7 @@ def test_wrong_arguments_are_one_line(
         ([str(tmp_path / "nothing"), "--data", str(own)], "does not exist: give a run folder"),
         ([str(stopped), "--data", str(own)], f"is not finished: python -m busi.train resume={stopped}"),
         ([cls, "--data", "nowhere"], "no data at nowhere"),
+        ([cls, "--data", "n" * 300], "no data at nnn"),
         ([cls, "--data", "busi"], "or the environment variable BUSI_ROOT"),
         (
             [cls, "--data", str(broken)],

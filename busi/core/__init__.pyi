@@ -68,6 +68,9 @@ from .targets import trusted as trusted
 from .text import first_error as first_error
 from .text import list_some as list_some
 from .text import printable as printable
+from .there import is_file as is_file
+from .there import is_folder as is_folder
+from .there import is_there as is_there
 from .types import BENIGN as BENIGN
 from .types import CLASSES as CLASSES
 from .types import MALIGNANT as MALIGNANT

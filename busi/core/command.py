@@ -16,6 +16,7 @@ from busi.core.files import EMPTY, conf_dir, expand
 from busi.core.rules import whole
 from busi.core.targets import trust
 from busi.core.text import printable
+from busi.core.there import is_there
 from busi.core.types import InputError
 from busi.core.words import labels_argument
 
@@ -92,11 +93,7 @@ def check_there(paths: Iterable[Path | None], words: str) -> None:
         InputError: If one does not exist.
     """
     for path in paths:
-        try:
-            there = path is None or expand(path).exists()
-        except OSError:  # a name that is too long for one
-            there = False
-        if not there:
+        if path is not None and not is_there(expand(path)):
             raise InputError(f"{path} does not exist: give {words}")
 
 

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from busi.core import InputError, conf_dir, construct, expand, to_plain
+from busi.core import InputError, conf_dir, construct, expand, is_file, is_folder, to_plain
 from busi.data.manifest_values import name_source
 from busi.data.records import Reading, WrongLayout
 
@@ -84,13 +84,9 @@ def find_data(text: str) -> DataSet:
             raise InputError(f"data={text} has no root: give the path of its data instead of its name")
         return DataSet(text, expand(str(config["root"])), config["read"])
     path = expand(text)
-    try:
-        is_file, is_folder = path.is_file(), path.is_dir()
-    except OSError:  # a name that is too long for one
-        is_file = is_folder = False
-    if is_file:
+    if is_file(path):
         return DataSet(name_source(path.stem), path, {"_target_": MANIFEST, "_partial_": True})
-    if not is_folder:
+    if not is_folder(path):
         raise InputError(
             f"no data at {path}, nor data of that name: give a folder, a CSV manifest, or one of "
             f"{', '.join(name for name in list_data() if name not in NO_LAYOUT)}"

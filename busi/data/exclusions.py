@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from busi.core import CLASSES, InputError, Record, list_some, read_given_table
+from busi.core import CLASSES, InputError, Record, is_file, list_some, read_given_table
 
 EXCLUSIONS_MEANT = {"id": ("image", "name", "file", "filename"), "reason": ("comment", "note", "remark")}
 """Other words for the columns of a list of exclusions."""
@@ -54,7 +54,7 @@ def read_exclusions(path: Path, known: set[str]) -> set[str]:
     Raises:
         InputError: If the file is missing or wrong, or names other images.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"data.exclude={path} does not exist: give a CSV file with the column id")
     whole = {name.strip(): name for name in known}  # cells are stripped
     table = read_given_table(path, ("id",), ("reason",), EXCLUSIONS_MEANT, {"why": "reason"})

@@ -1,12 +1,11 @@
 """What the readers of published data sets share: the folder, its files, and tables of its images."""
 
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from busi.core import CLASSES, InputError, Record, expand, printable, read_table
+from busi.core import CLASSES, InputError, Record, expand, is_file, is_folder, printable, read_table
 from busi.data.files import is_image, strip_suffix
 from busi.data.records import (
     UNREAD_SUFFIXES,
@@ -58,8 +57,8 @@ class Layout:
             WrongLayout: If there is none.
         """
         root = expand(root)
-        if not os.path.isdir(root):  # noqa: PTH112  never raises
-            what = "is a file, not a folder" if os.path.isfile(root) else "is not there"  # noqa: PTH113
+        if not is_folder(root):
+            what = "is a file, not a folder" if is_file(root) else "is not there"
             raise self._wrong(f"{root} {what}. {self._how_to_get_it()}")
         folder = root
         for _ in range(MAX_DEPTH):

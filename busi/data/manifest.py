@@ -1,12 +1,11 @@
 """The records of a manifest: a CSV file that lists the images of any data set."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from busi.core import CLASSES, NORMAL, InputError, Record, expand, read_given_table
+from busi.core import CLASSES, NORMAL, InputError, Record, expand, is_file, is_there, read_given_table
 from busi.data.files import strip_suffix
 from busi.data.manifest_values import PARSERS, Spellings, fold_case, keep_spacing, name_source
 from busi.data.records import Problem, Reading, check_ids, natural
@@ -54,7 +53,7 @@ def read_csv(root: Path, labels: Mapping[str, str] | None = None) -> Reading:
             fold below the highest one has no image.
     """
     manifest = expand(root)
-    if not manifest.is_file():
+    if not is_file(manifest):
         raise InputError(
             f"no manifest at {manifest}: give data.root=manifest.csv with image,mask,label,patient"
         )
@@ -80,7 +79,7 @@ def read_csv(root: Path, labels: Mapping[str, str] | None = None) -> Reading:
         problems += wrong
         if (fold := values.pop("fold", None)) is not None:
             folds[name] = fold
-        if missing := [path for path in (image, *masks) if not os.path.isfile(path)]:  # noqa: PTH113  never raises
+        if missing := [path for path in (image, *masks) if not is_file(path)]:
             problems += [Problem(name, "no such file", f"{path} (row {number})") for path in missing]
         elif label is not None and not wrong:
             annotated = bool(masks) or label == NORMAL
@@ -176,7 +175,7 @@ def find_file(folder: Path, text: str) -> Path:
     """The file that a cell names, also with a home folder or with the separators of Windows."""
     path = folder / expand(text)
     other = folder / text.replace("\\", "/")
-    return other if "\\" in text and not path.exists() and other.exists() else path
+    return other if "\\" in text and not is_there(path) and is_there(other) else path
 
 
 def name_image(text: str, path: Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from busi.core import CLASSES, NORMAL, InputError, Record, expand, list_some, printable
+from busi.core import CLASSES, NORMAL, InputError, Record, expand, is_file, is_folder, list_some, printable
 from busi.data.files import is_image, strip_suffix
 
 UNREAD_SUFFIXES = frozenset(
@@ -139,9 +139,9 @@ def list_files(folder: Path) -> list[str]:
 def check_layout(root: Path) -> None:
     """Raise `InputError` unless `root` holds the three class folders and no other with images."""
     looked_for = ", ".join(CLASSES)
-    if root.is_file():
+    if is_file(root):
         raise WrongLayout(f"{root} is a file: for a manifest, add data=csv", looked_for)
-    if not root.is_dir():
+    if not is_folder(root):
         raise WrongLayout(f"no data at {root}. {how_to_get_data()}", looked_for)
     inner = [path.name for path in root.iterdir() if path.is_dir()]
     missing = [name for name in CLASSES if name not in inner]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from busi.core import InputError, expand, write_json, write_table, writing_to
+from busi.core import InputError, expand, is_there, write_json, write_table, writing_to
 from busi.data import Cohort, DataSet, describe_cohort, find_data
 from busi.evaluation.comparison import (
     FitAs,
@@ -78,7 +78,7 @@ def evaluate(
         log.info("The model that comes with busi, for research only: %s", PRETRAINED / "README.md")
     if seed < 0:
         raise InputError(f"--seed {seed}: give 0 or more")
-    if (output / "provenance.json").exists() or is_bundle(output):
+    if is_there(output / "provenance.json") or is_bundle(output):
         raise InputError(f"{output} holds a run or a bundle: give another --output")
     opened = open_model(model or PRETRAINED, cache_dir)
     found = find_data(data)

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Bool, Int
 
-from busi.core import CLASSES, InputError, Record, expand
+from busi.core import CLASSES, InputError, Record, expand, is_file
 from busi.data import Cohort, read_contents, read_csv
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def find_listed(
         InputError: If the manifest is missing or has unusable rows, an image of it is not in the data or has
             another label there, or the model has seen all of them.
     """
-    if not manifest.is_file():
+    if not is_file(manifest):
         raise InputError(
             f"--calibrate-on {manifest}: give a share, e.g. 0.2, a number of images, or a CSV file "
             "with image,label"

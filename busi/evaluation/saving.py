@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from busi.core import InputError
+from busi.core import InputError, is_there
 from busi.data import Cohort, DataSet
 from busi.evaluation.opening import OpenedModel
 from busi.evaluation.recalibration import DecisionRule
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 def check_free(folder: Path) -> None:
     """Raise `InputError` if a folder holds anything but a bundle that an earlier evaluation left there."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not is_there(folder) or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not (is_bundle(folder) and "recalibrated" in read_model_info(folder).origin):
         raise InputError(f"{folder} holds something else: give another --output")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from busi.core import InputError, printable
+from busi.core import InputError, is_file, printable
 from busi.formats.files import leads_out
 
 MAX_ARCHIVE = 8_000_000_000
@@ -46,7 +46,7 @@ def unpack_archive(path: Path, folder: Path) -> None:
 
 def is_archive(path: Path) -> bool:
     """Whether a file is a ZIP archive, and no workbook."""
-    return path.is_file() and zipfile.is_zipfile(path) and path.suffix.lower() not in (".xlsx", ".xlsm")
+    return is_file(path) and zipfile.is_zipfile(path) and path.suffix.lower() not in (".xlsx", ".xlsm")
 
 
 @contextmanager

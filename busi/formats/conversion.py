@@ -15,6 +15,7 @@ from busi.core import (
     EMPTY_WORDS,
     InputError,
     expand,
+    is_there,
     list_some,
     make_folder,
     printable,
@@ -82,7 +83,7 @@ def convert(
     Raises:
         InputError: If an argument is wrong, a word has no meaning, or nothing can be used.
     """
-    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+    if is_there(output) and not (output.is_dir() and not any(output.iterdir())):
         raise InputError(f"{output} is not empty: give a new folder with --output")
     if empty is not None and empty not in CLASSES:
         raise InputError(f"--empty {empty}: give one of {', '.join(CLASSES)}")

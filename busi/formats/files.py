@@ -5,13 +5,12 @@ import gzip
 import importlib
 import io
 import json
-import os
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from busi.core import InputError
+from busi.core import InputError, is_file, is_there
 from busi.data import natural, walk_files
 
 MAX_TEXT = 1_000_000_000
@@ -36,9 +35,7 @@ def list_all(folder: Path) -> list[Path]:
     """
     inside = walk_files(folder, left_out=(".", "__MACOSX"))
     found = [place / name for place, names in inside for name in names if not name.startswith(".")]
-    # Unlike those of pathlib, these raise nothing for a link that cannot be followed.
-    kept = (path for path in found if os.path.isfile(path) or not os.path.exists(path))  # noqa: PTH110, PTH113
-    return sorted(kept, key=natural)
+    return sorted((path for path in found if is_file(path) or not is_there(path)), key=natural)
 
 
 class OtherKind(InputError):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from busi.core import InputError
+from busi.core import InputError, is_file, is_there
 
 
 class Format(NamedTuple):
@@ -73,9 +73,9 @@ def recognize(path: Path, has_columns: bool = False) -> str:
     """
     from busi.formats.files import list_all
 
-    if not path.exists():
+    if not is_there(path):
         return "manifest"
-    if path.is_file():
+    if is_file(path):
         found = recognize_file(path, has_columns)
         if found is None:
             raise InputError(

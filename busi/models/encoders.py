@@ -14,7 +14,7 @@ from huggingface_hub import constants, get_session
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from busi.core import InputError, expand
+from busi.core import InputError, expand, is_file
 from busi.models.ensemble import Ensemble
 from busi.models.tta import check_tta
 from busi.models.weight_files import KINDS, match_file, plain
@@ -76,7 +76,7 @@ def check_encoder(name: str) -> None:
 
 def check_weights(source: str) -> None:
     """Raise `InputError` unless ``encoder_weights`` is one of `SOURCES` or a file."""
-    if source not in SOURCES and not (source and expand(source).is_file()):
+    if source not in SOURCES and not (source and is_file(expand(source))):
         raise InputError(
             f"encoder_weights={source}: give packaged, imagenet, segmenter or none, or a file of weights "
             f"({KINDS}); there is no file of this name"

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from busi.core import InputError, expand
+from busi.core import InputError, expand, is_file
 
 KINDS = ".pth, .pt, .ckpt or .safetensors"
 """What a file of weights is called."""
@@ -91,7 +91,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: If it is missing or damaged, is a checkpoint of busi, or holds more than data.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"encoder_weights={path}: there is no such file. Give one ({KINDS}), or a word")
     try:
         if path.suffix == ".safetensors":

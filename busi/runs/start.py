@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from busi.core import InputError, expand
+from busi.core import InputError, expand, is_there
 from busi.data import fingerprint
 from busi.models import digest_tensors
 from busi.runs.checkpoints import Checkpoint, read_best, read_checkpoint
@@ -23,7 +23,7 @@ def find_checkpoint(setting: str, place: str, also: str = " or a .ckpt file") ->
         InputError: If there is none, or the run is not finished, or the file is damaged.
     """
     path = expand(place)
-    if not path.exists():
+    if not is_there(path):
         raise InputError(f"{setting}={path} does not exist: give a run folder{also}")
     return read_best(open_finished(path)) if path.is_dir() else read_checkpoint(path)
 

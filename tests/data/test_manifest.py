@@ -134,6 +134,8 @@ def test_wrong_paths_are_problems_with_their_rows(root: Path) -> None:
 def test_missing_manifest_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no manifest at"):
         read_csv(tmp_path / "x.csv")
+    with pytest.raises(InputError, match="no manifest at"):
+        read_csv(tmp_path / ("x" * 300))
 
 
 def test_unknown_label_is_a_problem_of_its_row(root: Path) -> None:

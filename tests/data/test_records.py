@@ -126,6 +126,8 @@ def test_manifest_in_place_of_a_folder_says_what_to_add(root: Path) -> None:
 def test_missing_folder_says_how_to_get_data(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no data at .*data.root=.*BUSI_ROOT.*kaggle.*data=synthetic"):
         read_busi(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="no data at .*data.root="):
+        read_busi(tmp_path / ("x" * 300))
 
 
 @pytest.mark.parametrize(
