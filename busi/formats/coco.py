@@ -61,7 +61,7 @@ def read_content(content: Mapping[str, Any], path: Path, source: Source) -> Iter
     drawn: dict[int | str | None, list[Any]] = {}
     for one in as_list(content.get("annotations"), "annotations"):
         drawn.setdefault(key_of(one, "image_id"), []).append(one)
-    how = {
+    how: dict[str, Any] = {
         "place": "" if source.image_folder else source.place_of(path),
         "bare": name_no_folders(image.get("file_name") for image in images if isinstance(image, dict)),
         "subset": path.stem.rpartition("_")[2],

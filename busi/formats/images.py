@@ -6,6 +6,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from busi.core import InputError, printable
 from busi.data import fold_case, is_image
@@ -177,7 +178,7 @@ class Images:
         self._names = Names(self.files, folder)
         self._unused = dict.fromkeys(self.files)
 
-    def find(self, text: str, stem: bool = False, **how: object) -> tuple[str, Path]:
+    def find(self, text: str, stem: bool = False, **how: Any) -> tuple[str, Path]:
         """The name and the file of an image.
 
         Args:
@@ -189,7 +190,7 @@ class Images:
             NotThere: If there is none.
             InputError: If there are several.
         """
-        found = self._names.find(text, stem, **how)  # type: ignore[arg-type]
+        found = self._names.find(text, stem, **how)
         for name in found:
             self._unused.pop(name, None)
         if not found:

@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from pydicom.uid import UltrasoundImageStorage, UltrasoundMultiFrameImageStorage
 from busi.core.tables import read_table
 from busi.core.types import InputError
 from busi.data.dicom import open_header
-from busi.data.files import read_gray
+from busi.data.files import read_frames, read_gray
+from busi.data.frames import Frame
 from busi.data.manifest import read_csv
 from busi.data.masks import read_mask
 from busi.formats import Maker, dicom_segmentations, make_segmentation
@@ -301,8 +303,12 @@ def test_a_segmentation_of_a_long_clip_is_decoded_once(
     made = make_segmentation(open_header(data / "c.dcm"), range(1, 41), drawn, Maker("m", "8cfa53b2", "1"))
     made.save_as(data / "s.dcm")
     opened: list[Path] = []
-    read = dicom_segmentations.read_frames
-    monkeypatch.setattr(dicom_segmentations, "read_frames", lambda path: opened.append(path) or read(path))
+
+    def read(path: Path) -> Iterator[Frame]:
+        opened.append(path)
+        return read_frames(path)
+
+    monkeypatch.setattr(dicom_segmentations, "read_frames", read)
     assert not convert(str(data), tmp_path / "out", labels={"lesion": "benign"})
     assert len(opened) == 2  # for the spacing, and for the pixels
     rows = read_table(tmp_path / "out" / "manifest.csv")
