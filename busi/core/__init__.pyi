@@ -33,12 +33,16 @@ from .files import make_folder as make_folder
 from .files import need_room as need_room
 from .files import note_use as note_use
 from .files import read_kept as read_kept
-from .files import whole_folder as whole_folder
 from .files import write_json as write_json
 from .files import write_text as write_text
 from .files import write_whole as write_whole
 from .files import writing_cache as writing_cache
 from .files import writing_to as writing_to
+from .folders import check_overwritten as check_overwritten
+from .folders import holds_something as holds_something
+from .folders import real as real
+from .folders import walk as walk
+from .folders import whole_folder as whole_folder
 from .given_tables import EMPTY_WORDS as EMPTY_WORDS
 from .given_tables import read_given_table as read_given_table
 from .locks import hold as hold

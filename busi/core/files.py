@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import secrets
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -48,7 +47,7 @@ def write_whole(path: Path, write: Callable[[Path], object], durable: bool = Tru
             by whoever notices if a power cut came before.
     """
     make_folder(path.parent)
-    part = _name_part(path)
+    part = name_part(path)
     os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
         write(part)
@@ -61,25 +60,6 @@ def write_whole(path: Path, write: Callable[[Path], object], durable: bool = Tru
     if durable:
         flush(path.parent)
     return path
-
-
-@contextlib.contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder`, which becomes it in one step if nothing is raised.
-
-    Raises:
-        OSError: If `folder` exists by then, and is not empty.
-    """
-    make_folder(folder.parent)
-    part = _name_part(folder)
-    part.mkdir()
-    try:
-        yield part
-        flush_all(part)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    flush(folder.parent)
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -123,7 +103,7 @@ def flush_all(folder: Path) -> None:
         flush(path)
 
 
-def _name_part(path: Path) -> Path:
+def name_part(path: Path) -> Path:
     """A free name beside `path`; a dot in front says that it is no finished file."""
     suffix = path.suffix if len(path.suffix) < 10 else ""
     return path.with_name(f".{secrets.token_hex(8)}{suffix}")

@@ -1,7 +1,6 @@
 """A model calibrated on local images, saved as a bundle with its own card."""
 
 import logging
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -41,7 +40,8 @@ def save_bundle(
         cohort: The images; those of its split ``val`` calibrated.
         data: Where they are from.
         numbers: ``before`` and ``after``, for the card.
-        folder: Of the bundle.
+        folder: Of the bundle; what an earlier evaluation left there, the model itself maybe, stays until the
+            new one is whole.
 
     Returns:
         Why it could not be written, else nothing.
@@ -55,8 +55,7 @@ def save_bundle(
                 source = Path(scratch) / "exported"
                 write_bundle(model.source, source)
             info = recalibrated_info(read_model_info(source), local, cohort, data, numbers)
-            shutil.rmtree(folder, ignore_errors=True)
-            copy_bundle(source, folder, info)
+            copy_bundle(source, folder, info, replace=True)
     except InputError as error:
         log.warning("The recalibrated model is not saved as a bundle: %s", error)
         return f"{error}"

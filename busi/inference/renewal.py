@@ -10,7 +10,7 @@ from busi.inference.model_card import write_texts
 from busi.inference.model_info import AGAIN, GRAPH_FILE, ModelInfo, read_model_json, write_model_info
 
 
-def copy_bundle(source: Path, output: Path, info: ModelInfo) -> None:
+def copy_bundle(source: Path, output: Path, info: ModelInfo, replace: bool = False) -> None:
     """Write a bundle with the graph of another one, and with a model card of its own.
 
     The temperature of the model is inside the graph. If `info` has another one, ``model.json`` says both, and
@@ -20,6 +20,7 @@ def copy_bundle(source: Path, output: Path, info: ModelInfo) -> None:
         source: The other bundle.
         output: A new folder; appears once the bundle is whole.
         info: What ``model.json`` says of the model.
+        replace: Whether it takes the place of what is there, which may be `source` itself.
 
     Raises:
         InputError: If the graph is not the one that its ``model.json`` describes, or `output` cannot be
@@ -29,7 +30,7 @@ def copy_bundle(source: Path, output: Path, info: ModelInfo) -> None:
     about = {name: value for name, value in graph.items() if name not in ("file", "sha256", "temperature")}
     if (inside := graph.get("temperature", old.temperature)) != info.temperature:
         about["temperature"] = inside
-    with writing_to(output), whole_folder(output) as folder:
+    with writing_to(output), whole_folder(output, replace) as folder:
         shutil.copyfile(source / GRAPH_FILE, folder / GRAPH_FILE)
         if file_hash(folder / GRAPH_FILE) != graph["sha256"]:
             raise InputError(f"{source / GRAPH_FILE} is not the graph that its model.json describes: {AGAIN}")

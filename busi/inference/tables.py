@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from busi.core import CLASSES, InputError, file_hash, printable, write_table, write_text
+from busi.core import CLASSES, InputError, check_overwritten, file_hash, printable, write_table, write_text
 from busi.data import Item, Source, is_dicom
 from busi.figures import write_gallery
 from busi.inference.prediction import Prediction
@@ -156,10 +156,8 @@ def read_lines(output: Path) -> list[Any]:
         elif finished.exists():
             content = json.loads(finished.read_text(encoding="utf-8"))
             lines = [content["made_by"], *content["predictions"]]
-        elif strange := [name for name in WRITTEN if holds_something(output / name)]:
-            raise InputError(
-                f"{output} holds {strange[0]}, which no prediction left there: give another folder"
-            )
+        else:
+            check_overwritten(output, WRITTEN, "prediction")
         if lines and not (isinstance(lines[0], dict) and all(is_row(row) for row in lines[1:])):
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -167,11 +165,6 @@ def read_lines(output: Path) -> list[Any]:
             f"{output} holds damaged predictions, or those of another program: give another folder"
         ) from error
     return lines
-
-
-def holds_something(path: Path) -> bool:
-    """Whether there is such a file, or such a folder with something in it."""
-    return any(path.iterdir()) if path.is_dir() else path.exists()
 
 
 def is_row(row: object) -> bool:

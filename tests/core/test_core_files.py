@@ -19,13 +19,13 @@ from busi.core.files import (
     expand,
     flush_all,
     read_kept,
-    whole_folder,
     write_json,
     write_text,
     write_whole,
     writing_cache,
     writing_to,
 )
+from busi.core.folders import check_overwritten, walk, whole_folder
 from busi.core.locks import hold
 from busi.core.tables import write_table
 from busi.core.types import InputError
@@ -154,6 +154,74 @@ def test_failed_folder_does_not_appear(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="^$"):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_replaced_folder_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "old").touch()
+
+    def write(name: str, fail: bool) -> None:
+        with whole_folder(tmp_path / "one", replace=True) as part:
+            assert (tmp_path / "one" / "old").exists()
+            (part / name).touch()
+            if fail:
+                raise ValueError
+
+    with pytest.raises(ValueError, match="^$"):
+        write("half", fail=True)
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["one", "one/old"]
+    write("new", fail=False)
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["one", "one/new"]
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "one").rename(tmp_path / "elsewhere" / "one")
+    (tmp_path / "one").symlink_to("elsewhere/one")
+    (tmp_path / "one" / "old").touch()
+    write("newer", fail=False)
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert found == ["elsewhere", "elsewhere/one", "elsewhere/one/newer", "one"]
+
+
+def test_folder_that_cannot_be_put_in_its_place_leaves_the_old_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "old").touch()
+    rename, calls = Path.rename, []
+
+    def fail_second(path: Path, to: Path) -> Path:
+        calls.append(to)
+        if len(calls) == 2:
+            raise OSError(errno.EIO, "broken")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", fail_second)
+    with pytest.raises(OSError, match="broken"), whole_folder(tmp_path / "one", replace=True):
+        pass
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["one", "one/old"]
+
+
+def test_what_a_command_would_overwrite_is_named_once_it_holds_something(tmp_path: Path) -> None:
+    check_overwritten(tmp_path / "new", ("a.csv", "maps"), "evaluation")
+    (tmp_path / "maps").mkdir()
+    check_overwritten(tmp_path, ("a.csv", "maps"), "evaluation")
+    (tmp_path / "maps" / "x.png").touch()
+    with pytest.raises(InputError, match="holds maps, which no evaluation left there: give another folder"):
+        check_overwritten(tmp_path, ("a.csv", "maps"), "evaluation")
+    (tmp_path / "a.csv").symlink_to("nowhere")
+    with pytest.raises(InputError, match=r"holds a\.csv"):
+        check_overwritten(tmp_path, ("a.csv",), "evaluation")
+
+
+def test_folders_are_walked_through_links_each_once(tmp_path: Path) -> None:
+    top, elsewhere = tmp_path / "top", tmp_path / "elsewhere"
+    (top / "b").mkdir(parents=True)
+    elsewhere.mkdir()
+    for path in (top / "b" / "one", elsewhere / "two"):
+        path.touch()
+    for name, target in (("a", top / "b"), ("c", elsewhere), ("d", elsewhere), ("up", tmp_path)):
+        (top / name).symlink_to(target)
+    found = {str((folder / name).relative_to(top)) for folder, _, names in walk(top) for name in names}
+    assert found == {"a/one", "c/two"}
 
 
 class Disk:

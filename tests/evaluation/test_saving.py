@@ -9,13 +9,18 @@ import pytest
 from scipy.special import softmax
 
 from busi.core.types import InputError
-from busi.evaluation.saving import check_free
+from busi.data.catalog import DataSet
+from busi.evaluation.opening import OpenedModel
+from busi.evaluation.recalibration import DecisionRule, rule_of
+from busi.evaluation.saving import check_free, save_bundle
 from busi.inference.answers import answer_as_bundle
 from busi.inference.bundle import PRETRAINED, load_bundle
-from busi.inference.model_info import read_model_info, read_model_json
+from busi.inference.model_info import ModelInfo, read_model_info, read_model_json
 from busi.inference.predictor import Predictor
 from busi.inference.renewal import copy_bundle
+from busi.runs.seen_images import SeenImages
 from tests.inference.test_predictor import make_image
+from tests.made_runs import make_cohort
 
 
 def test_another_temperature_changes_what_is_predicted_and_not_the_logits(tmp_path: Path) -> None:
@@ -53,3 +58,30 @@ def test_only_a_bundle_of_an_earlier_evaluation_is_replaced(tmp_path: Path) -> N
     info = read_model_info(own)
     copy_bundle(own, tmp_path / "made", replace(info, origin=info.origin | {"recalibrated": made}))
     check_free(tmp_path / "made")
+
+
+def make_rule(info: ModelInfo, temperature: float) -> DecisionRule:
+    own = rule_of(info)
+    return replace(own, calibration=replace(own.calibration, temperature=temperature))
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_model_that_is_calibrated_into_its_own_place_is_never_lost(tmp_path: Path, damaged: bool) -> None:
+    info, folder = read_model_info(PRETRAINED), tmp_path / "local" / "bundle"
+    cohort = make_cohort(0, {"mine": (6, 6, 6)}, (), None)
+
+    def save(source: Path, temperature: float) -> str:
+        opened = OpenedModel(source, read_model_info(source), lambda *_: [], (), SeenImages(set(), [], []))
+        check_free(folder)
+        data = DataSet("mine", tmp_path, {})
+        numbers: dict[str, dict[str, list[float | None]]] = {"before": {}, "after": {}}
+        rule = make_rule(info, temperature)
+        return save_bundle(opened, rule, cohort, data, numbers, folder)
+
+    assert save(PRETRAINED, 1.5) == ""
+    if damaged:
+        with (folder / "model.onnx").open("ab") as file:
+            file.write(b"0")
+    assert ("is not the graph" in save(folder, 2.5)) == damaged
+    assert read_model_info(folder).temperature == (1.5 if damaged else 2.5)
+    assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
