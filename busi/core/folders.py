@@ -72,21 +72,25 @@ def walk(
 ) -> Iterator[tuple[Path, list[str], list[str]]]:
     """Each folder from `top` on, with the names of the folders and the files in it, as `os.walk` gives them.
 
-    Links are followed; a folder to which several ways lead comes once, and a link that leads back is no loop.
-    Names that are taken from the list of folders are not walked through.
+    Links are followed. A folder to which several ways lead comes once, by its own path before that of a link,
+    and a link that leads back is no loop. Names that are taken from the list of folders are not walked through.
 
     Args:
         top: The first folder.
         stop: Called with what keeps a folder from being listed, which is passed over else.
     """
     seen = set(real(top).parents)  # a link may lead back there
-    for folder, folders, names in os.walk(top, followlinks=True, onerror=stop):
-        if (place := real(Path(folder))) in seen:
-            folders.clear()
-            continue
-        seen.add(place)
-        folders.sort()  # which of several ways is taken must not depend on the disk
-        yield Path(folder), folders, names
+    starts = [top]
+    while starts:
+        for place, folders, names in os.walk(starts.pop(0), onerror=stop):
+            folder = Path(place)
+            if real(folder) in seen:
+                folders.clear()
+                continue
+            seen.add(real(folder))
+            folders.sort()  # which of several ways is taken must not depend on the disk
+            yield folder, folders, names
+            starts += [path for name in folders if (path := folder / name).is_symlink()]
 
 
 def real(path: Path) -> Path:

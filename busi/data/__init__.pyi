@@ -89,7 +89,6 @@ from .sources import Item as Item
 from .sources import Source as Source
 from .sources import find_sources as find_sources
 from .sources import read_items as read_items
-from .sources import walk_files as walk_files
 from .splits import SPLITS as SPLITS
 from .splits import fingerprint as fingerprint
 from .synthetic import draw_sample as draw_sample

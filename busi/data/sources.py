@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from busi.core import InputError, expand, file_hash, list_some, printable
+from busi.core import InputError, expand, file_hash, list_some, printable, real, walk
 from busi.data.files import is_image, read_frames, strip_suffix
 from busi.data.frames import Frame
 from busi.data.levels import refuse_flat
@@ -157,50 +157,17 @@ def files_of(match: Path, unread: list[Path]) -> list[tuple[Path, Path]]:
             return []
         return [] if is_annotation(match) else [(match, Path(match.name))]
 
+    def stop(error: OSError) -> None:
+        raise InputError(f"cannot list {error.filename}: {error.strerror}") from error
+
     found: list[Path] = []
-    for folder, names in walk_files(match):
+    for folder, _, names in walk(match, stop):
         images = [name for name in names if is_image(folder / name)]
         masks = annotations(images)
         found += [folder / name for name in images if name not in masks]
         others = (Path(name) for name in names if not name.startswith("."))
         unread += [folder / path for path in others if path.suffix.lower() in UNREAD_SUFFIXES]
     return [(path, path.relative_to(match)) for path in sorted(found, key=natural)]
-
-
-def walk_files(top: Path, left_out: tuple[str, ...] = ()) -> Iterator[tuple[Path, list[str]]]:
-    """The folders below a folder, itself included, each with the names of its files.
-
-    Links to folders are followed, unless they lead back. Each folder comes once: by its own path, or else by
-    that of a link.
-
-    Args:
-        top: The folder.
-        left_out: How the names of folders begin that are passed over.
-
-    Raises:
-        InputError: If a folder cannot be listed.
-    """
-
-    def stop(error: OSError) -> None:
-        raise InputError(f"cannot list {error.filename}: {error.strerror}") from error
-
-    seen = set(real(top).parents)
-    starts = [top]
-    for start in starts:  # grows
-        for folder, folders, names in os.walk(start, onerror=stop):
-            place = real(Path(folder))
-            folders[:] = [
-                name for name in sorted(folders) if not name.startswith(left_out) and place not in seen
-            ]
-            starts += [path for name in folders if (path := Path(folder, name)).is_symlink()]
-            if place not in seen:
-                seen.add(place)
-                yield Path(folder), names
-
-
-def real(path: Path) -> Path:
-    """Where links lead; unlike `Path.resolve` also for a link that leads to itself."""
-    return Path(os.path.realpath(path))
 
 
 def is_annotation(path: Path) -> bool:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from busi.core import InputError, is_file, is_there
-from busi.data import natural, walk_files
+from busi.core import InputError, is_file, is_there, walk
+from busi.data import natural
 
 MAX_TEXT = 1_000_000_000
 """Bytes of a JSON or XML file."""
@@ -33,8 +33,14 @@ def list_all(folder: Path) -> list[Path]:
     Raises:
         InputError: If the folder cannot be listed.
     """
-    inside = walk_files(folder, left_out=(".", "__MACOSX"))
-    found = [place / name for place, names in inside for name in names if not name.startswith(".")]
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"cannot list {error.filename}: {error.strerror}") from error
+
+    found: list[Path] = []
+    for place, folders, names in walk(folder, refuse):
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        found += [place / name for name in names if not name.startswith(".")]
     return sorted((path for path in found if is_file(path) or not is_there(path)), key=natural)
 
 

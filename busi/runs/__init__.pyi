@@ -14,6 +14,7 @@ from .checkpoints import remove_parts as remove_parts
 from .checkpoints import write_postprocess as write_postprocess
 from .finding import find_runs as find_runs
 from .finding import find_same as find_same
+from .finding import list_run_folders as list_run_folders
 from .finding import read_overrides as read_overrides
 from .fingerprints import FOLD_SETTINGS as FOLD_SETTINGS
 from .fingerprints import NOT_SETTINGS as NOT_SETTINGS

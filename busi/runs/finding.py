@@ -7,18 +7,23 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from busi.core import InputError
+from busi.core import InputError, walk
 from busi.data import Cohort
 from busi.runs.fingerprints import FOLD_SETTINGS, folds_that_train, settings_fingerprint
 from busi.runs.run import Run, open_run, without_places
 
 
+def list_run_folders(folder: Path) -> list[Path]:
+    """All run folders below a folder, in order; a run that is collected there by a link, or twice, once."""
+    return sorted(place for place, _, names in walk(folder) if "provenance.json" in names)
+
+
 def find_runs(output_dir: Path, stage: str) -> list[Run]:
     """All finished runs of a stage below a folder, newest first; what is unreadable is not finished."""
     found = []
-    for path in output_dir.rglob("provenance.json"):
+    for folder in list_run_folders(output_dir):
         with contextlib.suppress(InputError):
-            run = open_run(path.parent)
+            run = open_run(folder)
             if run.finished and run.provenance["stage"] == stage:
                 found.append(run)
     return sorted(found, key=lambda run: str(run.provenance["finished"]), reverse=True)

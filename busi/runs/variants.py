@@ -6,6 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 from busi.core import InputError, list_some
+from busi.runs.finding import list_run_folders
 from busi.runs.predictions import Predictions, read_predictions
 from busi.runs.run import Run, open_run
 from busi.runs.settings import group_settings, name_settings
@@ -91,14 +92,14 @@ def make_variants(groups: Sequence[Group], partial: bool) -> list[Variant]:
 
 
 def open_runs(folder: Path) -> list[Run]:
-    """Open the run in a folder, or the runs below it.
+    """Open the run in a folder, or the runs below it; see `busi.runs.finding.list_run_folders`.
 
     Raises:
         InputError: If there is none.
     """
     if (folder / "provenance.json").is_file():
         return [open_run(folder)]
-    below = sorted(path.parent for path in folder.glob("**/provenance.json"))
+    below = list_run_folders(folder)
     if not below:
         raise InputError(f"{folder} is no run folder, and has none below it")
     return [open_run(path) for path in below]

@@ -8,7 +8,7 @@ import numpy as np
 
 from busi.core import CLASSES, InputError, read_table
 from busi.data import SharedSplit
-from busi.runs import Predictions, Run, Variant, read_variants, take
+from busi.runs import Predictions, Run, Variant, list_run_folders, read_variants, take
 from busi.submissions.case_names import CaseNames, list_images
 from busi.submissions.folds import check_complete
 from busi.submissions.leaks import Training, check_leaks
@@ -18,7 +18,7 @@ from busi.submissions.submitted import Truth
 
 def holds_runs(path: Path) -> bool:
     """Whether a submission is a run folder, or a folder of them."""
-    return path.is_dir() and not (path / FILE).exists() and any(path.rglob("provenance.json"))
+    return path.is_dir() and not (path / FILE).exists() and bool(list_run_folders(path))
 
 
 def read_own(path: Path, truth: Truth, cases: CaseNames, partial: bool) -> list[Variant]:

@@ -253,6 +253,15 @@ def test_labelme_masks_flags_and_embedded_images(tmp_path: Path) -> None:
     )
 
 
+def test_annotations_in_a_linked_folder_are_read_once(tmp_path: Path) -> None:
+    write_labelme(tmp_path / "elsewhere", shape())
+    (tmp_path / "data").mkdir()
+    for name, target in (("more", "../elsewhere"), ("twice", "../elsewhere"), ("back", ".")):
+        (tmp_path / "data" / name).symlink_to(target)
+    assert not convert(str(tmp_path / "data"), tmp_path / "out", labels={"tumor": "benign"})
+    assert read_back(tmp_path / "out").keys() == {"benign a"}
+
+
 def test_labelme_files_beside_the_folder_of_their_images(tmp_path: Path) -> None:
     write_labelme(tmp_path / "data" / "json", shape(), imagePath="..\\images\\benign a.png")
     (tmp_path / "data" / "json" / "benign a.png").unlink()

@@ -10,6 +10,8 @@ from busi.core.types import InputError
 from busi.runs.finding import find_runs
 from busi.runs.fingerprints import settings_fingerprint
 from busi.runs.run import open_run, start_run
+from busi.runs.variants import open_runs
+from busi.submissions.own_runs import holds_runs
 from tests.guides.test_leaks import cohort
 
 RUN = ("run_dir=here",)
@@ -29,6 +31,24 @@ def test_run_is_finished_only_when_its_last_file_says_so(
     assert found.finished
     assert find_runs(tmp_path, "cls") == []
     assert json.loads((run.folder / "metrics.json").read_text()) == {"test/dice": 0.5, "test/hd95": None}
+
+
+def test_runs_that_links_collect_are_found_each_once(
+    tmp_path: Path, compose: Callable[..., DictConfig]
+) -> None:
+    """Also by a link to a folder of them, and past a link that leads back."""
+    for place in ("a/one", "b/two", "kept/own"):
+        start_run(tmp_path / place, compose(*RUN), cohort(0), {})
+    for name, target in (("two", "b/two"), ("two again", "b/two"), ("all of a", "a"), ("back", "kept")):
+        (tmp_path / "kept" / name).symlink_to(tmp_path / target)
+    found = [str(run.folder.relative_to(tmp_path / "kept")) for run in open_runs(tmp_path / "kept")]
+    assert found == ["all of a/one", "own", "two"]
+    assert holds_runs(tmp_path / "kept")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "two").symlink_to(tmp_path / "b" / "two")
+    assert holds_runs(tmp_path / "linked")
+    open_run(tmp_path / "b" / "two").finish({}, **FACTS)
+    assert [run.folder.name for run in find_runs(tmp_path / "linked", "seg")] == ["two"]
 
 
 def test_second_run_does_not_take_a_folder(tmp_path: Path, compose: Callable[..., DictConfig]) -> None:
