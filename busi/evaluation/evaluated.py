@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from busi.data import Cohort, DataSet
 from busi.evaluation.opening import OpenedModel
-from busi.reporting import StandInRun, stand_in_config, stand_in_provenance
+from busi.reporting import EVALUATED, StandInRun, stand_in_config, stand_in_provenance
 from busi.runs import Predictions, Variant, read_columns, take
 
 
@@ -58,4 +58,4 @@ def describe_provenance(model: OpenedModel, cohort: Cohort, stage: str, seconds:
         found |= {name: origin.get(name, "") for name in ("settings", "recipe")}
         found["seeds"] = origin.get("seeds", [])  # a bundle knows those of an ensemble alone
         found["model"] = {**origin, **model.info.fingerprints}
-    return {**found, "evaluated": str(model.source)}
+    return {**found, EVALUATED: str(model.source)}

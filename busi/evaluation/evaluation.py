@@ -26,9 +26,9 @@ from busi.evaluation.opening import OpenedModel, open_cohort, open_model
 from busi.evaluation.own_sources import explain_sources, keep_recognized
 from busi.evaluation.predicting import predict_rows
 from busi.evaluation.recalibration import refit, refit_postprocess, remeasure, rule_of
-from busi.evaluation.saving import check_free, save_bundle
+from busi.evaluation.saving import check_free, check_own, claim, save_bundle
 from busi.figures import Section
-from busi.inference import PRETRAINED, is_bundle
+from busi.inference import PRETRAINED
 from busi.reporting import name_data, name_models, write_report
 from busi.runs import Predictions, Row, Variant, read_columns, take
 from busi.training import summarize_rows
@@ -78,8 +78,7 @@ def evaluate(
         log.info("The model that comes with busi, for research only: %s", PRETRAINED / "README.md")
     if seed < 0:
         raise InputError(f"--seed {seed}: give 0 or more")
-    if is_there(output / "provenance.json") or is_bundle(output):
-        raise InputError(f"{output} holds a run or a bundle: give another --output")
+    check_own(output)
     opened = open_model(model or PRETRAINED, cache_dir)
     found = find_data(data)
     if found.is_manifest or calibrate_on is None or parse_number(calibrate_on) is not None:
@@ -96,6 +95,7 @@ def evaluate(
         log.info("%s", told)
     opened = replace(opened, own_sources=own)
     with writing_to(output):
+        claim(output, opened.source)
         rows = write_predictions(opened, cohort, output)
         variants = make_variants(opened, found, cohort, output, round(time.monotonic() - began, 1))
         if not variants:

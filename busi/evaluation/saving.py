@@ -6,14 +6,41 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from busi.core import InputError, is_there
+from busi.core import InputError, check_overwritten, is_there, write_json
 from busi.data import Cohort, DataSet
 from busi.evaluation.opening import OpenedModel
 from busi.evaluation.recalibration import DecisionRule
 from busi.inference import ModelInfo, copy_bundle, is_bundle, read_model_info
+from busi.reporting import EVALUATED, holds_report
 from busi.runs import now
 
 log = logging.getLogger(__name__)
+
+
+WRITTEN = (
+    *("predictions.csv", "split.csv", "postprocess.json", "metrics.json", "recalibrated_masks.csv"),
+    *("maps", "report.json", "index.html"),
+)
+"""What an evaluation writes, beside its bundle."""
+
+
+def claim(folder: Path, model: Path) -> None:
+    """Let ``report.json`` say that a folder is of an evaluation, which may be stopped before it has a report.
+
+    Args:
+        folder: See `check_own`.
+        model: What is evaluated.
+    """
+    if not holds_report(folder, EVALUATED):
+        write_json(folder / "report.json", {"runs": [{EVALUATED: str(model)}]})
+
+
+def check_own(folder: Path) -> None:
+    """Raise `InputError` if a folder holds anything that an evaluation would overwrite, and did not write."""
+    if is_there(folder / "provenance.json") or is_bundle(folder):
+        raise InputError(f"{folder} holds a run or a bundle: give another --output")
+    if not holds_report(folder, EVALUATED):
+        check_overwritten(folder, WRITTEN, "evaluation")
 
 
 def check_free(folder: Path) -> None:

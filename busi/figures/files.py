@@ -32,6 +32,10 @@ FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"
 """Shrinks what is wider than the text."""
 
 
+KINDS = ("png", "pdf", "svg")
+"""Of a figure."""
+
+
 def write_figure(folder: Path, name: str, figure: Figure) -> tuple[bytes, list[Path]]:
     """Write ``<name>.png``, ``.pdf`` and ``.svg``.
 
@@ -41,10 +45,10 @@ def write_figure(folder: Path, name: str, figure: Figure) -> tuple[bytes, list[P
     png = render(figure)
     # The places of its parts are known: another layout would draw it once more for each file.
     figure.set_layout_engine(None)
-    kinds = (("png", png), ("pdf", save(figure, "pdf")), ("svg", save(figure, "svg")))
+    contents = (png, *(save(figure, kind) for kind in KINDS[1:]))
     return png, [
         write_whole(folder / f"{name}.{suffix}", lambda part, content=content: part.write_bytes(content))
-        for suffix, content in kinds
+        for suffix, content in zip(KINDS, contents, strict=True)
     ]
 
 

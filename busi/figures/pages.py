@@ -3,15 +3,15 @@
 import base64
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from busi.core import write_text
+from busi.core import check_overwritten, write_text
 from busi.figures.blocks import KeyResults, PageFigure, Section, show
-from busi.figures.files import write_figure, write_tables
+from busi.figures.files import KINDS, name_tables, write_figure, write_tables
 
 PAGE = "index.html"
 LISTED = re.compile(r"^<meta name=\"files\" content='(\[.*\])'>$", re.MULTILINE)
@@ -38,12 +38,15 @@ def write_page(
         The page.
 
     Raises:
+        InputError: If a figure or a table is there, and no page.
         ValueError: If two figures have one name.
     """
     figures = [block for section in sections for block in section.blocks if isinstance(block, PageFigure)]
     images: dict[str, str] = {}
     written: list[Path] = []
     old = list_files(folder / PAGE)
+    if not (folder / PAGE).exists():
+        check_overwritten(folder, list(name_files(figures, sections)), "page")
     for block in figures:
         if block.name in images:
             raise ValueError(f"two figures of a page are called {block.name}: one would be shown twice")
@@ -59,6 +62,12 @@ def write_page(
         if name.casefold() not in kept:
             (folder / name).unlink(missing_ok=True)
     return page
+
+
+def name_files(figures: Sequence[PageFigure], sections: Sequence[Section]) -> Iterator[str]:
+    """The figures and tables that a page is written with."""
+    yield from (f"figures/{block.name}.{kind}" for block in figures for kind in KINDS)
+    yield from (f"tables/{name}.{kind}" for name, _ in name_tables(sections) for kind in ("csv", "tex"))
 
 
 def list_files(page: Path) -> list[str]:

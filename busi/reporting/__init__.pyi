@@ -6,6 +6,9 @@ from .estimates import estimate_masks as estimate_masks
 from .metric_titles import CALIBRATION as CALIBRATION
 from .metric_titles import MASK_METRICS as MASK_METRICS
 from .metric_titles import entitle as entitle
+from .own_folder import EVALUATED as EVALUATED
+from .own_folder import SUBMITTED as SUBMITTED
+from .own_folder import holds_report as holds_report
 from .pooling import Columns as Columns
 from .pooling import Fitted as Fitted
 from .pooling import fit_nothing as fit_nothing

@@ -8,16 +8,19 @@ from types import MappingProxyType
 
 import numpy as np
 
-from busi.core import CLASSES, write_json, write_table, writing_to
+from busi.core import CLASSES, check_overwritten, write_json, write_table, writing_to
 from busi.data import find_data
 from busi.figures import Block, Cell, PageFigure, Section, Table, write_page
 from busi.reporting.audit import Audit, Findings, collect_findings, examine
 from busi.reporting.audit_figures import MAX_ROWS, draw_agreement, draw_clusters, draw_lesion_sizes
 from busi.reporting.audit_sections import NUM_SHOWN, show_origin, show_patients, show_published_folds
+from busi.reporting.own_folder import holds_audit
 from busi.reporting.survey import clusters
 from busi.runs import describe_environment
 
 log = logging.getLogger(__name__)
+
+WRITTEN = ("audit.json", "groups.csv", "index.html")
 
 
 def write_audit(
@@ -33,9 +36,11 @@ def write_audit(
 
     Raises:
         InputError: If there is no such data, it cannot be read, no image can be used, or `output` cannot be
-            written.
+            written, or holds something else.
     """
     began = time.monotonic()
+    if not holds_audit(output):
+        check_overwritten(output, WRITTEN, "audit")
     audit = examine(find_data(data).map_labels(labels), cache_dir)
     findings = collect_findings(audit)
     findings["seconds"] = round(time.monotonic() - began, 1)
@@ -51,8 +56,8 @@ def write_audit(
         for record, own, group in zip(audit.records, audit.near_duplicates, audit.groups, strict=True)
     ]
     with writing_to(output):
+        write_json(output / "audit.json", findings)  # first: it says whose the folder is
         write_table(output / "groups.csv", rows)
-        write_json(output / "audit.json", findings)
         page = write_page(
             output, f"Audit of {findings['root']}", lead(findings), draw_sections(audit, findings)
         )

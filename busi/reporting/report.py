@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from omegaconf import OmegaConf
 
-from busi.core import write_json, writing_to
+from busi.core import check_overwritten, write_json, writing_to
 from busi.figures import Section, write_page
 from busi.reporting.cells import JsonObject
 from busi.reporting.curves import describe_curves
@@ -16,6 +16,7 @@ from busi.reporting.diagnosis import describe_diagnosis
 from busi.reporting.key import find_key_of_left_out, find_key_results
 from busi.reporting.left_out import describe_left_out, trained_on
 from busi.reporting.origin import describe_origin
+from busi.reporting.own_folder import REPORT, holds_report
 from busi.reporting.pooling import Fit, by_source, join
 from busi.reporting.segmentation import describe_masks
 from busi.reporting.settings import describe_settings, share_settings
@@ -43,8 +44,11 @@ def report_runs(folders: Sequence[Path], output: Path, partial: bool = False) ->
         partial: Report fewer folds than the split has.
 
     Raises:
-        InputError: See `busi.runs.read_variants`; or settings cannot be compared.
+        InputError: See `busi.runs.read_variants`; or settings cannot be compared, or the folder holds the
+            report of another command.
     """
+    if not holds_report(output):
+        check_overwritten(output, REPORT, "report on runs")
     variants = read_variants(folders, partial)
     settings = any(variant.setting for variant in variants)
     if settings:

@@ -12,6 +12,7 @@ from .checkpoints import read_best as read_best
 from .checkpoints import read_checkpoint as read_checkpoint
 from .checkpoints import remove_parts as remove_parts
 from .checkpoints import write_postprocess as write_postprocess
+from .claiming import check_unclaimed as check_unclaimed
 from .finding import find_runs as find_runs
 from .finding import find_same as find_same
 from .finding import list_run_folders as list_run_folders

@@ -8,7 +8,7 @@ import numpy as np
 from busi.core import CLASSES, write_json, write_table, write_whole
 from busi.data import SharedSplit
 from busi.models import Postprocess
-from busi.reporting import StandInRun, stand_in_config, stand_in_provenance
+from busi.reporting import SUBMITTED, StandInRun, stand_in_config, stand_in_provenance
 from busi.runs import (
     Predictions,
     Row,
@@ -104,6 +104,6 @@ def make_run(
     """A fold of a submission, with what is known of it."""
     provenance = stand_in_provenance("busi.score", split.cohort, stage, fold)
     provenance["guide"] = GUIDE if stage == "cls" else None
-    provenance["submitted"] = str(one.submission.path)
+    provenance[SUBMITTED] = str(one.submission.path)
     config = stand_in_config(split.data, stage, GUIDE, fold, one.folds.number)
     return StandInRun(folder, provenance, config, place)

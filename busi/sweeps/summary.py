@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -15,7 +15,7 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from busi.core import InputError, check_writable, escape_markdown, write_table, write_whole
+from busi.core import InputError, check_overwritten, check_writable, escape_markdown, write_table, write_whole
 from busi.sweeps.jobs import read_job
 
 EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit_local": "submitit", "submitit_slurm": "submitit"}
@@ -47,7 +47,9 @@ class SummaryCallback(Callback):
                 other error into a warning).
         """
         check_launcher(config.hydra.runtime.choices["hydra/launcher"], config.hydra.launcher._target_)
-        check_folder(Path(config.hydra.sweep.dir))
+        check_folder(folder := Path(config.hydra.sweep.dir))
+        if not any(folder.glob("*/.hydra")):  # of a job of an earlier sweep
+            check_folder(folder, ("summary.csv", "summary.md"))
         atexit.register(print_summary, Path(config.hydra.sweep.dir))
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
@@ -153,10 +155,11 @@ def write_summary(folder: Path) -> Path | None:
     return write_whole(folder / "summary.md", lambda part: part.write_text(text, encoding="utf-8"))
 
 
-def check_folder(folder: Path) -> None:
-    """End with one line if a folder cannot be written."""
+def check_folder(folder: Path, names: Sequence[str] = ()) -> None:
+    """End with one line if a folder cannot be written, or has one of some files."""
     try:
         check_writable(folder)
+        check_overwritten(folder, names, "sweep")
     except InputError as error:
         raise SystemExit(f"error: {error}") from None
 

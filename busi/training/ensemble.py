@@ -26,6 +26,7 @@ from busi.runs import (
     Place,
     Run,
     WholeCheckpointIO,
+    check_unclaimed,
     find_segmenters,
     group_runs,
     load_classifier,
@@ -119,6 +120,7 @@ def _make_ensemble(members: Sequence[Run], folder: Path, segmenter: Run | None, 
             log.info("Finished already: %s", folder)
             return there
         (folder / "provenance.json").unlink()  # stopped, or of what its members were then
+    check_unclaimed(folder)
     checkpoints = [read_best(run) for run in members]
     cfg = ensemble_config([run.config for run in members], folder)
     if root and cfg.data.sources:

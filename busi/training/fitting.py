@@ -30,6 +30,7 @@ from busi.runs import (
     LOG_FILE,
     Checkpoint,
     Run,
+    check_unclaimed,
     continue_run,
     find_same,
     open_run,
@@ -92,6 +93,8 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
     if not resume:  # it may have begun with other versions of libraries
         check_arguments(to_plain(cfg))
     check(cfg)
+    if not resume:
+        check_unclaimed(folder)
     if not resume and read_start(cfg) is None:  # what it began with may be gone since
         check_weights(cfg.encoder_weights)
     if needs_launch(cfg.trainer):

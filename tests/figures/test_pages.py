@@ -8,6 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from busi.core.tables import read_table
+from busi.core.types import InputError
 from busi.figures.blocks import KeyResults, PageFigure, Section, Table
 from busi.figures.contours import render
 from busi.figures.files import escape_latex, name_tables, to_latex
@@ -103,6 +104,15 @@ def test_two_figures_of_one_name_are_no_page(tmp_path: Path) -> None:
     twice = [PageFigure("line", draw(), "A line"), PageFigure("line", draw("b"), "Another")]
     with pytest.raises(ValueError, match="two figures of a page are called line"):
         write_page(tmp_path, "A title", "A lead.", [Section("x", twice)])
+
+
+@pytest.mark.parametrize("name", ["figures/line.pdf", "tables/origin.csv"])
+def test_a_first_page_overwrites_no_figure_and_no_table(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=f"holds {name}, which no page left there"):
+        write_page(tmp_path, "A title", "A lead.", make_sections())
+    assert [path.read_text() for path in tmp_path.rglob("*.*")] == ["mine"]
 
 
 def test_a_page_removes_what_an_older_one_wrote_and_nothing_else(tmp_path: Path) -> None:

@@ -64,6 +64,15 @@ def test_failed_job_is_recorded_the_rest_go_on_and_the_same_command_goes_on(
     assert "Finished already" in train(f"resume={sweep / '2'}").stdout
 
 
+def test_a_sweep_overwrites_no_table_of_the_user(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "summary.csv").write_text("mine")
+    done = train(*SWEEP)
+    assert done.returncode == 1
+    assert "holds summary.csv, which no sweep left there: give another folder" in done.stderr
+    assert (tmp_path / "sweep" / "summary.csv").read_text() == "mine"
+
+
 def test_sweep_may_score_the_test_fold_but_its_table_does_not_show_it(train: Train, tmp_path: Path) -> None:
     done = train("-m", "stage=seg", "seed=3", "test=true", *SMALL)
     assert done.returncode == 0, done.stderr
