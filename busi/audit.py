@@ -37,7 +37,7 @@ def main() -> None:
     if not is_there(expand(arguments.data)):
         data.find_data(arguments.data)  # soon, where it is no name either
     cache_dir = arguments.cache or default_cache_dir()
-    reporting.write_audit(arguments.data, arguments.output, expand(cache_dir), labels)
+    reporting.write_audit(arguments.data, arguments.output, cache_dir, labels)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from busi.core import (
     CLASSES,
     InputError,
     check_there,
-    expand,
     make_parser,
     parse,
     path_argument,
@@ -88,11 +87,11 @@ def main() -> None:
     arguments = parse(parser)
     check_there([arguments.images], "the folder of the images")
     check_there([arguments.sheet], "a table, .xlsx or .csv")
-    if arguments.images is not None and not expand(arguments.images).is_dir():
+    if arguments.images is not None and not arguments.images.is_dir():
         raise InputError(f"{arguments.images} is no folder: give the folder of the images with --images")
     problems = formats.convert(
         arguments.source,
-        expand(arguments.output),
+        arguments.output,
         to=arguments.to,
         source_format=arguments.source_format,
         labels=read_mapping(arguments.labels, "--labels") if arguments.labels else {},

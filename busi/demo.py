@@ -3,7 +3,6 @@
 from busi import inference, review  # loads nothing yet, so that --help is fast
 from busi.core import (
     check_there,
-    expand,
     make_parser,
     parse_trusting,
     path_argument,
@@ -58,7 +57,7 @@ def main() -> None:
         if arguments.corrections is None:
             inference.serve_demo(run, arguments.port)
         else:
-            review.serve_uploads(run, expand(arguments.corrections), arguments.port)
+            review.serve_uploads(run, arguments.corrections, arguments.port)
         return
     if arguments.corrections is not None:
         parser.error("--corrections is for images that you upload: with --review, say --save")

@@ -59,7 +59,7 @@ def main() -> None:
         arguments.data,
         arguments.output,
         cache_dir=arguments.cache or default_cache_dir(),
-        exclude=arguments.exclude and expand(arguments.exclude),
+        exclude=arguments.exclude,
         on_bad=arguments.on_bad,
         calibrate_on=arguments.calibrate_on,
         seed=arguments.seed,

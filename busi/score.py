@@ -5,7 +5,6 @@ from busi.core import (
     add_split,
     check_there,
     default_cache_dir,
-    expand,
     join_labels,
     make_parser,
     parse_trusting,
@@ -54,7 +53,7 @@ def main() -> None:
         num_folds=arguments.num_folds,
         split_seed=arguments.split_seed,
         folds=arguments.folds,
-        exclude=arguments.exclude and expand(arguments.exclude),
+        exclude=arguments.exclude,
         on_bad=arguments.on_bad,
         partial=arguments.partial,
     )

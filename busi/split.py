@@ -5,7 +5,6 @@ from busi.core import (
     add_split,
     check_there,
     default_cache_dir,
-    expand,
     join_labels,
     make_parser,
     parse,
@@ -34,18 +33,18 @@ def main() -> None:
     )
     arguments = parse(parser)
     check_there([arguments.exclude], "a CSV file with the column id")
-    formats.check_output(arguments.to, expand(arguments.output))
+    formats.check_output(arguments.to, arguments.output)
     found = data.find_data(arguments.data).map_labels(join_labels(arguments.labels))
     split = data.share_split(
         found,
-        cache_dir=expand(arguments.cache or default_cache_dir()),
+        cache_dir=arguments.cache or default_cache_dir(),
         num_folds=arguments.num_folds,
         split_seed=arguments.split_seed,
         folds=arguments.folds,
-        exclude=arguments.exclude and expand(arguments.exclude),
+        exclude=arguments.exclude,
         on_bad=arguments.on_bad,
     )
-    formats.write_split(split, arguments.to, expand(arguments.output))
+    formats.write_split(split, arguments.to, arguments.output)
 
 
 if __name__ == "__main__":

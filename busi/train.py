@@ -150,6 +150,7 @@ def start_or_continue(cfg: DictConfig, folder: Path, in_sweep: bool) -> "Run":
         refuse_differences,
         refuse_two_starts,
         resolve,
+        started_with,
         wants_test,
     )
 
@@ -161,7 +162,7 @@ def start_or_continue(cfg: DictConfig, folder: Path, in_sweep: bool) -> "Run":
         return fit(cfg, folder)
     run, asked = open_run(folder), resolve(cfg, folder)
     if in_sweep:
-        refuse_differences(folder, find_differences(run.config, asked, NOT_COMPARED))
+        refuse_differences(folder, find_differences(started_with(run), asked, NOT_COMPARED))
     else:
         check_asked(run, asked, resolve(hydra.compose("train", [f"stage={cfg.stage}"]), folder), said)
     test = wants_test(OmegaConf.merge(run.config, {"test": cfg.test}))  # type: ignore[arg-type]

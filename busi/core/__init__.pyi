@@ -50,6 +50,10 @@ from .markdown import Markdown as Markdown
 from .markdown import code_span as code_span
 from .markdown import escape_markdown as escape_markdown
 from .memory import keep_freed_memory as keep_freed_memory
+from .rules import LAST_SEED as LAST_SEED
+from .rules import MAX_BATCH as MAX_BATCH
+from .rules import MAX_FOLDS as MAX_FOLDS
+from .rules import MAX_SIZE as MAX_SIZE
 from .rules import Rule as Rule
 from .rules import is_whole as is_whole
 from .rules import number as number

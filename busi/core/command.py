@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from busi.core.files import EMPTY, conf_dir, expand
-from busi.core.rules import whole
+from busi.core.rules import LAST_SEED, MAX_FOLDS, whole
 from busi.core.targets import trust
 from busi.core.text import printable
 from busi.core.there import is_there
@@ -86,26 +86,32 @@ def check_there(paths: Iterable[Path | None], words: str) -> None:
     """Check that files and folders exist, before anything heavy is imported.
 
     Args:
-        paths: As they were given; None is one that was not.
+        paths: Of `path_argument`; None is one that was not given.
         words: What to give instead.
 
     Raises:
         InputError: If one does not exist.
     """
     for path in paths:
-        if path is not None and not is_there(expand(path)):
+        if path is not None and not is_there(path):
             raise InputError(f"{path} does not exist: give {words}")
 
 
 def path_argument(text: str) -> Path:
     """The type of an argument that names a file or a folder.
 
+    A ``~`` at its start is the home folder, also in ``--output=~/x``, where a shell leaves it.
+
     Raises:
-        argparse.ArgumentTypeError: If it is empty, which would mean the current folder.
+        argparse.ArgumentTypeError: If it is empty, which would mean the current folder, or there is no such
+            home folder.
     """
     if not text.strip():
         raise argparse.ArgumentTypeError(EMPTY)
-    return Path(text)
+    try:
+        return expand(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def parse_trusting(parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -177,8 +183,8 @@ def add_split(parser: argparse.ArgumentParser, least: int, of: str) -> None:
         of: What the folds are for, as help.
     """
     add_data(parser)
-    parser.add_argument("--num-folds", type=whole_argument(least, 1000), metavar="K", help=of)
-    parser.add_argument("--split-seed", type=whole_argument(0, 2**32 - 1), default=0, help="of the folds")
+    parser.add_argument("--num-folds", type=whole_argument(least, MAX_FOLDS), metavar="K", help=of)
+    parser.add_argument("--split-seed", type=whole_argument(0, LAST_SEED), default=0, help="of the folds")
     parser.add_argument(
         "--folds",
         choices=("grouped", "published"),

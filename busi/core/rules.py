@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 
 from busi.core.accepted import as_typed
 
+LAST_SEED, MAX_SIZE, MAX_BATCH, MAX_FOLDS = 2**32 - 1, 4096, 100_000, 1000
+"""Limits of seeds, of the side of images, of images at once, and of folds: of settings and of stored ones."""
+
 
 class Rule(NamedTuple):
     """What a value must be: in words, and as a test."""

@@ -69,6 +69,7 @@ from .masks import to_lesion as to_lesion
 from .masks import to_mask as to_mask
 from .masks import to_values as to_values
 from .options import check_folds as check_folds
+from .options import make_absolute as make_absolute
 from .options import train_folds as train_folds
 from .pool import read_records as read_records
 from .pool import read_sources as read_sources

@@ -20,7 +20,7 @@ from busi.data.assignment import (
     name_source_splits,
 )
 from busi.data.contents import Content, read_contents
-from busi.data.exclusions import drop_reasons, read_exclusions
+from busi.data.exclusions import EXCLUDED, apply_exclusions, drop_reasons
 from busi.data.groups import join_patients
 from busi.data.records import Problem, Reading, raise_problems
 from busi.data.splits import SPLITS, fingerprint, separate
@@ -39,7 +39,7 @@ class Cohort:
         folds: Fold of each image; -1 if it was dropped.
         splits: ``train``, ``val``, ``test``, ``left_out`` (held out, and not scored) or ``dropped``.
         reasons: Why an image was dropped, else the empty string.
-        unusable: Images left out by ``on_bad=skip``.
+        unusable: Images left out by ``on_bad=skip``, and unusable ones that are excluded.
         split_fingerprint: Of the assignment of images to groups and folds; equal in both stages.
     """
 
@@ -133,11 +133,11 @@ def build_cohort(
             left, or a class is too small for the number of folds.
     """
     records, contents, problems = read_contents(reading, cache_dir)
+    excluded, problems = apply_exclusions(exclude, records, problems)
     _check_files(records, problems, on_bad)
     check_sources(records, train_only, hold_out)
     if not published and (known := sorted({number for one in records for number in one.published_folds})):
         log.info("Making folds anew: data.folds=published takes those of the data (%s)", known)
-    excluded = read_exclusions(exclude, {record.id for record in records}) if exclude else set()
     own, near_duplicates = group_sources(records, contents, cache_dir)
     kept = [not reason for reason in drop_reasons(records, own, conflicts, excluded)]
     folds = assign_sources(
@@ -167,7 +167,8 @@ def build_cohort(
     return Cohort(records, contents, groups, folds, splits, reasons, problems, split_fingerprint)
 
 
-def _check_files(records: Sequence[Record], problems: Sequence[Problem], on_bad: str) -> None:
+def _check_files(records: Sequence[Record], every: Sequence[Problem], on_bad: str) -> None:
+    problems = [one for one in every if one.kind != EXCLUDED]
     if on_bad == "error":
         raise_problems(problems)
     if not records:

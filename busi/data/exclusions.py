@@ -1,6 +1,7 @@
 """Which images are left out of the folds: those that a list names, and conflicts of labels."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import numpy as np
 from jaxtyping import Int
 
 from busi.core import CLASSES, InputError, Record, is_file, list_some, read_given_table
+from busi.data.records import Problem
 
+EXCLUDED = "excluded"
 EXCLUSIONS_MEANT = {"id": ("image", "name", "file", "filename"), "reason": ("comment", "note", "remark")}
 """Other words for the columns of a list of exclusions."""
 
@@ -39,9 +42,31 @@ def drop_reasons(
     if conflicts == "keep":
         mixed = set()
     return [
-        "excluded" if record.id in excluded else "conflict" if group in mixed else ""
+        EXCLUDED if record.id in excluded else "conflict" if group in mixed else ""
         for record, group in zip(records, near_duplicates.tolist(), strict=True)
     ]
+
+
+def apply_exclusions(
+    path: Path | None, records: Sequence[Record], problems: Sequence[Problem]
+) -> tuple[set[str], list[Problem]]:
+    """Read the ids to leave out, also of images that cannot be used: these are no problem any more.
+
+    Args:
+        path: See `read_exclusions`; None excludes nothing.
+        records: The images that can be used.
+        problems: What is wrong with the others.
+
+    Returns:
+        The ids, and the problems; those of images that are left out are of the kind `EXCLUDED`.
+
+    Raises:
+        InputError: See `read_exclusions`.
+    """
+    if path is None:
+        return set(), [*problems]
+    excluded = read_exclusions(path, {*(one.id for one in records), *(one.id for one in problems)})
+    return excluded, [replace(one, kind=EXCLUDED) if one.id in excluded else one for one in problems]
 
 
 def read_exclusions(path: Path, known: set[str]) -> set[str]:

@@ -8,7 +8,7 @@ import numpy as np
 from busi.core import InputError
 from busi.data.cohort import Cohort
 from busi.data.contents import read_contents
-from busi.data.exclusions import drop_reasons, read_exclusions
+from busi.data.exclusions import EXCLUDED, apply_exclusions, drop_reasons
 from busi.data.groups import join_patients
 from busi.data.recognition import Images, recognize
 from busi.data.records import Reading, raise_problems
@@ -46,10 +46,10 @@ def build_external_cohort(
         InputError: If files are bad (unless skipped), `exclude` is missing or wrong, or no image is left.
     """
     records, contents, problems = read_contents(reading, cache_dir)
+    excluded, problems = apply_exclusions(exclude, records, problems)
     if on_bad == "error":
-        raise_problems(problems)
+        raise_problems([one for one in problems if one.kind != EXCLUDED])
     near_duplicates, recognized, missing = recognize((records, contents), known, seen, cache_dir)
-    excluded = read_exclusions(exclude, {record.id for record in records}) if exclude else set[str]()
     reasons = drop_reasons(records, near_duplicates, "drop", excluded)
     for i, record in enumerate(records):
         if recognized[i]:

@@ -1,6 +1,8 @@
 """Checks of the arguments of the data module."""
 
-from busi.core import InputError
+from omegaconf import DictConfig
+
+from busi.core import InputError, expand
 
 OPTIONS = {
     "conflicts": ("drop", "keep", "error"),
@@ -48,3 +50,12 @@ def check_folds(fold: int, leave_out: int | None, num_folds: int) -> None:
 def train_folds(fold: int, num_folds: int) -> list[int]:
     """The folds that train where `fold` is the test fold and the next one validates."""
     return [k for k in range(num_folds) if k not in (fold, (fold + 1) % num_folds)]
+
+
+def make_absolute(data: DictConfig) -> None:
+    """Let the part ``data`` of a config say where its files are, whatever folder somebody reads it in."""
+    for name in ("root", "exclude"):
+        if data.get(name) is not None:
+            data[name] = str(expand(str(data[name])).absolute())
+    for one in (data.sources or {}).values():
+        one.root = str(expand(str(one.root)).absolute())

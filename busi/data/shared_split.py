@@ -10,10 +10,11 @@ import numpy as np
 from busi.core import InputError, Record, list_some
 from busi.data.catalog import DataSet
 from busi.data.cohort import Cohort, build_cohort
-from busi.data.exclusions import read_exclusions
+from busi.data.exclusions import apply_exclusions
 from busi.data.external import build_external_cohort
 from busi.data.options import check_folds
 from busi.data.pool import read_sources
+from busi.data.records import Reading
 from busi.data.splits import name_splits, separate
 
 NUM_FOLDS = 5
@@ -86,7 +87,7 @@ def share_split(
     common: dict[str, Any] = {"cache_dir": cache_dir, "on_bad": on_bad}
     try:
         if published and folds is None:
-            check_given(reading[0], exclude)
+            check_given(reading, exclude)
         if number == 1:
             cohort, _ = build_external_cohort(
                 reading, known=([], []), seen=(), fold=0, need_masks=False, exclude=exclude, **common
@@ -108,14 +109,15 @@ def find_given(records: list[Record]) -> int | None:
     return numbers.pop() if len(numbers) == 1 else None
 
 
-def check_given(records: list[Record], exclude: Path | None) -> None:
+def check_given(reading: Reading, exclude: Path | None) -> None:
     """Raise `InputError` if some images have a fold and others that are used have none.
 
     Args:
-        records: The images.
+        reading: The images.
         exclude: See `share_split`.
     """
-    excluded = read_exclusions(exclude, {one.id for one in records}) if exclude else set()
+    records, problems = reading
+    excluded, _ = apply_exclusions(exclude, records, problems)
     without = [one.id for one in records if not one.published_folds and one.id not in excluded]
     if without:
         raise InputError(

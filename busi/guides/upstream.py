@@ -86,7 +86,7 @@ def _own_values(data: BUSIDataModule) -> list[str]:
         return []
     usual, read = compose_data(data.name), getattr(data.read, "keywords", {})
     root = None if data.sources or data.root is None else str(data.root)
-    own = {"data.root": (root, usual["root"] and str(expand(str(usual["root"]))))}
+    own = {"data.root": (root, usual["root"] and str(expand(str(usual["root"])).absolute()))}
     keys = ("conflicts", "on_bad", "exclude", "subset")
     own |= {f"data.{key}": (data.build_cohort.keywords[key], usual[key]) for key in keys}
     own |= {f"data.read.{key}": (value, usual["read"].get(key)) for key, value in read.items()}
@@ -100,4 +100,4 @@ def _own_values(data: BUSIDataModule) -> list[str]:
 def _place(name: str, root: str) -> str:
     """What finds a data set: its name where the data is at the place that the config says, else a path."""
     usual = compose_data(name)["root"] if name in list_data() else None
-    return name if usual and expand(str(usual)) == expand(root) else json.dumps(root)
+    return name if usual and expand(str(usual)).absolute() == expand(root).absolute() else json.dumps(root)

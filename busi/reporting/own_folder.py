@@ -27,6 +27,6 @@ def holds_audit(folder: Path) -> bool:
     """Whether a folder holds an audit, as its ``audit.json`` says."""
     try:
         content = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
-        return {"data", "images", "random_split_leak"} <= content.keys()
+        return bool({"data", "images", "random_split_leak"} <= content.keys())
     except (OSError, ValueError, AttributeError, RecursionError):
         return False

@@ -48,6 +48,8 @@ NOT_SETTINGS = (
     "data.download",
 )
 
+EXCLUDE = "data.exclude"
+
 # What repeats other values, which are compared themselves.
 REPEATED = (
     "score",
@@ -126,13 +128,22 @@ def compare_values(
 def not_settings(*configs: DictConfig) -> tuple[str, ...]:
     """`NOT_SETTINGS`, and what says nothing more about these configs.
 
-    This is the path of a file of weights where `start` says in all of them what is in it, and `start` where
-    none of them started from trained weights.
+    This is the path of a file of weights where `start` says in all of them what is in it; `start` where none
+    of them started from trained weights; and the path of a list of images that are left out: the split says
+    which they are.
     """
     started = [bool(OmegaConf.select(cfg, "start.weights")) for cfg in configs]
-    if all(started):
-        return (*NOT_SETTINGS, "encoder_weights")
-    return NOT_SETTINGS if any(started) else (*NOT_SETTINGS, "start")
+    more = ["encoder_weights"] * all(started) + ["start"] * (not any(started))
+    more += [EXCLUDE] * any(OmegaConf.select(cfg, EXCLUDE) for cfg in configs)
+    return (*NOT_SETTINGS, *more)
+
+
+def fits_settings(fingerprint: object, cfg: DictConfig) -> bool:
+    """Whether a stored fingerprint is that of settings; an older one has the path of ``data.exclude``."""
+    if fingerprint == settings_fingerprint(cfg):
+        return True
+    left_out = [name for name in not_settings(cfg) if name != EXCLUDE]
+    return fingerprint == _hash(flatten(cfg, left_out))
 
 
 def settings_fingerprint(cfg: DictConfig, leave_out: Sequence[str] = ()) -> str:
@@ -142,5 +153,8 @@ def settings_fingerprint(cfg: DictConfig, leave_out: Sequence[str] = ()) -> str:
         cfg: Resolved or resolvable.
         leave_out: Dotted names that are left out as well.
     """
-    text = json.dumps(flatten(cfg, (*not_settings(cfg), *leave_out)), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return _hash(flatten(cfg, (*not_settings(cfg), *leave_out)))
+
+
+def _hash(values: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

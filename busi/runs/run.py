@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from busi.core import InputError, file_hash, flush_all, write_json, write_table, write_text
 from busi.data import Cohort
 from busi.models import Postprocess
-from busi.runs.fingerprints import FOLD_SETTINGS, folds_that_train, settings_fingerprint
+from busi.runs.fingerprints import FOLD_SETTINGS, fits_settings, folds_that_train, settings_fingerprint
 from busi.runs.provenance import describe_environment, git_commit, now
 from busi.runs.stored import Finished, Provenance, check_stored, parse_config
 
@@ -122,9 +122,10 @@ class Run:
             "stage": config.stage,
             "fold": config.data.fold,
             "leave_out": config.data.leave_out,
-            "settings": settings_fingerprint(config),
         }
-        if other := [name for name, value in said.items() if self.provenance[name] != value]:
+        other = [name for name, value in said.items() if self.provenance[name] != value]
+        other += ["settings"] * (not fits_settings(self.provenance["settings"], config))
+        if other:
             raise InputError(
                 f"{path} is not that of this run: {' and '.join(other)} differ from provenance.json. Put the "
                 "right one back"
@@ -220,9 +221,10 @@ def continue_run(folder: Path, cfg: DictConfig, cohort: Cohort) -> Run:
     same = {
         "data": cohort.data_fingerprint,
         "split": cohort.split_fingerprint,
-        "settings": settings_fingerprint(cfg),
     }
-    if changed := [name for name, value in same.items() if run.provenance[name] != value]:
+    changed = [name for name, value in same.items() if run.provenance[name] != value]
+    changed += ["settings"] * (settings_fingerprint(run.config) != settings_fingerprint(cfg))
+    if changed:
         raise InputError(
             f"{folder} cannot go on: its {', '.join(changed)} changed since it was started. Start a new run"
         )

@@ -13,9 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yaml import YAMLError
 
-from busi.core import InputError, first_error
+from busi.core import LAST_SEED, MAX_BATCH, MAX_FOLDS, MAX_SIZE, InputError, first_error
 
-Fold = Annotated[int, Field(ge=0, le=1000)]
+Fold = Annotated[int, Field(ge=0, le=MAX_FOLDS)]
 Stage = Literal["seg", "cls"]
 
 
@@ -42,9 +42,9 @@ class DataSettings(Stored):
     train_only: list[str]
     hold_out: str | None
     fold: Fold
-    num_folds: Annotated[int, Field(ge=2, le=1000)]
+    num_folds: Annotated[int, Field(ge=2, le=MAX_FOLDS)]
     leave_out: Fold | None
-    batch_size: Annotated[int, Field(ge=1, le=100_000)]
+    batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH)]
 
 
 class ModelSettings(Stored):
@@ -72,8 +72,8 @@ class Settings(Stored):
     """The config of a run, as far as it is read when the run is opened."""
 
     stage: Stage
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
-    image_size: Annotated[int, Field(ge=32, le=4096)]
+    seed: Annotated[int, Field(ge=0, le=LAST_SEED)]
+    image_size: Annotated[int, Field(ge=32, le=MAX_SIZE)]
     encoder: str
     monitor: str
     monitor_mode: Literal["min", "max"]

@@ -39,7 +39,7 @@ class ClassRow(NamedTuple):
     logits: Float[np.ndarray, " 3"]
 
 
-def read_classes(path: Path, names: CaseNames, labels: Sequence[int]) -> list[ClassRow]:
+def read_classes(path: Path, names: CaseNames, labels: Sequence[int]) -> tuple[list[ClassRow], list[str]]:
     """Read a table with ``id``, and ``prob_...`` or ``logit_...`` of each class.
 
     ``fold`` is the fold of the model. ``split`` is ``test``, or ``val`` for predictions that calibrate the
@@ -49,6 +49,9 @@ def read_classes(path: Path, names: CaseNames, labels: Sequence[int]) -> list[Cl
         path: Of the table.
         names: Of the images.
         labels: Of all images of the data.
+
+    Returns:
+        The rows, and the names of images that cannot be used.
 
     Raises:
         InputError: If it is no clear table, names images that are not there or one twice, or has numbers that
@@ -65,9 +68,12 @@ def read_classes(path: Path, names: CaseNames, labels: Sequence[int]) -> list[Cl
     lacks_normal = kind is PROBS and not any(row[PROBS[NORMAL]] for row in table.values())
     if lacks_normal and NORMAL in labels:
         raise InputError(f"{path} has no {PROBS[NORMAL]}, and the data has normal images: give it")
-    rows, wrong, unknown = [], list[str](), list[str]()
+    rows, wrong, unknown, unusable = [], list[str](), list[str](), list[str]()
     for number, row in table.items():
         where = f"row {number} ({row['id']})"
+        if names.is_unusable(row["id"]):
+            unusable.append(row["id"])
+            continue
         image = names.find(row["id"])
         if image is None:
             unknown.append(where)
@@ -92,7 +98,7 @@ def read_classes(path: Path, names: CaseNames, labels: Sequence[int]) -> list[Cl
         rule = "give numbers from 0 to 1 that sum to 1" if kind is PROBS else "give finite numbers"
         raise InputError(f"{path} has {list_images(wrong)} with wrong numbers: {rule}")
     _check_once(path, rows, names)
-    return rows
+    return rows, unusable
 
 
 def read_fold(text: str, where: str) -> int:
@@ -127,8 +133,9 @@ def _check_once(path: Path, rows: Sequence[ClassRow], names: CaseNames) -> None:
 
 
 def _numbers(texts: Sequence[str]) -> Float[np.ndarray, " 3"] | None:
+    """Numbers, which may have a decimal comma, as spreadsheets of many countries write them."""
     try:
-        values = np.array([float(text) for text in texts])
+        values = np.array([float(text.replace(",", ".")) for text in texts])
     except ValueError:
         return None
     return values if np.isfinite(values).all() else None

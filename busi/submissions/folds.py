@@ -178,6 +178,8 @@ def read_folds(path: Path, names: CaseNames) -> dict[int, int]:
     folds: dict[int, int] = {}
     for number, row in read_given_table(path, ("id", "fold"), (), MEANT, {"image": "id"}).items():
         i, where = names.find(row["id"]), f"{path}, row {number}"
+        if names.is_unusable(row["id"]):
+            continue
         if i is None:
             raise InputError(f"{where}: the data has no image {row['id']}. {names.hint}")
         if i in folds:

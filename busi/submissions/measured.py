@@ -63,7 +63,8 @@ def measure_submission(one: Submission, split: SharedSplit, names: CaseNames, pa
     """
     files = match_masks(one, names)
     labels = split.cohort.labels().tolist()
-    classes = read_classes(one.table, names, labels) if one.table else []
+    classes, unusable = read_classes(one.table, names, labels) if one.table else ([], [])
+    unusable += [file.case for file in one.masks if names.is_unusable(file.case)]
     given: dict[str, Mapping[int, int | None]] = {}
     if files:
         given["mask"] = {i: file.fold for i, file in files.items()}
@@ -78,7 +79,8 @@ def measure_submission(one: Submission, split: SharedSplit, names: CaseNames, pa
     check_calibration(one.name, folds, scored)
     annotated = {i: file for i, file in files.items() if i in folds.of and split.cohort.records[i].annotated}
     masks, maps = measure_masks(one, annotated, split)
-    return Measured(one, folds, masks, maps, scored, list_not_scored(files, classes, split, annotated))
+    not_scored = list_not_scored(files, classes, split, annotated, unusable)
+    return Measured(one, folds, masks, maps, scored, not_scored)
 
 
 def match_masks(one: Submission, names: CaseNames) -> dict[int, MaskFile]:
@@ -92,6 +94,8 @@ def match_masks(one: Submission, names: CaseNames) -> dict[int, MaskFile]:
     for file in one.masks:
         shown = str(file.path.relative_to(one.path)) if file.path.is_relative_to(one.path) else str(file.path)
         i = names.find(file.case)
+        if names.is_unusable(file.case):
+            continue
         if i is None:
             problems.append(Problem(file.case, "mask of no image of the data", shown))
         elif files.setdefault(i, file) is not file:
@@ -161,6 +165,7 @@ def list_not_scored(
     classes: Sequence[ClassRow],
     split: SharedSplit,
     annotated: Mapping[int, MaskFile],
+    unusable: Sequence[str],
 ) -> list[str]:
     """Predictions that are not scored, and why: in words, one for each reason."""
     cohort, records = split.cohort, split.cohort.records
@@ -171,4 +176,6 @@ def list_not_scored(
             why.setdefault(f"left out of the data ({cohort.reasons[i]})", []).append(records[i].id)
         elif i in files and i not in annotated:
             why.setdefault("masks of lesions that nobody annotated", []).append(records[i].id)
+    if unusable:
+        why["images that cannot be used"] = [*dict.fromkeys(unusable)]
     return [f"{reason}, {len(ids)}: {list_some(ids, 20)}" for reason, ids in why.items()]

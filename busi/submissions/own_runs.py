@@ -115,13 +115,14 @@ def read_split(run: Run) -> list[dict[str, str]]:
 def align(one: Predictions, truth: Truth, places: dict[str, int]) -> Predictions:
     """The predictions of a run with its test images in the order of the data, and with the groups of these.
 
-    Those of images that ``--exclude`` names are left out.
+    Those of images that ``--exclude`` names, and of images that cannot be used, are left out.
 
     Raises:
         InputError: If one is no image of the data, or has another class or annotation there.
     """
     columns, split = one.columns, truth.split
     excluded = {name for name, i in places.items() if split.cohort.reasons[i] == "excluded"}
+    excluded |= {problem.id for problem in split.cohort.unusable}
     test = np.flatnonzero((columns["split"] == "test") & ~np.isin(columns["id"], [*excluded]))
     ids = columns["id"][test].tolist()
     if unknown := [name for name in ids if name not in places]:

@@ -101,7 +101,7 @@ def score_submissions(
     )
     kept, every = int((split.cohort.folds >= 0).sum()), len(split.cohort.records)
     log.info("%d images of %s in %d folds, %d left out", kept, data.name, split.num_folds, every - kept)
-    cases, truth = CaseNames([*split.cohort.records]), Truth(split)
+    cases, truth = CaseNames(split.cohort.records, split.cohort.unusable), Truth(split)
     # All of them are checked before anything is written.
     checked = [
         read_own(one, truth, cases, partial)

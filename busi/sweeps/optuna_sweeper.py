@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from busi.core import InputError, expand, hold, write_json
 from busi.sweeps.jobs import PRUNED
 from busi.sweeps.search_space import Space, check_search, split_overrides
-from busi.sweeps.study import TRIAL, claim, draw_study, open_study
+from busi.sweeps.study import TRIAL, claim, draw_study, open_study, sqlite_url
 
 if TYPE_CHECKING:
     import optuna
@@ -99,7 +99,7 @@ class OptunaSweeper(Sweeper):
         check_search(cfg, space)
         self.try_to_compose(space, fixed)
         folder = Path(self.config.hydra.sweep.dir).resolve()
-        storage = self.storage or f"sqlite:///{folder}/study.db"
+        storage = self.storage or sqlite_url(folder / "study.db")
         if "://" not in storage:  # jobs may run in another folder
             storage = str(expand(storage).resolve())
         with hold(folder, wait=True):  # tables are made once

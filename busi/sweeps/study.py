@@ -50,6 +50,13 @@ def open_storage(text: str) -> "optuna.storages.BaseStorage":
         raise InputError(f"cannot open hydra.sweeper.storage={text} ({reason})") from error
 
 
+def sqlite_url(path: Path) -> str:
+    """The URL of a database in a file, whatever signs its path has: in a plain one, ``?`` ends the path."""
+    from sqlalchemy.engine import URL
+
+    return URL.create("sqlite", database=str(path)).render_as_string()
+
+
 def open_study(storage: str, name: str, cfg: DictConfig, space: Space, sampler: Any) -> "optuna.Study":
     """Begin a study, or go on with the one of this name.
 

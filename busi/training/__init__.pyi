@@ -24,6 +24,7 @@ from .resuming import NOT_COMPARED as NOT_COMPARED
 from .resuming import check_asked as check_asked
 from .resuming import read_changes as read_changes
 from .resuming import refuse_differences as refuse_differences
+from .resuming import started_with as started_with
 from .scoring import score_classification as score_classification
 from .scoring import score_segmentation as score_segmentation
 from .starting import refuse_two_starts as refuse_two_starts

@@ -23,7 +23,7 @@ from busi.core import (
     trust,
     write_table,
 )
-from busi.data import name_sources
+from busi.data import make_absolute, name_sources
 from busi.guides import guide_rows
 from busi.models import check_encoder, check_weights
 from busi.runs import (
@@ -210,6 +210,8 @@ def find_monitored(cfg: DictConfig, trainer: lightning.Trainer, run: Run) -> flo
 def resolve(cfg: DictConfig, folder: Path) -> DictConfig:
     """Fill in the run folder, the number of devices and whether to test; replace interpolations by values.
 
+    Paths of data become absolute: whoever opens the run may work in another folder.
+
     With ``data.leave_out`` the last epoch is saved instead of the best: the images that the model will
     guide must not have chosen it, and for another fold those are the ones that validate here.
     """
@@ -220,7 +222,10 @@ def resolve(cfg: DictConfig, folder: Path) -> DictConfig:
         merged.trainer.devices = count_processes(cfg.trainer) // cfg.trainer.get("num_nodes", 1)
     if cfg.data.leave_out is not None and "checkpoint" in cfg.callbacks:
         merged.callbacks.checkpoint.monitor = None
-    return OmegaConf.create(OmegaConf.to_container(merged, resolve=True))  # type: ignore[return-value]
+    plain: dict[str, Any] = OmegaConf.to_container(merged, resolve=True)  # type: ignore[assignment]
+    resolved: DictConfig = OmegaConf.create(plain)
+    make_absolute(resolved.data)
+    return resolved
 
 
 def wants_test(cfg: DictConfig) -> bool:

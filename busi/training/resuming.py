@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from busi.core import InputError, trusted
+from busi.data import make_absolute
 from busi.runs import PLACES, REPEATED, Run, compare_values, flatten
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def check_asked(run: Run, cfg: DictConfig, default: DictConfig, said: Sequence[s
     Raises:
         InputError: If it asks for something else.
     """
-    asked, usual, there = (flatten(one, NOT_COMPARED) for one in (cfg, default, run.config))
+    asked, usual, there = (flatten(one, NOT_COMPARED) for one in (cfg, default, started_with(run)))
     keys = [text.lstrip("+~").partition("=")[0].partition("@")[0].replace("/", ".") for text in said]
     names = [
         name
@@ -55,6 +56,13 @@ def check_asked(run: Run, cfg: DictConfig, default: DictConfig, said: Sequence[s
         if value != usual.get(name) or any(name == key or name.startswith(f"{key}.") for key in keys)
     ]
     refuse_differences(run.folder, compare_values(there, asked, names))
+
+
+def started_with(run: Run) -> DictConfig:
+    """The config of a run, as one that is composed now: an older run has paths as they were typed."""
+    cfg = run.config
+    make_absolute(cfg.data)
+    return cfg
 
 
 def refuse_differences(folder: Path, different: Mapping[str, tuple[object, object]]) -> None:

@@ -6,29 +6,42 @@ from collections.abc import Mapping
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from busi.core import InputError, Rule, as_typed, is_whole, number, one_of, or_null, whole
+from busi.core import (
+    LAST_SEED,
+    MAX_BATCH,
+    MAX_FOLDS,
+    MAX_SIZE,
+    InputError,
+    Rule,
+    as_typed,
+    is_whole,
+    number,
+    one_of,
+    or_null,
+    whole,
+)
 from busi.data import check_folds
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "32", "16", "bf16")
 """Others store weights that scoring, which runs in 32 bits, cannot use."""
 SWITCH = one_of(True, False)
 RULES: Mapping[str, Rule] = {
-    "seed": whole(0, 2**32 - 1),
+    "seed": whole(0, LAST_SEED),
     "image_size": Rule(
-        "the side of a square, a multiple of 32, at least 32",
-        lambda x: is_whole(x) and x >= 32 and x % 32 == 0,
+        f"the side of a square, a multiple of 32 from 32 to {MAX_SIZE}",
+        lambda x: is_whole(x) and 32 <= x <= MAX_SIZE and x % 32 == 0,
     ),
     "test": or_null(SWITCH),
     "reuse": SWITCH,
     "debug": SWITCH,
     "allow_other_data": SWITCH,
     "monitor_mode": one_of("min", "max"),
-    "data.batch_size": whole(1),
+    "data.batch_size": whole(1, MAX_BATCH),
     "data.num_workers": whole(0),
     "data.fold": whole(0),
     "data.leave_out": or_null(whole(0)),
-    "data.num_folds": whole(3),
-    "data.split_seed": whole(0),
+    "data.num_folds": whole(3, MAX_FOLDS),
+    "data.split_seed": whole(0, LAST_SEED),
     "data.subset": or_null(whole(1)),
     "data.cache_gb": number(0.0),
     "data.need_masks": SWITCH,

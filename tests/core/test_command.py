@@ -15,8 +15,10 @@ from busi.core.files import conf_dir, expand
 from busi.core.silence import FOLDERS
 from busi.core.types import InputError
 from busi.core.words import join_labels, labels_argument
+from busi.data.synthetic import make_synthetic
 from busi.training.arguments import PATHS, quote_path, quote_paths, unquote
 from docs.tables import COMMANDS, parser_of
+from tests.processes import call
 
 CODE = """
 import logging, os
@@ -100,6 +102,23 @@ def test_an_empty_path_of_a_training_is_not_the_current_folder(name: str) -> Non
         (quoted,) = quote_paths([f"{name}={path}"])
         assert quoted == f"{name}={quote_path(path)}"
         assert unquote(quoted.partition("=")[2]) == path
+
+
+def test_a_tilde_is_the_home_folder_in_every_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A shell leaves it in ``--output=~/x``."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert path_argument("~/x") == tmp_path / "x"
+    with pytest.raises(argparse.ArgumentTypeError, match="there is no such home folder"):
+        path_argument("~nobody-of-this-name/x")
+
+
+def test_results_go_to_the_home_folder(tmp_path: Path) -> None:
+    make_synthetic(tmp_path / "data", (10, 10, 10), 64, 0)
+    (tmp_path / "here").mkdir()
+    done = call("busi.audit", "~/data", "--output=~/out", cwd=tmp_path / "here", HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "index.html").is_file()
+    assert not any((tmp_path / "here").iterdir())
 
 
 def test_a_path_is_taken_as_it_is() -> None:

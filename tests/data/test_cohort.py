@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from busi.core.types import InputError
-from busi.data.cohort import Cohort, build_cohort
+from busi.data.cohort import Cohort, build_cohort, describe_cohort
 from busi.data.contents import read_contents
 from busi.data.manifest import read_csv
 from busi.data.records import Reading, read_busi
@@ -77,6 +77,23 @@ def test_unusable_list_of_exclusions_is_an_error(
         (tmp_path / "out.csv").write_text(text)
     with pytest.raises(InputError, match=words):
         build(read_busi(root), exclude=tmp_path / "out.csv")
+
+
+@pytest.mark.parametrize("on_bad", ["error", "skip"])
+def test_an_image_that_cannot_be_used_may_be_excluded(
+    root: Path, build: Build, tmp_path: Path, on_bad: str
+) -> None:
+    (root / "normal" / "normal (1).png").write_text("no image")
+    (tmp_path / "out.csv").write_text("id\nnormal (1)\nbenign (1)\n")
+    cohort = build(read_busi(root), exclude=tmp_path / "out.csv", on_bad=on_bad)
+    rows = {row["id"]: row["reason"] for row in cohort.rows() if row["reason"]}
+    assert rows == {"benign (1)": "excluded", "normal (1)": "excluded"}
+    assert "2 dropped (excluded)" in describe_cohort(cohort)
+    (root / "normal" / "normal (2).png").write_text("no image")
+    if on_bad == "error":
+        with pytest.raises(InputError, match=r"normal \(2\)") as caught:
+            build(read_busi(root), exclude=tmp_path / "out.csv", on_bad=on_bad)
+        assert "normal (1)" not in str(caught.value)
 
 
 def break_files(root: Path) -> None:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +9,8 @@ from omegaconf import DictConfig
 from busi.core.locks import hold
 from busi.core.types import InputError
 from busi.runs.finding import find_runs
-from busi.runs.fingerprints import settings_fingerprint
-from busi.runs.run import open_run, start_run
+from busi.runs.fingerprints import NOT_SETTINGS, fits_settings, flatten, settings_fingerprint
+from busi.runs.run import continue_run, open_run, start_run
 from busi.runs.variants import open_runs
 from busi.submissions.own_runs import holds_runs
 from tests.guides.test_leaks import cohort
@@ -104,6 +105,25 @@ def test_provenance_of_somebody_else_is_checked(
     with pytest.raises(InputError, match=rf"provenance.json is damaged or of another version \({name}"):
         open_run(run.folder)
     assert find_runs(tmp_path, "seg") == []
+
+
+def test_the_place_of_a_list_of_exclusions_is_no_setting(
+    compose: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    """Runs that an older busi wrote have it in their fingerprint, as it was typed, and are theirs still."""
+    plain = compose(*RUN)
+    here, there = (compose(*RUN, f"data.exclude={path}") for path in ("a.csv", "/b/a.csv"))
+    assert settings_fingerprint(here) == settings_fingerprint(there)
+    run = start_run(tmp_path / "run", here, cohort(0), {})
+    values = json.dumps(flatten(here, (*NOT_SETTINGS, "start")), sort_keys=True)
+    old = hashlib.sha256(values.encode()).hexdigest()[:16]
+    assert old != run.provenance["settings"]
+    (run.folder / "provenance.json").write_text(json.dumps({**run.provenance, "settings": old}))
+    assert open_run(run.folder).config == here
+    assert continue_run(run.folder, there, cohort(0)).provenance["resumed"]
+    with pytest.raises(InputError, match="settings changed since it was started"):
+        continue_run(run.folder, compose(*RUN, "data.exclude=a.csv", "seed=1"), cohort(0))
+    assert not fits_settings(old, plain)
 
 
 @pytest.mark.parametrize(

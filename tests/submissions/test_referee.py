@@ -14,9 +14,10 @@ from scipy.special import softmax
 
 from busi.core.command import check_there
 from busi.core.tables import write_table
-from busi.core.types import CLASSES, InputError
+from busi.core.types import CLASSES, InputError, Record
 from busi.data.catalog import find_data
 from busi.data.masks import read_mask
+from busi.data.records import Problem
 from busi.data.shared_split import SharedSplit
 from busi.metrics.segmentation import dice
 from busi.reporting.estimates import estimate
@@ -89,6 +90,93 @@ def theirs(split: SharedSplit, masks: dict[str, np.ndarray], tmp_path: Path) -> 
         return folder
 
     return write
+
+
+def test_predictions_of_images_that_cannot_be_used_are_not_scored(
+    theirs: Theirs, split: SharedSplit, own_runs: Path
+) -> None:
+    lost = [Problem("c3", "cannot be read", "c3.png"), Problem("case 4", "excluded", "/scans/c4.png")]
+    some = replace(split, cohort=replace(split.cohort, unusable=lost))
+    names = ("c3", "C3.PNG", "c3.png", "case 4", "/else/where/c4.png")
+    rows = table_of(split)
+    path = theirs(rows=[*rows, *({**rows[0], "id": name} for name in names)])
+    masks = [path / "fold_0" / "validation" / f"{name}.png" for name in ("c3", "c4")]
+    for mask in masks:
+        shutil.copy(next(mask.parent.glob("*.png")), mask)
+    cases = CaseNames(some.cohort.records, lost)
+    found = measure_submission(open_submission(path), some, cases, False)
+    assert found.not_scored == [
+        "images that cannot be used, 6: c3, C3.PNG, c3.png, case 4, /else/where/c4.png, c4"
+    ]
+    assert len(found.classes) == len(rows)
+    with pytest.raises(InputError, match="mask of no image of the data"):
+        measured(path, split)
+    # Nor those of runs of our own that could still read them.
+    (name, *_) = [one for one, fold in folds_of(split).items() if fold == 1]
+    gone = {one.id: i for i, one in enumerate(split.cohort.records)}[name]
+    keep = [i for i in range(len(split.cohort.records)) if i != gone]
+    fewer = replace(
+        split.cohort,
+        records=[split.cohort.records[i] for i in keep],
+        contents=[split.cohort.contents[i] for i in keep],
+        groups=split.cohort.groups[keep],
+        folds=split.cohort.folds[keep],
+        splits=[split.cohort.splits[i] for i in keep],
+        reasons=[split.cohort.reasons[i] for i in keep],
+        unusable=[Problem(name, "cannot be read", f"{name}.png")],
+    )
+    without = replace(split, cohort=fewer)
+    cases = CaseNames(fewer.records, fewer.unusable)
+    (variant,) = read_own(own_runs, Truth(without), cases, False)
+    assert sum(len(run.part("test")["id"]) for run in variant.seeds[0]) == len(folds_of(split)) - 1
+
+
+def named(*paths: str) -> list[Record]:
+    return [Record(Path(path).with_suffix("").as_posix().strip("/"), Path(path), (), 0) for path in paths]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a/x", "a/x"),
+        ("A\\X.PNG", "a/x"),
+        ("top/a/x.png", "a/x"),
+        ("x.png", "a/x"),
+        ("c/x.png", None),
+        ("b/x.png", None),
+        ("/else/d/x.png", "a/x"),
+        ("/else/c/x.png", None),
+        ("/else/b/x.png", None),
+        ("C:\\scans\\x.png", "a/x"),
+        ("C:\\scans\\b\\x.png", None),
+        ("z.png", None),
+        ("/else/z.png", None),
+        ("/else/b/z.png", "b/z"),
+        ("D:\\c\\z.png", "c/z"),
+        ("/", None),
+        ("", None),
+    ],
+)
+def test_a_name_with_folders_is_that_of_no_image_of_another_folder(text: str, found: str | None) -> None:
+    records = named("/top/a/x.png", "/top/b/y.png", "/top/b/z.png", "/top/c/z.png")
+    records = [replace(one, id=one.id.removeprefix("top/")) for one in records]
+    place = CaseNames(records).find(text)
+    assert (None if place is None else records[place].id) == found
+
+
+def test_decimal_commas_and_paths_of_windows_in_a_table(theirs: Theirs, split: SharedSplit) -> None:
+    rows = table_of(split)
+    lines = ["id;fold;prob_normal;prob_benign;prob_malignant"]
+    for row in rows:
+        probs = [f"{row[f'prob_{name}']:.4f}".replace(".", ",") for name in CLASSES]
+        lines.append(";".join([f"C:\\scans\\{row['id']}.png", str(row["fold"]), *probs]))
+    path = theirs()
+    before = measured(path, split).classes
+    (path / "classes.csv").write_text("\n".join(lines))
+    after = measured(path, split).classes
+    for one, other in zip(before, after, strict=True):
+        assert one.image == other.image
+        np.testing.assert_allclose(np.exp(one.logits), np.exp(other.logits), atol=1e-4)
 
 
 def measured(path: Path, split: SharedSplit, partial: bool = False) -> Measured:

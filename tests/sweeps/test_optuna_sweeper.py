@@ -22,7 +22,7 @@ from busi.core.types import InputError
 from busi.sweeps.jobs import read_job, record_pruned
 from busi.sweeps.optuna_sweeper import OptunaSweeper
 from busi.sweeps.search_space import check_search, split_overrides
-from busi.sweeps.study import TRIAL, claim, open_storage, open_study
+from busi.sweeps.study import TRIAL, claim, open_storage, open_study, sqlite_url
 from tests.conftest import SMALL
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
@@ -81,6 +81,14 @@ def test_trials_that_could_not_be_compared_are_an_error(
 ) -> None:
     with pytest.raises(InputError, match=words):
         check_search(compose(*overrides), dict.fromkeys(space))
+
+
+@pytest.mark.parametrize("name", ["what?", "a#b 100%25", "{x}", "ü+&=x"])
+def test_the_database_lies_in_the_folder_whatever_its_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    optuna.create_study(storage=open_storage(sqlite_url(tmp_path / name / "study.db")), study_name="x")
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == [name, f"{name}/study.db"]
+    optuna.load_study(storage=open_storage(sqlite_url(tmp_path / name / "study.db")), study_name="x")
 
 
 @pytest.mark.parametrize("storage", ["sqlite:///{}/study.db", "{}/study.log"])

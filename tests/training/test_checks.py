@@ -13,11 +13,16 @@ from torch.utils.data import DataLoader
 
 from busi.core.types import InputError
 from busi.data.dataset import BUSIDataset, NoSharedMemory, collate
+from busi.data.synthetic import make_synthetic
 from busi.modules.segmentation import SegModule
+from busi.runs.predictions import list_records
+from busi.runs.run import start_run
 from busi.training.build import build, prepare
 from busi.training.checks import check_accelerator, check_settings
 from busi.training.first_step import check_loss_value, check_shared_memory
-from busi.training.fitting import fit
+from busi.training.fitting import fit, resolve
+from busi.training.resuming import check_asked
+from tests.guides.test_leaks import cohort
 
 Compose = Callable[..., DictConfig]
 WRONG = {
@@ -31,7 +36,11 @@ WRONG = {
     "test=no": "test=no: give true or false, or null",
     "reuse=1": "reuse=1: give true or false",
     "monitor_mode=up": "monitor_mode=up: give min or max",
-    "data.batch_size=0": "data.batch_size=0: give a whole number, at least 1",
+    "image_size=4128": "image_size=4128: give .* from 32 to 4096",
+    "data.batch_size=0": "data.batch_size=0: give a whole number from 1 to 100000",
+    "data.batch_size=100001": "data.batch_size=100001: give",
+    "data.num_folds=1001": "data.num_folds=1001: give a whole number from 3 to 1000",
+    "data.split_seed=4294967296": "data.split_seed=4294967296: give a whole number from 0 to 4294967295",
     "data.batch_size=-4": "data.batch_size=-4: give",
     "data.batch_size=2.5": "data.batch_size=2.5: give",
     "data.batch_size=many": "data.batch_size=many: give",
@@ -55,6 +64,30 @@ WRONG = {
     "callbacks.checkpoint.filename=other": "callbacks.checkpoint.filename=other: give best",
     "+callbacks.last.save_top_k=0": "callbacks.last.save_top_k=0: give 1",
 }
+
+
+def test_a_run_knows_its_data_from_any_folder(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_synthetic(tmp_path / "data" / "clinic", (10, 10, 10), 64, 0)
+    (tmp_path / "data" / "left out.csv").write_text("id\n")
+    monkeypatch.chdir(tmp_path / "data")
+    one = resolve(compose("stage=seg", "data.root=clinic", "data.exclude='left out.csv'"), tmp_path / "run")
+    pool = resolve(compose("stage=seg", "data=pooled", "data.sources=[clinic]"), tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    assert one.data.exclude == str(tmp_path / "data" / "left out.csv")
+    assert one.data.root == pool.data.sources.clinic.root == str(tmp_path / "data" / "clinic")
+    assert len(list_records(one.data)) == len(list_records(pool.data)) == 30
+    # An older run has paths as they were typed; it goes on with what is typed again.
+    old = compose("stage=seg", "data.root=clinic", "data.exclude='left out.csv'", "run_dir=here")
+    run = start_run(tmp_path / "old", old, cohort(0), {})
+    monkeypatch.chdir(tmp_path / "data")
+    said = ["data.exclude=left out.csv"]
+    asked, usual = (resolve(cfg, tmp_path / "old") for cfg in (old, compose("stage=seg")))
+    check_asked(run, asked, usual, said)
+    asked.data.exclude = "/other.csv"
+    with pytest.raises(InputError, match="was started with data.exclude"):
+        check_asked(run, asked, usual, said)
 
 
 @pytest.mark.parametrize("override", WRONG)
