@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from busi.core import InputError, expand, is_there, write_json, write_table, writing_to
+from busi.core import InputError, expand, write_json, write_table, writing_to
 from busi.data import Cohort, DataSet, describe_cohort, find_data
 from busi.evaluation.comparison import (
     FitAs,
