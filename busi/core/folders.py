@@ -73,7 +73,7 @@ def walk(
     """Each folder from `top` on, with the names of the folders and the files in it, as `os.walk` gives them.
 
     Links are followed. A folder to which several ways lead comes once, by its own path before that of a link,
-    and a link that leads back is no loop. A name that is taken from the list of folders is not walked through.
+    and a link that leads back is no loop. What is taken from the list of folders is not walked through.
 
     Args:
         top: The first folder.
