@@ -196,7 +196,7 @@ def test_no_dicom_file_at_all_and_no_highdicom_are_one_error(
         predict_files([str(tmp_path / "a.png")], tmp_path / "out", dicom=DICOM_FOLDERS[:1])
     assert not (tmp_path / "out").exists()
     monkeypatch.setitem(sys.modules, "highdicom", None)
-    with pytest.raises(InputError, match=r"needs highdicom: pip install 'busi\[dicom\]'"):
+    with pytest.raises(InputError, match=r"needs highdicom: pip install '\.\[dicom\]'"):
         predict_files([str(tmp_path / "a.png")], tmp_path / "out", dicom=DICOM_FOLDERS[:1])
 
 

@@ -121,7 +121,7 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     sweeper = OptunaSweeper("x", None, 1, 1, DictConfig({}), DictConfig({}))
     with pytest.raises(
-        SystemExit, match=r"error: a search needs the package optuna: pip install 'busi\[search\]'"
+        SystemExit, match=r"error: a search needs the package optuna: pip install '\.\[search\]'"
     ):
         sweeper.sweep([])
 
