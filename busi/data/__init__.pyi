@@ -50,6 +50,7 @@ from .geometry import quantize as quantize
 from .geometry import unletterbox as unletterbox
 from .groups import find_groups as find_groups
 from .groups import join_patients as join_patients
+from .images import BROKEN as BROKEN
 from .images import MAX_PIXELS as MAX_PIXELS
 from .images import BadFile as BadFile
 from .images import pixel_hash as pixel_hash

@@ -17,7 +17,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from busi.core import CLASSES, NORMAL, InputError, write_whole
-from busi.data import Problem, to_gray, to_lesion
+from busi.data import BROKEN, MAX_PIXELS, Problem, to_gray, to_lesion
 from busi.formats.annotations import Annotation, Case, Found, Shape, Unplaced
 from busi.formats.files import OtherKind, read_json
 from busi.formats.images import climb, split_path, stem_of
@@ -27,8 +27,6 @@ from busi.formats.source import Source
 
 VERSION = "5.5.0"
 """Of LabelMe, whose format this is; shapes of the type ``mask`` are in it from 5.3 on."""
-MAX_PIXELS = 50_000_000
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError)
 
 T = TypeVar("T")
 

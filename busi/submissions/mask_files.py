@@ -8,12 +8,10 @@ from jaxtyping import Bool, Shaped, UInt8
 from PIL import Image
 
 from busi.core import InputError
-from busi.data import BadFile, quantize, read_one, to_values
+from busi.data import MAX_PIXELS, BadFile, quantize, read_one, to_values
 from busi.formats import read_nifti, to_slice
 from busi.submissions.submission import Said
 
-MAX_PIXELS = 50_000_000
-"""Of one mask; more is refused before it is read."""
 UNTURNED = (
     "NIfTI file whose header is the unit matrix, as scripts and MONAI write it for any order of axes: say "
     '"orientation" in submission.json ("itk" where columns come first, as in MONAI, "numpy" where rows do, '
