@@ -32,6 +32,9 @@ FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"
 """Shrinks what is wider than the text."""
 
 
+NUMBER = r"(-?\d[\d.]*)"
+INTERVAL = re.compile(rf"{NUMBER} (?:\[{NUMBER}, {NUMBER}\]|\(too few\))")
+"""A number as pages show it with its interval, or with what stands in the place of one."""
 KINDS = ("png", "pdf", "svg")
 """Of a figure."""
 
@@ -55,15 +58,20 @@ def write_figure(folder: Path, name: str, figure: Figure) -> tuple[bytes, list[P
 def write_tables(folder: Path, sections: Sequence[Section]) -> list[Path]:
     """Write each table as ``<name>.csv``, in full precision, and ``<name>.tex``; see `name_tables`.
 
+    In CSV files a column of numbers with intervals is three: the number, ``<column>, low`` and
+    ``<column>, high``.
+
     Returns:
         The files.
     """
     written = []
     for name, table in name_tables(sections):
-        header = name_columns(table.header)
-        rows = [dict(zip(header, map(plain, row), strict=True)) for row in table.rows]
-        if rows:
-            written.append(write_table(folder / f"{name}.csv", rows))
+        if table.rows:
+            columns = [split(column) for column in zip(table.header, *table.rows, strict=True)]
+            titles, *rows = zip(*(part for parts in columns for part in parts), strict=True)
+            header = name_columns([str(title) for title in titles])
+            path = folder / f"{name}.csv"
+            written.append(write_table(path, [dict(zip(header, row, strict=True)) for row in rows]))
         written.append(write_text(folder / f"{name}.tex", to_latex(table, name)))
     return written
 
@@ -106,6 +114,21 @@ def name_columns(header: Sequence[str]) -> list[str]:
             number += 1
         names.append(candidate)
     return names
+
+
+def split(column: Sequence[Cell]) -> list[list[Cell]]:
+    """A column as the columns of a CSV file: three, if one of its cells has an interval.
+
+    Args:
+        column: Its title, and its cells.
+    """
+    title, *cells = map(plain, column)
+    found = [INTERVAL.fullmatch(cell) if isinstance(cell, str) else None for cell in cells]
+    if not any(found):
+        return [[title, *cells]]
+    parts = [match.groups("") if match else (cell, "", "") for match, cell in zip(found, cells, strict=True)]
+    titles = (title, f"{title}, low".lstrip(", "), f"{title}, high".lstrip(", "))
+    return [[name, *values] for name, values in zip(titles, zip(*parts, strict=True), strict=True)]
 
 
 def plain(cell: Cell) -> Cell:
