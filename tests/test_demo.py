@@ -371,6 +371,8 @@ def test_a_demo_can_call_this_computer_alone() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
 def test_no_image_stays_whatever_ends_the_demo(number: signal.Signals, tmp_path: Path) -> None:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip("the tests were started with nohup, whose signal the demo ignores, too")
     with demo(tmp_path) as (process, url):
         stored = Path(send_image(url).json()[0])
         assert stored.read_bytes() == make_png()
