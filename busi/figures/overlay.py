@@ -40,7 +40,7 @@ def encode_outline(gray: UInt8[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]
     rarest, whose pixels get the next level.
     """
     line = outline(mask)
-    seen = cv2.calcHist([gray], [0], None, [256], [0, 256])[:, 0] - np.bincount(gray[line], minlength=256)
+    seen = cv2.calcHist([gray], [0], None, [256], [0, 256]).ravel() - np.bincount(gray[line], minlength=256)
     rarest, levels = int(seen.argmin()), np.arange(256, dtype=np.uint8)
     palette = np.repeat(levels, 3).reshape(256, 3)
     palette[rarest] = COLOR
