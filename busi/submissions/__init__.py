@@ -1,4 +1,4 @@
-"""The referee: predictions of any tool, checked, measured, and compared with each other."""
+"""Predictions of any tool: checked, measured, and compared with each other."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The referee: predictions of any tool get the report that our runs get, and are compared with each other."""
+"""Scores of what any tool predicted: the report that our runs get, and a comparison with each other."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
