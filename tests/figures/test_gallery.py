@@ -77,8 +77,8 @@ def test_gallery_sorts_filters_and_opens_five_thousand_images(tmp_path: Path) ->
         with open_page(browser, path, wide) as page:
             expect(page.locator("#where")).to_have_text("1 to 60 of 5000")
             assert page.evaluate("document.querySelectorAll('*').length") < 3000
-            loaded = "[...document.images].filter(x => x.complete && x.naturalWidth === 40).length"
-            page.wait_for_function(f"{loaded} >= {len(ODD)}")
+            for i in range(len(ODD)):
+                expect(page.locator("#grid img").nth(i)).to_have_js_property("naturalWidth", 40)
             assert names_on(page)[: len(ODD)] == list(ODD)
             page.select_option("#sort", "prob_malignant")
             ranked = sorted(usable, key=lambda row: -round(row["prob_malignant"], 4))
@@ -113,7 +113,7 @@ def test_gallery_sorts_filters_and_opens_five_thousand_images(tmp_path: Path) ->
             expect(page.locator("dialog h2")).to_have_text(ODD[1])
             page.click("#kind")
             expect(page.locator("#full")).to_have_attribute("src", re.compile("^masks/"))
-            page.wait_for_function("document.getElementById('full').naturalWidth === 40")
+            expect(page.locator("#full")).to_have_js_property("naturalWidth", 40)
             page.keyboard.press("Escape")
             expect(page.locator("dialog")).not_to_be_visible()
             assert page.pdf()[:4] == b"%PDF"
