@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from busi import bench
-from busi.benchmarks import gpu, growth, start, time_to_dice
+from busi.benchmarks import gpu, growth, start, time_to_dice, train
 from busi.benchmarks import groups as groups_module
 from busi.benchmarks import predict as predicting
 from busi.benchmarks.rows import Row, compare, exceed, spread, take_turns
@@ -45,7 +45,7 @@ def test_bench_writes_what_it_measured(tmp_path: Path, group: str, names: list[s
 @pytest.mark.slow
 def test_group_gpu_runs_on_a_cpu_where_it_is_asked_to() -> None:
     rows = gpu.measure_here(32, 1)
-    assert [row.name for row in rows][-2:] == ["page faults", gpu.PYTORCH]
+    assert [row.name for row in rows][-3:] == ["page faults", train.ON_DEVICE, gpu.PYTORCH]
     assert all(row.value > 0 for row in rows)
 
 

@@ -53,6 +53,7 @@ def batch() -> Batch:
         "group": torch.arange(4),
         "source": torch.zeros(4, dtype=torch.int64),
         "id": list("abcd"),
+        "seed": [-1] * 4,
     }
 
 

@@ -128,7 +128,7 @@ def test_lesions_without_annotation_are_not_learned_as_normal(
     with pytest.raises(InputError, match=r"lesions have no annotation .*data\.need_masks=true"):
         make_trainer(tmp_path).fit(SegModule(unet(weights="none")), data)
     kept = open_data(tmp_path / "manifest.csv", cache, read=read_csv, need_masks=True)
-    assert not kept.unannotated
+    assert not kept.cohort.unannotated
 
 
 def test_stage_module_is_abstract() -> None:

@@ -11,9 +11,8 @@ from busi.benchmarks.predict import (
     make_files,
     network_alone,
     random_predictor,
-    relate,
 )
-from busi.benchmarks.rows import Row, take_turns
+from busi.benchmarks.rows import Row, relate, take_turns
 from busi.core import InputError
 from busi.data import find_sources
 
@@ -25,7 +24,7 @@ def measure(image_size: int, rounds: int) -> list[Row]:
     """Measure ``trainer=gpu`` with batches of 32, and prediction in batches of eight.
 
     Raises:
-        InputError: If there is no GPU.
+        InputError: If there is no GPU, or kornia is not installed.
     """
     if not torch.cuda.is_available():
         raise InputError("the group gpu needs a GPU, and PyTorch finds none: run it where there is one")
@@ -34,6 +33,7 @@ def measure(image_size: int, rounds: int) -> list[Row]:
 
 def measure_here(image_size: int, rounds: int) -> list[Row]:
     """Measure the same on what is there: without a GPU in float32, with small batches."""
+    on_device = train.measure_on_device(image_size, rounds)
     with tempfile.TemporaryDirectory() as name:
         files = [str(record.image) for record in make_files(Path(name))]
         sources = find_sources(files, leave_out=Path(name, "none"))
@@ -45,4 +45,4 @@ def measure_here(image_size: int, rounds: int) -> list[Row]:
             },
             rounds,
         )
-    return [*train.measure(image_size, rounds), relate(speeds, PYTORCH, ALONE, None)]
+    return [*train.measure(image_size, rounds), on_device, relate(speeds, PYTORCH, ALONE, None)]

@@ -3,13 +3,12 @@
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
 
 from busi.benchmarks.configs import compose
-from busi.benchmarks.rows import Row, compare, spread, take_turns
+from busi.benchmarks.rows import Row, relate, take_turns
 from busi.core import CLASSES, Record, keep_freed_memory
 from busi.data import Source, find_sources, letterbox, read_gray, read_synthetic
 from busi.inference import (
@@ -73,13 +72,6 @@ def measure(image_size: int, rounds: int) -> list[Row]:
         targets = dict.fromkeys(targets)
     peers = {**{name: (peer, target) for name, target in targets.items()}, WHOLE: (ALONE, 0.9)}
     return [relate(speeds, name, other, target) for name, (other, target) in peers.items()]
-
-
-def relate(speeds: dict[str, list[float]], name: str, peer: str, target: float | None) -> Row:
-    """The row that compares images per second of a contestant with those of another."""
-    own, theirs = speeds[name], speeds[peer]
-    ratio, between = compare(own, theirs), spread(own, theirs)
-    return Row(name, median(own), "images/s", peer, ratio, "x", target, spread=between)
 
 
 def one_at_a_time(predictor: Predictor, sources: list[Source]) -> float:

@@ -75,3 +75,20 @@ def spread(
 def exceed(values: list[float], peers: list[float]) -> float:
     """Median of the differences of each round."""
     return median(value - peer for value, peer in zip(values, peers, strict=True))
+
+
+def relate(
+    speeds: Mapping[str, list[float]], name: str, peer: str, target: float | None, shown: str = ""
+) -> Row:
+    """The row that compares images per second of a contestant with those of another.
+
+    Args:
+        speeds: Of each round.
+        name: The contestant.
+        peer: The other.
+        target: What is wanted of the ratio, if anything.
+        shown: What the row is called; `name` without it.
+    """
+    own, theirs = speeds[name], speeds[peer]
+    ratio, between = compare(own, theirs), spread(own, theirs)
+    return Row(shown or name, median(own), "images/s", peer, ratio, "x", target, spread=between)

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from busi.benchmarks.clock import Clock, Speed, count_faults, seconds_of, speed_of
 from busi.benchmarks.configs import compose
 from busi.benchmarks.plain import PlainModule, plain_loader
-from busi.benchmarks.rows import Row, compare, spread, take_turns
+from busi.benchmarks.rows import Row, compare, relate, take_turns
 from busi.core import Batch, construct, keep_freed_memory
 from busi.data import BUSIDataModule
 from busi.inference import default_device
@@ -30,6 +30,7 @@ from busi.training import SeedEpochs, build_module
 
 ROUNDS = 3
 BUSI, STEP, PLAIN = "training", "the pure step", "plain Lightning script"
+ON_DEVICE = "training, augmented on its device"
 VALIDATION, INFERENCE, LOADER = "validation pass", "pure inference", "loader alone"
 DEFAULT = "the pure step, memory given back"
 """As a process does it that does not call `busi.core.keep_freed_memory`; the plain script is one too."""
@@ -55,7 +56,7 @@ def measure(image_size: int, rounds: int) -> list[Row]:
     What leaves the C library as it is runs in a second process.
     """
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, get_context("spawn")) as other:
-        config = OmegaConf.to_yaml(strong_run(Path(folder), image_size))
+        config = OmegaConf.to_yaml(timed_run(Path(folder), image_size, "strong"))
         keep_freed_memory()
         with silence():
             contestants = make_contestants(config)
@@ -65,24 +66,31 @@ def measure(image_size: int, rounds: int) -> list[Row]:
     images = {name: [speed.images for speed in of] for name, of in speeds.items()}
     faults = {name: [speed.faults for speed in of] for name, of in speeds.items()}
 
-    def row(name: str, peer: str, target: float | None) -> Row:
-        ratio, middle = compare(images[name], images[peer]), median(images[name])
-        return Row(
-            name, middle, "images/s", peer, ratio, "x", target, spread=spread(images[name], images[peer])
-        )
-
     on_gpu = torch.cuda.is_available()
     rows = [
-        row(BUSI, STEP, 0.5 if on_gpu else 0.97),
-        row(BUSI, DEFAULT, None if on_gpu else 1.25),
-        row(BUSI, PLAIN, 4.0 if on_gpu else 2.0),
-        row(LOADER, STEP, None),
-        row(VALIDATION, INFERENCE, 0.9),
+        relate(images, BUSI, STEP, 0.5 if on_gpu else 0.97),
+        relate(images, BUSI, DEFAULT, None if on_gpu else 1.25),
+        relate(images, BUSI, PLAIN, 4.0 if on_gpu else 2.0),
+        relate(images, LOADER, STEP, None),
+        relate(images, VALIDATION, INFERENCE, 0.9),
     ]
     if all(faults[DEFAULT]):  # not every system counts them
         ratio = compare(faults[STEP], faults[DEFAULT])
         rows.append(Row("page faults", median(faults[STEP]), "an image", DEFAULT, ratio))
     return rows
+
+
+def measure_on_device(image_size: int, rounds: int) -> Row:
+    """Measure training with ``augmentation=strong_gpu``, and the pure step in turns with it.
+
+    Raises:
+        InputError: If kornia is not installed.
+    """
+    with tempfile.TemporaryDirectory() as folder, silence():
+        every = make_contestants(OmegaConf.to_yaml(timed_run(Path(folder), image_size, "strong_gpu")))
+        speeds = take_turns({name: every[name] for name in (BUSI, STEP)}, rounds)
+    images = {name: [speed.images for speed in of] for name, of in speeds.items()}
+    return relate(images, BUSI, STEP, 0.9 if torch.cuda.is_available() else None, ON_DEVICE)
 
 
 def measure_elsewhere(pool: ProcessPoolExecutor, config: str, name: str) -> Speed:
@@ -96,14 +104,14 @@ def measure_here(config: str, name: str) -> Speed:
         return kept_contestants(config)[name]()
 
 
-def strong_run(folder: Path, image_size: int) -> DictConfig:
+def timed_run(folder: Path, image_size: int, augmentation: str) -> DictConfig:
     """The config of the run that is timed."""
     on_gpu = torch.cuda.is_available()
     scale = 12 if on_gpu else 3
     overrides = [
         "stage=seg",
         "data=synthetic",
-        "augmentation=strong",
+        f"augmentation={augmentation}",
         "encoder_weights=none",
         f"image_size={image_size}",
         f"cache_dir={folder}",
@@ -121,7 +129,7 @@ def make_contestants(config: str) -> Contestants:
     """Functions that each do one pass; training and the pure step have networks of their own.
 
     Args:
-        config: Of `strong_run`, as YAML.
+        config: Of `timed_run`, as YAML.
     """
     cfg: DictConfig = OmegaConf.create(config)  # type: ignore[assignment]
     data: BUSIDataModule = construct(cfg.data, "data")
@@ -137,7 +145,7 @@ def make_contestants(config: str) -> Contestants:
 
     def train(trainer: lightning.Trainer, trained: lightning.LightningModule, images: Any) -> Speed:
         before = count_faults()
-        trainer.fit(trained, train_dataloaders=images)
+        trainer.fit(trained, datamodule=images)
         return Speed(num_trained / seconds_of(trainer), (count_faults() - before) / num_trained)
 
     def validate() -> Speed:
@@ -147,15 +155,34 @@ def make_contestants(config: str) -> Contestants:
         return Speed(len(indices) / seconds_of(trainer), (count_faults() - before) / len(indices))
 
     return {
-        BUSI: lambda: train(make_trainer(cfg), module, loader),
+        BUSI: lambda: train(make_trainer(cfg), module, Kept(loader, data)),
         STEP: lambda: step_speed(pure, next(iter(loader)), len(loader)),
         PLAIN: lambda: train(
-            lightning.Trainer(accelerator=accelerator, callbacks=[Clock()], **ONE_EPOCH), plain, plain_data
+            lightning.Trainer(accelerator=accelerator, callbacks=[Clock()], **ONE_EPOCH),
+            plain,
+            Kept(plain_data),
         ),
         LOADER: lambda: speed_of(lambda: list(loader), num_trained),
         VALIDATION: validate,
         INFERENCE: lambda: inference_speed(module, list(clean_loader)),
     }
+
+
+class Kept(lightning.LightningDataModule):
+    """A loader that outlives its trainer, as its processes do; with the augmentation of batches of a run."""
+
+    def __init__(self, loader: Any, data: BUSIDataModule | None = None) -> None:
+        super().__init__()
+        self.loader, self.data = loader, data
+
+    def train_dataloader(self) -> Any:
+        """The loader."""
+        return self.loader
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Augment a batch as the run does."""
+        del dataloader_idx
+        return self.data.augment(batch) if self.data else batch
 
 
 kept_contestants = cache(make_contestants)

@@ -21,6 +21,7 @@ from .command import path_argument as path_argument
 from .command import print_anything as print_anything
 from .command import run_command as run_command
 from .command import whole_argument as whole_argument
+from .extras import import_extra as import_extra
 from .files import EMPTY as EMPTY
 from .files import check_writable as check_writable
 from .files import conf_dir as conf_dir

@@ -16,3 +16,4 @@ class Batch(TypedDict):
     group: Int64[Tensor, " b"]
     source: Int64[Tensor, " b"]  # position in the sources of the data
     id: list[str]
+    seed: list[int]  # of the augmentation; -1 for a clean sample

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from busi.core.extras import import_extra
 from busi.core.own_code import find_own
 from busi.core.types import InputError
 
@@ -22,15 +23,23 @@ class Family:
         names: By their names.
         base: ``module.Class``; the classes that inherit it.
         returns: ``module.Type``; the functions that say that they return it.
+        package: What has to be installed, where not everybody has it, and the extra of busi that has it.
     """
 
     module: str
     names: tuple[str, ...] = ()
     base: str = ""
     returns: str = ""
+    package: tuple[str, str] | None = None
 
     def find(self, name: str) -> Any:
-        """The object of a name, or None if it is not of this family."""
+        """The object of a name, or None if it is not of this family.
+
+        Raises:
+            InputError: If the package is not installed.
+        """
+        if self.package:
+            import_extra(self.module, *self.package)
         module = importlib.import_module(self.module)
         if name not in getattr(module, "__all__", vars(module)):
             return None
@@ -67,17 +76,21 @@ TABLE: Mapping[str, tuple[Family, ...]] = {
         Family("busi.models", names=("fixed_postprocess", "tune_postprocess")),
     ),
     "data": (
-        Family("busi.data", names=("BUSIDataModule", "Augmentation"), base="albumentations.BasicTransform"),
+        Family("busi.data", names=("BUSIDataModule", "Augmentation", "BatchAugmentation")),
+        Family("busi.data", base="albumentations.BasicTransform"),
         Family("busi.data", returns="busi.data.Reading"),
         Family("albumentations", base="albumentations.BasicTransform"),
         Family("albumentations", base="albumentations.BaseCompose"),
+        Family(
+            "kornia.augmentation", base="kornia.augmentation.AugmentationBase2D", package=("kornia", "gpu")
+        ),
     ),
     "guide": (Family("busi.guides", base="busi.guides.Guide"),),
     "callbacks": (
         Family("lightning.pytorch.callbacks", base="lightning.pytorch.callbacks.Callback"),
         Family("busi.training", base="lightning.pytorch.callbacks.Callback"),
         Family("busi.sweeps", names=("Prune",)),
-        Family("optuna.pruners", base="optuna.pruners.BasePruner"),
+        Family("optuna.pruners", base="optuna.pruners.BasePruner", package=("optuna", "search")),
         Family("torch.optim.swa_utils", names=("get_ema_multi_avg_fn", "get_swa_multi_avg_fn")),
     ),
     "logger": (

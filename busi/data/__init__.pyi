@@ -3,6 +3,7 @@ from .augmentation import Calipers as Calipers
 from .augmentation import DepthGain as DepthGain
 from .augmentation import Speckle as Speckle
 from .balance import logit_shift as logit_shift
+from .batch_augmentation import BatchAugmentation as BatchAugmentation
 from .breast import read_breast as read_breast
 from .buid import read_buid as read_buid
 from .burned_in import has_burned_in as has_burned_in

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from busi.core import CLASSES, InputError, Record
+from busi.core import CLASSES, NORMAL, InputError, Record
 from busi.data.assignment import (
     assign_sources,
     by_source,
@@ -73,6 +73,18 @@ class Cohort:
     def sources_of(self, indices: Int[np.ndarray, " m"]) -> list[str]:
         """Source of each of these images."""
         return [self.records[i].source for i in indices.tolist()]
+
+    @property
+    def num_lesions(self) -> int:
+        """How many training images have a lesion that somebody annotated."""
+        records = [self.records[i] for i in self.indices("train")]
+        return sum(record.annotated and record.label != NORMAL for record in records)
+
+    @property
+    def unannotated(self) -> list[str]:
+        """Ids of the images that train, validate or test with a lesion that nobody annotated."""
+        records = [self.records[i] for i in self.indices(*SPLITS)]
+        return [record.id for record in records if not record.annotated]
 
     def rows(self) -> list[dict[str, object]]:
         """The table ``split.csv``: one row an image, dropped and unusable ones included."""

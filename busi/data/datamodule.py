@@ -12,9 +12,10 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch.utils.data import DataLoader
 
-from busi.core import NORMAL, Batch, InputError, default_cache_dir, expand
+from busi.core import Batch, InputError, default_cache_dir, expand
 from busi.data.augmentation import Augmentation
 from busi.data.balance import balance_draws, class_balance, logit_shift
+from busi.data.batch_augmentation import BatchAugmentation
 from busi.data.cache import load_letterboxed, trim
 from busi.data.cohort import Cohort, build_cohort, describe_cohort
 from busi.data.dataset import BUSIDataset, EpochSampler, Guides, collate, share_batches
@@ -22,7 +23,6 @@ from busi.data.download import check_published, download_busi
 from busi.data.options import check_folds, check_options, check_sizes
 from busi.data.pool import Sources, read_records
 from busi.data.records import Reading, read_busi
-from busi.data.splits import SPLITS
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,8 @@ class BUSIDataModule(lightning.LightningDataModule):
         train_only: Sources whose images all train.
         hold_out: A source that tests alone: the others train and choose, and their test fold is left out.
         download: Get BUSI from Kaggle instead of looking at `root`.
-        augmentation: Applied to training samples; None leaves them as they are.
+        augmentation: Applied to training samples when they are loaded, or to their batches on the device of
+            the network; None leaves them as they are.
         image_size: Side of the square that the network sees, in pixels; a multiple of 32.
         batch_size: Images of an optimizer step, on all devices together.
         num_workers: Loader processes; 0 loads in the main one.
@@ -76,7 +77,7 @@ class BUSIDataModule(lightning.LightningDataModule):
         train_only: Sequence[str] = (),
         hold_out: str | None = None,
         download: bool = False,
-        augmentation: Augmentation | None = None,
+        augmentation: Augmentation | BatchAugmentation | None = None,
         image_size: int = 256,
         batch_size: int = 8,
         num_workers: int = 0,
@@ -168,23 +169,11 @@ class BUSIDataModule(lightning.LightningDataModule):
         return read_records(self.root, self.read, self.sources)
 
     @property
-    def num_lesions(self) -> int:
-        """How many training images have a lesion that somebody annotated."""
-        records = [self.cohort.records[i] for i in self.cohort.indices("train")]
-        return sum(record.annotated and record.label != NORMAL for record in records)
-
-    @property
     def letterboxed(self) -> UInt8[np.ndarray, "n 2 s s"]:
         """Letterboxed images and annotations of the whole cohort."""
         contents = self.cohort.contents
         pixels, masks = [c.pixel_hash for c in contents], [c.mask_hash for c in contents]
         return load_letterboxed(self.cohort.records, pixels, masks, self.image_size, self.cache_dir)
-
-    @property
-    def unannotated(self) -> list[str]:
-        """Ids of the images that train, validate or test with a lesion that nobody annotated."""
-        records = (self.cohort.records[i] for i in self.cohort.indices(*SPLITS))
-        return [record.id for record in records if not record.annotated]
 
     def class_balance(self) -> dict[str, Any]:
         """What a classifier must know of `balance`; see `busi.data.balance.class_balance`."""
@@ -200,6 +189,7 @@ class BUSIDataModule(lightning.LightningDataModule):
 
     def dataset(self, indices: Int[np.ndarray, " m"], augment: bool = False) -> BUSIDataset:
         """Samples of these positions of the cohort, augmented when drawn with a seed if asked for."""
+        by_sample = self.augmentation if isinstance(self.augmentation, Augmentation) else None
         return BUSIDataset(
             letterboxed=self.letterboxed,
             guides=self.guides,
@@ -208,8 +198,17 @@ class BUSIDataModule(lightning.LightningDataModule):
             labels=self.cohort.labels(),
             groups=self.cohort.groups,
             sources=np.array([self.cohort.sources.index(record.source) for record in self.cohort.records]),
-            augmentation=self.augmentation if augment else None,
+            augmentation=by_sample if augment else None,
         )
+
+    def augment(self, batch: Batch) -> Batch:
+        """Augment a batch of training samples, unless that was done when they were loaded."""
+        return self.augmentation(batch) if isinstance(self.augmentation, BatchAugmentation) else batch
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Augment a batch of training, where the network is."""
+        del dataloader_idx
+        return self.augment(batch) if self.trainer and self.trainer.training else batch
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Augmented training samples of this rank; the last incomplete batch is left out."""

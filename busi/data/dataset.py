@@ -92,13 +92,14 @@ class BUSIDataset(Dataset[Batch]):
             "group": torch.tensor(self.groups[row]),
             "source": torch.tensor(self.sources[row]),
             "id": self.ids[row],
+            "seed": -1 if seed is None else seed,  # type: ignore[typeddict-item]  # of one sample
         }
 
 
 def collate(samples: Sequence[Batch]) -> Batch:
     """Stack samples to a batch, in numpy for the same reason."""
     batch: dict[str, object] = {
-        name: torch.from_numpy(np.stack([x.numpy() for x in column])) if name != "id" else column
+        name: column if name in ("id", "seed") else torch.from_numpy(np.stack([x.numpy() for x in column]))
         for name in samples[0]
         for column in [[sample[name] for sample in samples]]  # type: ignore[literal-required]
     }

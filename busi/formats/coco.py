@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from busi.core import CLASSES, NORMAL, InputError, write_json
+from busi.core import CLASSES, NORMAL, InputError, import_extra, write_json
 from busi.data import Problem
 from busi.formats.annotations import Annotation, Case, Found, Shape, Unplaced
-from busi.formats.files import OtherKind, import_extra, read_json
+from busi.formats.files import OtherKind, read_json
 from busi.formats.images import name_no_folders
 from busi.formats.placing import place_image
 from busi.formats.shapes import (
@@ -188,7 +188,7 @@ def write(cases: Iterable[Case], folder: Path) -> None:
     An image of a lesion that nobody drew has its class as the value ``class``: pycocotools reads no
     annotation without a segmentation. ``iscrowd`` is 0, for tools leave out what is 1 when they score.
     """
-    coco = import_extra("pycocotools.mask", "pycocotools")
+    coco = import_extra("pycocotools.mask", "pycocotools", "formats")
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for case in cases:

@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from busi.core import CLASSES, NORMAL, InputError, printable, write_whole
+from busi.core import CLASSES, NORMAL, InputError, import_extra, printable, write_whole
 from busi.data import Problem
 from busi.formats.annotations import Annotation, Case, Found, Mask, Shape, Unplaced
-from busi.formats.files import MAX_TEXT, OtherKind, import_extra
+from busi.formats.files import MAX_TEXT, OtherKind
 from busi.formats.images import stem_of
 from busi.formats.placing import place_image
 from busi.formats.shapes import (
@@ -74,8 +74,8 @@ def read_elements(path: Path) -> Iterator[Any]:
         InputError: If it is damaged, nested too deep, or has definitions of its own.
         OtherKind: If its elements stand for something else.
     """
-    refused = import_extra("defusedxml", "defusedxml").DefusedXmlException
-    iterparse = import_extra("defusedxml.ElementTree", "defusedxml").iterparse
+    refused = import_extra("defusedxml", "defusedxml", "formats").DefusedXmlException
+    iterparse = import_extra("defusedxml.ElementTree", "defusedxml", "formats").iterparse
     depth, top = 0, None
     try:
         if path.stat().st_size > MAX_TEXT:

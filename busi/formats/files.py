@@ -2,7 +2,6 @@
 
 import bz2
 import gzip
-import importlib
 import io
 import json
 import zlib
@@ -46,19 +45,6 @@ def list_all(folder: Path) -> list[Path]:
 
 class OtherKind(InputError):
     """A file that is not of the format that is read, and not a damaged one of it either."""
-
-
-def import_extra(module: str, package: str, extra: str = "formats") -> Any:
-    """Import a module of a package that not everybody has installed.
-
-    Raises:
-        InputError: If it is not installed.
-    """
-    try:
-        importlib.import_module(module.partition(".")[0])
-        return importlib.import_module(module)
-    except ImportError:
-        raise InputError(f"this needs the package {package}: pip install '.[{extra}]'") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:

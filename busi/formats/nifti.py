@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from busi.core import InputError, write_whole
-from busi.formats.files import import_extra, read_bytes
+from busi.core import InputError, import_extra, write_whole
+from busi.formats.files import read_bytes
 from busi.formats.orientation import Volume, check_size, color_to_gray
 
 MILLIMETERS = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
@@ -22,7 +22,7 @@ def read_nifti(path: Path) -> Volume:
     Raises:
         InputError: If it is damaged, too large, or holds several images.
     """
-    nibabel = import_extra("nibabel", "nibabel")
+    nibabel = import_extra("nibabel", "nibabel", "formats")
     content = read_bytes(path)
     version = nibabel.Nifti2Image if 540 in sizes_of(content) else nibabel.Nifti1Image
     try:
@@ -77,7 +77,7 @@ def write_nifti_file(
     path: Path, values: Shaped[np.ndarray, "h w"], spacing: tuple[float, float] | None
 ) -> None:
     """Write rows and columns as ITK does: columns along the first axis, to the patient's left and back."""
-    nibabel = import_extra("nibabel", "nibabel")
+    nibabel = import_extra("nibabel", "nibabel", "formats")
     down, across = spacing or (1.0, 1.0)
     affine = np.diag([-across, -down, 1.0, 1.0])
     image: Any = nibabel.Nifti1Image(np.ascontiguousarray(values.T)[:, :, None], affine)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from busi.core import InputError, printable, write_whole
-from busi.formats.files import import_extra, leads_out, read_bytes, read_packed, unpack_bounded
+from busi.core import InputError, import_extra, printable, write_whole
+from busi.formats.files import leads_out, read_bytes, read_packed, unpack_bounded
 from busi.formats.orientation import AXES, Volume, check_size, color_to_gray
 
 SIGNS = {
@@ -35,7 +35,7 @@ def read_nrrd(path: Path) -> Volume:
         InputError: If it is damaged, too large, holds several images, or its data lies elsewhere than in one
             file beside it.
     """
-    nrrd = import_extra("nrrd", "pynrrd")
+    nrrd = import_extra("nrrd", "pynrrd", "formats")
     try:
         content = read_bytes(path)
         file = io.BytesIO(content)
@@ -150,7 +150,7 @@ def write_nrrd_file(
     segments: Sequence[str] = (),
 ) -> None:
     """Write rows and columns as 3D Slicer does, with the names of the segments 1, 2 and so on."""
-    nrrd = import_extra("nrrd", "pynrrd")
+    nrrd = import_extra("nrrd", "pynrrd", "formats")
     down, across = spacing or (1.0, 1.0)
     header: dict[str, Any] = {
         "space": "left-posterior-superior",

@@ -14,9 +14,8 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 
-from busi.core import InputError
+from busi.core import InputError, import_extra
 from busi.data import to_gray
-from busi.formats.files import import_extra
 
 MAX_VALUES = 50_000_000
 """Pixels of one file, all its layers together."""
@@ -97,7 +96,7 @@ def turn(layers: list[Any], affine: Float[np.ndarray, "4 4"]) -> tuple[list[Any]
     Returns:
         The layers, and for each new axis the one that it was.
     """
-    orientations = import_extra("nibabel", "nibabel").orientations
+    orientations = import_extra("nibabel", "nibabel", "formats").orientations
     if not np.isfinite(affine).all():
         raise InputError("header whose directions are no numbers: say --orientation itk or numpy")
     with np.errstate(all="ignore"):  # of numbers that are far too large

@@ -12,8 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image, ImageDraw
 
-from busi.core import InputError
-from busi.formats.files import import_extra
+from busi.core import InputError, import_extra
 
 Mask = Bool[np.ndarray, "h w"]
 Draw = Callable[[int, int], Mask]
@@ -36,7 +35,7 @@ def fill_coco(polygons: Sequence[Points]) -> Draw:
     """Fill polygons as pycocotools does: a pixel belongs to it if its middle does, about."""
 
     def draw(height: int, width: int) -> Mask:
-        coco = import_extra("pycocotools.mask", "pycocotools")
+        coco = import_extra("pycocotools.mask", "pycocotools", "formats")
         for points in polygons:
             check_points(points, height, width)
         flat = [[float(number) for point in points for number in point] for points in polygons]

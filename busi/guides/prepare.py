@@ -65,7 +65,7 @@ class GroundTruthGuide(Guide):
         Raises:
             InputError: If a lesion has none.
         """
-        if missing := data.unannotated:
+        if missing := data.cohort.unannotated:
             raise InputError(
                 f"guide=ground_truth needs a mask for every lesion, {len(missing)} have none (e.g. "
                 f"{', '.join(missing[:3])}): leave them out with data.need_masks=true"

@@ -96,12 +96,13 @@ class SegModule(StageModule):
         Raises:
             InputError: If a data module has some, or trains with no lesion at all.
         """
-        if getattr(data, "num_lesions", 1) == 0:
+        cohort = getattr(data, "cohort", None)
+        if getattr(cohort, "num_lesions", 1) == 0:
             raise InputError(
                 "no training image has a lesion with a mask, and stage=seg learns from masks: give some "
                 "(in a manifest, the column mask)"
             )
-        if unannotated := getattr(data, "unannotated", None):
+        if unannotated := getattr(cohort, "unannotated", None):
             raise InputError(
                 f"{len(unannotated)} lesions have no annotation (e.g. {', '.join(unannotated[:3])}): leave "
                 "them out with data.need_masks=true"

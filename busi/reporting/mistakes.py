@@ -8,7 +8,7 @@ from busi.core import CLASSES, InputError
 from busi.figures import Block, PageFigure, draw_overlays
 from busi.reporting.overlays import read_overlay
 from busi.reporting.pooling import Scored
-from busi.runs import Variant, find_records
+from busi.runs import Variant, find_records_of
 
 MOST = 8
 """Images that are drawn."""
@@ -29,7 +29,7 @@ def show_mistakes(variant: Variant, scored: Scored) -> list[Block]:
     chosen = wrong[np.argsort(-certain[wrong], kind="stable")][:MOST].tolist()
     runs = {one.fold: one for one in variant.seeds[0]}
     try:
-        records = {fold: find_records(runs[fold].run) for fold in set(scored.folds[chosen].tolist())}
+        records = find_records_of({fold: runs[fold].run for fold in set(scored.folds[chosen].tolist())})
         cases = [
             replace(
                 read_overlay(runs[fold], name, records[fold]),

@@ -18,7 +18,7 @@ from busi.reporting.pooling import Columns, by_source, join
 from busi.reporting.sources import explain_mean, source_table, sources_to_json
 from busi.reporting.subgroups import Groups, count_cells, count_header, split_by_burned_in, split_by_size
 from busi.reporting.words import name_test_images, of_trainings
-from busi.runs import Predictions, Variant, find_records
+from busi.runs import Predictions, Variant, find_records_of
 
 NAMES = entitle(MASK_METRICS)
 OF_SUBGROUP = ("dice", "hd95", "lesion_miss_rate", "normal_fp_rate")
@@ -127,7 +127,7 @@ def draw_examples(seed: Sequence[Predictions]) -> list[Block]:
     examples = {name: choose(seed, name) for name in CLASSES[::-1]}
     runs = {one.fold: one.run for rows in examples.values() for one, _ in rows}
     try:
-        records = {fold: find_records(run) for fold, run in runs.items()}
+        records = find_records_of(runs)
         return [
             PageFigure(
                 f"examples_{name}",

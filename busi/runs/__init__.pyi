@@ -33,6 +33,7 @@ from .members import find_segmenters as find_segmenters
 from .members import group_runs as group_runs
 from .predictions import Predictions as Predictions
 from .predictions import find_records as find_records
+from .predictions import find_records_of as find_records_of
 from .predictions import learned_classes as learned_classes
 from .predictions import read_columns as read_columns
 from .predictions import read_predictions as read_predictions

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from busi.core import CLASSES, InputError, Record, construct, expand, read_table
 from busi.data import read_sources
@@ -101,6 +101,22 @@ def find_records(run: Run, root: Path | None = None) -> dict[str, Record]:
         InputError: If the data is not there, or is read by a function of a package that is not trusted.
     """
     return {record.id: record for record in list_records(run.config.data, root)}
+
+
+def find_records_of(runs: Mapping[int, Run]) -> dict[int, dict[str, Record]]:
+    """List the data sets of several runs, each data set once; see `find_records`.
+
+    Args:
+        runs: By any number, which the records are given under.
+    """
+    known: dict[str, dict[str, Record]] = {}
+    found: dict[int, dict[str, Record]] = {}
+    for number, run in runs.items():
+        where = OmegaConf.to_yaml({name: run.config.data.get(name) for name in ("root", "read", "sources")})
+        if where not in known:
+            known[where] = find_records(run)
+        found[number] = known[where]
+    return found
 
 
 def list_records(config: DictConfig, root: Path | None = None) -> list[Record]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 PACKAGES = (
     "torch", "lightning", "hydra-core", "omegaconf", "segmentation-models-pytorch", "timm", "torchmetrics",
-    "albumentations", "opencv-python-headless", "pillow", "numpy", "scipy", "scikit-learn",
+    "albumentations", "kornia", "opencv-python-headless", "pillow", "numpy", "scipy", "scikit-learn",
 )  # fmt: skip
 
 

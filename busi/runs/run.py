@@ -3,6 +3,7 @@
 import json
 import shlex
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,9 @@ class Run:
         folders = self.members or [str(self.folder)]
         return how + "; ".join(resume_command(folder, "test=true") for folder in folders)
 
-    @property
+    @cached_property
     def config(self) -> DictConfig:
-        """The config that it was started with, resolved.
+        """The config that it was started with, resolved; read on first use.
 
         Raises:
             InputError: If the file is missing, damaged, or not the one that the run was started with.

@@ -38,7 +38,7 @@ def try_step(cfg: DictConfig, module: StageModule, data: BUSIDataModule, world_s
     share = max(1, min(data.batch_size, len(indices)) // world_size)
     samples = data.dataset(indices[:2], augment=True)
     try:
-        batch = collate([samples[k, k] for k in range(min(share, len(samples)))])
+        batch = data.augment(collate([samples[k, k] for k in range(min(share, len(samples)))]))
         check_loss_value(_step(module, batch))
     except InputError:
         raise

@@ -60,7 +60,7 @@ def check_asked(run: Run, cfg: DictConfig, default: DictConfig, said: Sequence[s
 
 def started_with(run: Run) -> DictConfig:
     """The config of a run, as one that is composed now: an older run has paths as they were typed."""
-    cfg = run.config
+    cfg = run.config.copy()
     make_absolute(cfg.data)
     return cfg
 
@@ -100,7 +100,7 @@ def settings_to_go_on(run: Run, changes: Mapping[str, Any]) -> DictConfig:
     Raises:
         InputError: If its folder was moved, it would write files outside of it, or is given other data sets.
     """
-    cfg = run.config
+    cfg = run.config.copy()
     if "data.root" in changes or "data.sources" in changes:
         _check_sources(run, changes.get("data.sources"))
     if "logger" not in changes:

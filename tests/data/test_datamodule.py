@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from busi.core.files import conf_dir
 from busi.core.types import InputError
+from busi.data.augmentation import Augmentation
 from busi.data.balance import balance_draws
 from busi.data.cache import load_letterboxed
 from busi.data.datamodule import BUSIDataModule
@@ -18,7 +19,11 @@ from busi.data.geometry import letterbox, letterbox_mask
 from busi.data.masks import read_mask
 
 Make = Callable[..., BUSIDataModule]
-AUGMENTATIONS = sorted(path.stem for path in (conf_dir() / "augmentation").glob("*.yaml"))
+AUGMENTATIONS = sorted(
+    path.stem
+    for path in (conf_dir() / "augmentation").glob("*.yaml")
+    if path.stem != "strong_gpu"  # of whole batches: test_batch_augmentation.py
+)
 
 
 @pytest.fixture
@@ -157,10 +162,12 @@ def test_image_mask_and_guide_are_warped_alike(make: Make, name: str) -> None:
 def test_no_option_turns_a_image_upside_down(make: Make, name: str) -> None:
     """The upper half of the mask stays the upper half, whatever is drawn."""
     data = make(f"augmentation={name}", "image_size=64")
+    augmentation = data.augmentation
+    assert isinstance(augmentation, Augmentation)
     sample = np.zeros((3, 64, 64), np.uint8)
     sample[0, :32], sample[1, :32] = 180, 1
     for seed in range(200):
-        _, mask, _ = data.augmentation(sample, seed)
+        _, mask, _ = augmentation(sample, seed)
         assert mask[:32].sum() > mask[32:].sum()
 
 

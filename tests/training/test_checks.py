@@ -269,4 +269,4 @@ def test_a_loss_of_one_number_is_taken() -> None:
 
 def test_masks_are_not_learned_where_there_are_none() -> None:
     with pytest.raises(InputError, match="no training image has a lesion with a mask"):
-        SegModule.check_data(None, SimpleNamespace(num_lesions=0))  # type: ignore[arg-type]
+        SegModule.check_data(None, SimpleNamespace(cohort=SimpleNamespace(num_lesions=0)))  # type: ignore[arg-type]
