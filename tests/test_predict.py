@@ -23,8 +23,8 @@ from busi.core.locks import hold
 from busi.core.tables import read_table
 from busi.core.types import CLASSES, InputError
 from busi.data.frames import Frame
-from busi.data.sources import find_sources
-from busi.inference.folder import predict_files, predict_items, predict_sources
+from busi.data.inputs import find_inputs
+from busi.inference.folder import predict_files, predict_inputs, predict_items
 from tests.data.test_dicom import region, write
 from tests.data.test_files import make_bomb
 from tests.inference.test_predictor import make_image
@@ -121,19 +121,19 @@ class Interrupted(Predictor):
 def test_a_stopped_call_goes_on_where_it_was(bundle: Path, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "in", 7)
     write(folder / "scan", np.stack([make_image(40, 60)] * 3))
-    sources = find_sources([str(folder)], leave_out=tmp_path / "out")
-    predict_sources(Predictor(bundle, batch_size=2), sources, tmp_path / "whole")
+    files = find_inputs([str(folder)], leave_out=tmp_path / "out")
+    predict_inputs(Predictor(bundle, batch_size=2), files, tmp_path / "whole")
     # Ten images are five batches; the file with three is read again from its first.
     for left, needed in ((0, 5), (2, 3), (4, 2)):
         output = tmp_path / f"stopped{left}"
         stopped = Interrupted(bundle, batch_size=2)
         stopped.left = left
         with pytest.raises(KeyboardInterrupt):
-            predict_sources(stopped, sources, output)
+            predict_inputs(stopped, files, output)
         assert not (output / "predictions.csv").exists()
         going_on = Interrupted(bundle, batch_size=2)
         going_on.left = needed
-        predict_sources(going_on, sources, output)
+        predict_inputs(going_on, files, output)
         assert without_times(output) == without_times(tmp_path / "whole")
         assert sorted(p.name for p in output.iterdir()) == [
             ".lock",
@@ -162,10 +162,10 @@ def test_networks_run_one_batch_ahead_and_images_stay_in_order(bundle: Path, tmp
     (folder / "p (1).png").write_bytes(b"x")
     for k in (4, 5):
         (folder / f"p ({k}).png").write_bytes(b"x")  # a whole batch of them
-    sources = find_sources([str(folder)], leave_out=tmp_path / "out")
+    files = find_inputs([str(folder)], leave_out=tmp_path / "out")
     noted.clear()
     heights: list[int | None] = []
-    for item, prediction in predict_items(Noting(bundle, batch_size=2), sources):
+    for item, prediction in predict_items(Noting(bundle, batch_size=2), files):
         assert (item.frame is None) == (prediction is None) == (item.error != "")
         heights.append(prediction.mask.shape[0] if prediction else None)
         assert len(noted) <= (len(heights) + 1) // 2 + 1
@@ -187,7 +187,7 @@ def test_images_are_on_the_disk_before_the_tables_say_so(
         return write_text(path, text)
 
     monkeypatch.setattr("busi.inference.tables.write_text", note)
-    predict_sources(Predictor(bundle), find_sources([str(folder)], leave_out=output), output)
+    predict_inputs(Predictor(bundle), find_inputs([str(folder)], leave_out=output), output)
     assert (output / "predictions.json").exists()
 
 
@@ -197,7 +197,7 @@ def test_what_changed_is_predicted_again_and_the_rest_is_kept(bundle: Path, tmp_
     output = tmp_path / "out"
 
     def call() -> list[dict[str, str]]:
-        predict_sources(Predictor(bundle), find_sources([str(folder)], leave_out=output), output)
+        predict_inputs(Predictor(bundle), find_inputs([str(folder)], leave_out=output), output)
         return read_rows(output)
 
     first = call()
@@ -220,7 +220,7 @@ def test_a_clip_with_an_image_that_shows_nothing_is_predicted_once(bundle: Path,
     clip, output = write(tmp_path / "clip.dcm", np.stack(frames)), tmp_path / "out"
 
     def times() -> list[int]:
-        predict_sources(Predictor(bundle), find_sources([str(clip)], leave_out=output), output)
+        predict_inputs(Predictor(bundle), find_inputs([str(clip)], leave_out=output), output)
         assert [row["error"] == "" for row in read_rows(output)] == [True, False, True]
         return [path.stat().st_mtime_ns for path in sorted(output.glob("masks/*"))]
 
@@ -233,12 +233,12 @@ def test_a_clip_with_an_image_that_shows_nothing_is_predicted_once(bundle: Path,
 def test_results_of_other_models_and_files_are_not_mixed(trained: Path, bundle: Path, tmp_path: Path) -> None:
     folder, output = make_folder(tmp_path / "in", 2), tmp_path / "out"
     other = make_folder(tmp_path / "other", 3)
-    sources = find_sources([str(folder)], leave_out=output)
-    predict_sources(Predictor(bundle), sources, output)
+    files = find_inputs([str(folder)], leave_out=output)
+    predict_inputs(Predictor(bundle), files, output)
     with pytest.raises(InputError, match="with another --tta"):
-        predict_sources(Predictor(bundle, tta="flip"), sources, output)
+        predict_inputs(Predictor(bundle, tta="flip"), files, output)
     with pytest.raises(InputError, match="of other files"):
-        predict_sources(Predictor(bundle), find_sources([str(other / "p (2).png")], output), output)
+        predict_inputs(Predictor(bundle), find_inputs([str(other / "p (2).png")], output), output)
     whole = json.loads((output / "predictions.json").read_text())
     for content in (
         "{",
@@ -253,7 +253,7 @@ def test_results_of_other_models_and_files_are_not_mixed(trained: Path, bundle: 
     ):
         (output / "predictions.json").write_text(content)
         with pytest.raises(InputError, match="damaged predictions, or those of another program"):
-            predict_sources(Predictor(bundle), sources, output)
+            predict_inputs(Predictor(bundle), files, output)
     assert len(list(output.glob("masks/*"))) == 2
     with hold(output):
         assert "out is in use" in predict("in", "--run", bundle, "--output", "out", cwd=tmp_path).stderr
@@ -264,35 +264,35 @@ def test_results_of_other_models_and_files_are_not_mixed(trained: Path, bundle: 
 
 def test_folder_of_something_else_is_not_written_to(bundle: Path, trained: Path, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "in", 1)
-    sources = find_sources([str(folder)], tmp_path / "out")
+    files = find_inputs([str(folder)], tmp_path / "out")
     table = (trained / "predictions.csv").read_bytes()
     with pytest.raises(InputError, match="holds predictions.csv, which no prediction left there"):
-        predict_sources(Predictor(bundle), sources, trained)
+        predict_inputs(Predictor(bundle), files, trained)
     assert (trained / "predictions.csv").read_bytes() == table
     (tmp_path / "data" / "masks").mkdir(parents=True)
-    predict_sources(Predictor(bundle), sources, tmp_path / "data")
+    predict_inputs(Predictor(bundle), files, tmp_path / "data")
     (tmp_path / "other" / "masks").mkdir(parents=True)
     (tmp_path / "other" / "masks" / "p (0).png").write_bytes(b"drawn by hand")
     with pytest.raises(InputError, match="holds masks, which no prediction left there"):
-        predict_sources(Predictor(bundle), sources, tmp_path / "other")
+        predict_inputs(Predictor(bundle), files, tmp_path / "other")
     assert (tmp_path / "other" / "masks" / "p (0).png").read_bytes() == b"drawn by hand"
 
 
 def test_damaged_images_of_a_stopped_call_are_made_again(bundle: Path, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "in", 6)
-    sources = find_sources([str(folder)], leave_out=tmp_path / "out")
-    predict_sources(Predictor(bundle), sources, tmp_path / "whole")
+    files = find_inputs([str(folder)], leave_out=tmp_path / "out")
+    predict_inputs(Predictor(bundle), files, tmp_path / "whole")
     stopped = Interrupted(bundle, batch_size=2)
     stopped.left = 2
     with pytest.raises(KeyboardInterrupt):
-        predict_sources(stopped, sources, tmp_path / "out")
+        predict_inputs(stopped, files, tmp_path / "out")
     masks = tmp_path / "out" / "masks"
     (masks / "p (0).png").write_bytes((masks / "p (0).png").read_bytes()[:60])
     (masks / "p (1).png").write_bytes(b"")
     (masks / "p (2).png").write_bytes((masks / "p (3).png").read_bytes())
     Image.fromarray(make_image(30, 40)).save(tmp_path / "out" / "overlays" / "p (3).png")
     for _ in range(2):
-        predict_sources(Predictor(bundle), sources, tmp_path / "out")
+        predict_inputs(Predictor(bundle), files, tmp_path / "out")
         assert without_times(tmp_path / "out") == without_times(tmp_path / "whole")
         for path in (tmp_path / "whole").glob("*/*.png"):
             made = tmp_path / "out" / path.relative_to(tmp_path / "whole")
@@ -310,7 +310,7 @@ def test_images_of_pages_that_are_gone_are_gone(bundle: Path, tmp_path: Path) ->
         (pages[:1], ["p (0)", "scan"]),
     ):
         left[0].save(folder / "scan.tif", save_all=True, append_images=left[1:])
-        predict_sources(Predictor(bundle), find_sources([str(folder)], output), output)
+        predict_inputs(Predictor(bundle), find_inputs([str(folder)], output), output)
         assert [row["id"] for row in read_rows(output)] == expected
         for kind in ("masks", "overlays"):
             assert sorted(path.stem for path in (output / kind).iterdir()) == expected
@@ -362,9 +362,9 @@ def test_names_of_every_kind_lose_nothing(bundle: Path, tmp_path: Path) -> None:
 
 def test_name_that_the_file_system_refuses_is_a_row_with_an_error(bundle: Path, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "in", 2)
-    (first, second) = find_sources([str(folder)], leave_out=tmp_path / "out")
-    sources = [first._replace(id="x" * 300), second]
-    rows = predict_sources(Predictor(bundle), sources, tmp_path / "out")
+    (first, second) = find_inputs([str(folder)], leave_out=tmp_path / "out")
+    files = [first._replace(id="x" * 300), second]
+    rows = predict_inputs(Predictor(bundle), files, tmp_path / "out")
     assert [row["pred"] is None for row in rows] == [True, False]
     assert rows[0]["error"].startswith("cannot write xxx")
     assert [row["error"] == "" for row in read_rows(tmp_path / "out")] == [False, True]

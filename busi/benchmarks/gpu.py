@@ -14,7 +14,7 @@ from busi.benchmarks.predict import (
 )
 from busi.benchmarks.rows import Row, relate, take_turns
 from busi.core import InputError
-from busi.data import find_sources
+from busi.data import find_inputs
 
 ROUNDS = 3
 PYTORCH, ALONE = "prediction by PyTorch, from files", "its network alone"
@@ -36,12 +36,12 @@ def measure_here(image_size: int, rounds: int) -> list[Row]:
     on_device = train.measure_on_device(image_size, rounds)
     with tempfile.TemporaryDirectory() as name:
         files = [str(record.image) for record in make_files(Path(name))]
-        sources = find_sources(files, leave_out=Path(name, "none"))
+        inputs = find_inputs(files, leave_out=Path(name, "none"))
         pytorch = random_predictor(image_size)
         speeds = take_turns(
             {
-                ALONE: lambda: network_alone(pytorch, sources),
-                PYTORCH: lambda: images_per_second(pytorch, sources),
+                ALONE: lambda: network_alone(pytorch, inputs),
+                PYTORCH: lambda: images_per_second(pytorch, inputs),
             },
             rounds,
         )

@@ -10,15 +10,15 @@ import torch
 from busi.benchmarks.configs import compose
 from busi.benchmarks.rows import Row, relate, take_turns
 from busi.core import CLASSES, Record, keep_freed_memory
-from busi.data import Source, find_sources, letterbox, read_gray, read_synthetic
+from busi.data import InputFile, find_inputs, letterbox, read_gray, read_synthetic
 from busi.inference import (
     Model,
     ModelInfo,
     Predictor,
     as_network,
     open_graph,
+    predict_inputs,
     predict_items,
-    predict_sources,
     write_graph,
     write_int8,
 )
@@ -41,7 +41,7 @@ def measure(image_size: int, rounds: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         records = make_files(folder)
-        sources = find_sources([str(record.image) for record in records], leave_out=folder / "none")
+        files = find_inputs([str(record.image) for record in records], leave_out=folder / "none")
         two_stage = random_two_stage(image_size)
         info = random_info(image_size)
         for precision in ("f32", "int8"):
@@ -53,17 +53,17 @@ def measure(image_size: int, rounds: int) -> list[Row]:
         pytorch = Predictor(Model(as_network(two_stage), info))
         speeds = take_turns(
             {
-                peer: lambda: one_at_a_time(pytorch, sources),
-                "bundle, f32": lambda: images_per_second(f32, sources),
-                "bundle, int8": lambda: images_per_second(int8, sources),
+                peer: lambda: one_at_a_time(pytorch, files),
+                "bundle, f32": lambda: images_per_second(f32, files),
+                "bundle, int8": lambda: images_per_second(int8, files),
             },
             rounds,
         )
         own = Predictor()
         speeds |= take_turns(
             {
-                ALONE: lambda: network_alone(own, sources),
-                WHOLE: lambda: whole_command(own, sources, folder),
+                ALONE: lambda: network_alone(own, files),
+                WHOLE: lambda: whole_command(own, files, folder),
             },
             rounds,
         )
@@ -74,38 +74,38 @@ def measure(image_size: int, rounds: int) -> list[Row]:
     return [relate(speeds, name, other, target) for name, (other, target) in peers.items()]
 
 
-def one_at_a_time(predictor: Predictor, sources: list[Source]) -> float:
+def one_at_a_time(predictor: Predictor, files: list[InputFile]) -> float:
     """Images per second where each file is read, predicted and made a mask before the next."""
     began = time.perf_counter()
-    for source in sources:
-        predictor(source.path).mask  # noqa: B018  made when asked for
-    return len(sources) / (time.perf_counter() - began)
+    for file in files:
+        predictor(file.path).mask  # noqa: B018  made when asked for
+    return len(files) / (time.perf_counter() - began)
 
 
-def images_per_second(predictor: Predictor, sources: list[Source]) -> float:
+def images_per_second(predictor: Predictor, files: list[InputFile]) -> float:
     """Images per second as `busi.predict` reads and predicts them."""
     began = time.perf_counter()
-    for _, prediction in predict_items(predictor, sources):
+    for _, prediction in predict_items(predictor, files):
         prediction.mask  # type: ignore[union-attr]  # noqa: B018
-    return len(sources) / (time.perf_counter() - began)
+    return len(files) / (time.perf_counter() - began)
 
 
-def network_alone(predictor: Predictor, sources: list[Source]) -> float:
+def network_alone(predictor: Predictor, files: list[InputFile]) -> float:
     """Images per second of the network, in the batches of `predictor`, with nothing read or written."""
     (model,), step = predictor.models, predictor.batch_size
-    squares = np.stack([letterbox(read_gray(source.path), model.info.image_size) for source in sources])
+    squares = np.stack([letterbox(read_gray(file.path), model.info.image_size) for file in files])
     began = time.perf_counter()
     for start in range(0, len(squares), step):
         model.network(squares[start : start + step])
     return len(squares) / (time.perf_counter() - began)
 
 
-def whole_command(predictor: Predictor, sources: list[Source], folder: Path) -> float:
+def whole_command(predictor: Predictor, files: list[InputFile], folder: Path) -> float:
     """Images per second as `busi.predict` writes them, once its model is open."""
     with tempfile.TemporaryDirectory(dir=folder) as output:
         began = time.perf_counter()
-        predict_sources(predictor, sources, Path(output))
-        return len(sources) / (time.perf_counter() - began)
+        predict_inputs(predictor, files, Path(output))
+        return len(files) / (time.perf_counter() - began)
 
 
 def random_predictor(image_size: int) -> Predictor:

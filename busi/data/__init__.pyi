@@ -56,6 +56,10 @@ from .images import MAX_PIXELS as MAX_PIXELS
 from .images import BadFile as BadFile
 from .images import pixel_hash as pixel_hash
 from .images import read_one as read_one
+from .inputs import InputFile as InputFile
+from .inputs import Item as Item
+from .inputs import find_inputs as find_inputs
+from .inputs import read_items as read_items
 from .levels import refuse_flat as refuse_flat
 from .levels import to_gray as to_gray
 from .manifest import OPTIONAL as OPTIONAL
@@ -88,10 +92,6 @@ from .shared_split import SharedSplit as SharedSplit
 from .shared_split import as_options as as_options
 from .shared_split import find_given as find_given
 from .shared_split import share_split as share_split
-from .sources import Item as Item
-from .sources import Source as Source
-from .sources import find_sources as find_sources
-from .sources import read_items as read_items
 from .splits import SPLITS as SPLITS
 from .splits import fingerprint as fingerprint
 from .synthetic import draw_sample as draw_sample

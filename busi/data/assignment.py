@@ -15,7 +15,7 @@ from busi.data.splits import assign_folds, check_class_sizes, name_splits
 Positions = Int[np.ndarray, " _"]
 
 
-def by_source(records: Sequence[Record]) -> dict[str, Positions]:
+def places_by_source(records: Sequence[Record]) -> dict[str, Positions]:
     """Source -> positions of its images, sources in the order in which they first appear."""
     names = np.array([record.source for record in records])
     return {name: np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())}
@@ -32,11 +32,11 @@ def group_sources(
     """
     own = np.zeros(len(records), np.int64)
     used = 0
-    for places in by_source(records).values():
+    for places in places_by_source(records).values():
         found = find_groups([records[i] for i in places], [contents[i] for i in places], cache_dir)
         own[places] = found + used
         used += int(found.max()) + 1
-    if len(by_source(records)) == 1:
+    if len(places_by_source(records)) == 1:
         return own, own
     return own, join_across(own, records, contents, cache_dir)
 
@@ -71,7 +71,7 @@ def assign_sources(
     folded = np.array(kept) & [record.source not in unfolded for record in records]
     if not published:
         check_class_sizes(labels[folded], groups[folded], num_folds)
-    for name, places in by_source(records).items():
+    for name, places in places_by_source(records).items():
         used = places[np.asarray(kept)[places]]
         if published and name not in unfolded:
             folds[used] = [_published_fold(records[i], num_folds) for i in used.tolist()]
@@ -91,7 +91,7 @@ def join_folds(
         groups: Across sources.
         records: The images. The order of their sources counts; of several folds of one source, the lowest.
     """
-    joined, rank = folds.copy(), list(by_source(records))
+    joined, rank = folds.copy(), list(places_by_source(records))
     for group in np.unique(groups):
         members = np.flatnonzero((groups == group) & (folds >= 0)).tolist()
         if len({records[i].source for i in members}) > 1:
@@ -130,7 +130,7 @@ def name_source_splits(
 
 def check_sources(records: Sequence[Record], train_only: Collection[str], hold_out: str | None) -> None:
     """Raise `InputError` if a source that only trains or is held out is not there, or nothing else is."""
-    there = list(by_source(records))
+    there = list(places_by_source(records))
     listed = f"the sources are {', '.join(there)}"
     for name in (*train_only, *([hold_out] if hold_out else [])):
         if name not in there:

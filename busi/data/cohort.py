@@ -13,11 +13,11 @@ from jaxtyping import Int
 from busi.core import CLASSES, NORMAL, InputError, Record
 from busi.data.assignment import (
     assign_sources,
-    by_source,
     check_sources,
     group_sources,
     join_folds,
     name_source_splits,
+    places_by_source,
 )
 from busi.data.contents import Content, read_contents
 from busi.data.exclusions import EXCLUDED, apply_exclusions, drop_reasons
@@ -68,7 +68,7 @@ class Cohort:
     @cached_property
     def sources(self) -> list[str]:
         """The sources of the images, in the order in which they first appear."""
-        return list(by_source(self.records))
+        return list(places_by_source(self.records))
 
     def sources_of(self, indices: Int[np.ndarray, " m"]) -> list[str]:
         """Source of each of these images."""
@@ -115,7 +115,7 @@ def fingerprint_data(records: Sequence[Record], contents: Sequence[Content]) -> 
     Images of one source are the same data under any name of it. Of several, the source of an image says how
     often it is drawn, and whether it is held out.
     """
-    several = len(by_source(records)) > 1
+    several = len(places_by_source(records)) > 1
     rows = [[r.id, r.label, c.pixel_hash, c.mask_hash] for r, c in zip(records, contents, strict=True)]
     named = [[*row, r.source] for row, r in zip(rows, records, strict=True)]
     return fingerprint(named if several else rows)

@@ -92,8 +92,7 @@ def describe_comparison(
         if key in found:
             blocks += comparison_tables(key, names, found[key])
             content[key] = {
-                when: {source: to_json(x) for source, x in by_source.items()}
-                for when, by_source in found[key].items()
+                when: {source: to_json(x) for source, x in one.items()} for when, one in found[key].items()
             }
     return Section("Calibrated on local images", blocks), content
 

@@ -12,6 +12,7 @@ from busi.data import Problem
 from busi.formats.annotations import Annotation, Case, Found, Shape, Unplaced
 from busi.formats.files import OtherKind, read_json
 from busi.formats.images import name_no_folders
+from busi.formats.original import Original
 from busi.formats.placing import place_image
 from busi.formats.shapes import (
     Draw,
@@ -22,34 +23,33 @@ from busi.formats.shapes import (
     split_lesions,
     to_runs,
 )
-from busi.formats.source import Source
 
 FILE = "annotations/instances_default.json"
 """Where CVAT and other tools look for it."""
 
 
-def read(source: Source) -> Iterator[Found]:
+def read(original: Original) -> Iterator[Found]:
     """Read the JSON files of a folder, or one of them.
 
     An annotation with a category and neither a segmentation nor a box is a tag of its image. So is the value
     ``class`` of an image, if it is a class.
     """
-    for path in source.files:
-        if path.suffix.lower() != ".json" and path != source.path:
+    for path in original.files:
+        if path.suffix.lower() != ".json" and path != original.path:
             continue
         try:
             content = read_json(path)
             if "images" not in content and "annotations" not in content:
                 raise OtherKind("JSON of another kind")
-            yield from read_content(content, path, source)
+            yield from read_content(content, path, original)
         except OtherKind as error:
             yield Problem(path.name, str(error), path.name)
         except InputError as error:
             yield Unplaced(path.name, str(error), path.name)
-    source.images.tell_unused()
+    original.images.tell_unused()
 
 
-def read_content(content: Mapping[str, Any], path: Path, source: Source) -> Iterator[Found]:
+def read_content(content: Mapping[str, Any], path: Path, original: Original) -> Iterator[Found]:
     """The annotations of one file; images may lie in a folder that is called as its subset.
 
     Raises:
@@ -62,7 +62,7 @@ def read_content(content: Mapping[str, Any], path: Path, source: Source) -> Iter
     for one in as_list(content.get("annotations"), "annotations"):
         drawn.setdefault(key_of(one, "image_id"), []).append(one)
     how: dict[str, Any] = {
-        "place": "" if source.image_folder else source.place_of(path),
+        "place": "" if original.image_folder else original.place_of(path),
         "bare": name_no_folders(image.get("file_name") for image in images if isinstance(image, dict)),
         "subset": path.stem.rpartition("_")[2],
     }
@@ -72,7 +72,7 @@ def read_content(content: Mapping[str, Any], path: Path, source: Source) -> Iter
             yield Problem(f"image {number}", "image without file_name", path.name)
             continue
         try:
-            name, file = source.images.find(name, **how)
+            name, file = original.images.find(name, **how)
             if key is None:
                 raise InputError("image without an id")
             if counts[key] > 1:

@@ -38,10 +38,10 @@ from busi.formats.images import stem_of
 from busi.formats.known import FORMATS, ORIENTATIONS, reader, recognize, writer
 from busi.formats.labels import IGNORE, Meanings
 from busi.formats.manifest import FILE, describe_case, keep_folds
+from busi.formats.original import Original
 from busi.formats.patients import name_patients
 from busi.formats.placing import name_of
 from busi.formats.sheet import add_sheet
-from busi.formats.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -102,10 +102,10 @@ def convert(
             text = str(path)
         name = source_format or recognize(path, bool(columns) and sheet is None)
         log.info("Reading %s as %s", given, FORMATS[name].title)
-        source = Source(path, images and expand(images), columns or {}, orientation, text)
-        found = refuse_repeated(list(reader(name)(source)))
+        original = Original(path, images and expand(images), columns or {}, orientation, text)
+        found = refuse_repeated(list(reader(name)(original)))
         if sheet is not None:
-            found = add_sheet(found, expand(sheet), columns or {}, source.image_folder or source.folder)
+            found = add_sheet(found, expand(sheet), columns or {}, original.image_folder or original.folder)
         found = name_patients(found, strict=name != "manifest")
         annotations = [one for one in found if isinstance(one, Annotation)]
         problems = [one for one in found if isinstance(one, Problem)]

@@ -13,6 +13,7 @@ from busi.data import Problem
 from busi.formats.annotations import Annotation, Case, Found, Mask, Shape, Unplaced
 from busi.formats.files import MAX_TEXT, OtherKind
 from busi.formats.images import stem_of
+from busi.formats.original import Original
 from busi.formats.placing import place_image
 from busi.formats.shapes import (
     Draw,
@@ -26,7 +27,6 @@ from busi.formats.shapes import (
     to_row_runs,
     to_runs,
 )
-from busi.formats.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +36,13 @@ MAX_DEPTH = 12
 NO_AREAS = {"points": "points", "polyline": "a line"}
 
 
-def read(source: Source) -> Iterator[Found]:
+def read(original: Original) -> Iterator[Found]:
     """Read the XML files of a folder, or one of them; a tag is a word about its image."""
     attributes: dict[str, None] = {}
-    for path in source.files:
-        if path.suffix.lower() != ".xml" and path != source.path:
+    for path in original.files:
+        if path.suffix.lower() != ".xml" and path != original.path:
             continue
-        place = "" if source.image_folder else source.place_of(path)
+        place = "" if original.image_folder else original.place_of(path)
         try:
             for image in read_elements(path):
                 name = image.get("name") or ""
@@ -53,7 +53,7 @@ def read(source: Source) -> Iterator[Found]:
                     continue
                 try:
                     stem, subset = stem_of(name) == name, image.get("subset") or ""  # as frames of videos
-                    name, file = source.images.find(name, stem, place=place, subset=subset)
+                    name, file = original.images.find(name, stem, place=place, subset=subset)
                     yield read_image(image, name, file)
                 except InputError as error:
                     yield Problem(name or f"image {image.get('id')}", str(error), name or path.name)
@@ -61,7 +61,7 @@ def read(source: Source) -> Iterator[Found]:
             yield Problem(path.name, str(error), path.name)
         except InputError as error:
             yield Unplaced(path.name, str(error), path.name)
-    source.images.tell_unused()
+    original.images.tell_unused()
     if attributes:
         names = printable(", ".join(attributes))
         log.warning("Attributes are not read (%s): give the class as a label, a tag or in a --sheet", names)

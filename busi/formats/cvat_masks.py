@@ -12,8 +12,8 @@ from busi.data import Problem, is_image, read_one
 from busi.formats.annotations import Annotation, Found, Shape, Unplaced
 from busi.formats.files import list_all
 from busi.formats.images import Images
+from busi.formats.original import Original
 from busi.formats.shapes import Draw
-from busi.formats.source import Source
 
 BACKGROUND = 0
 MAX_LIST = 50_000_000
@@ -23,14 +23,14 @@ MASKS = ("SegmentationClass", "SegmentationObject")
 DEEPER = f"mask in a folder {MASKS[0]} that lies deeper: convert the folder around that one by itself"
 
 
-def read(source: Source) -> Iterator[Found]:
+def read(original: Original) -> Iterator[Found]:
     """Read the folder of an unpacked archive; the images are in it, or in the folder of ``--images``."""
-    folder = source.folder
+    folder = original.folder
     words = read_colors(folder / "labelmap.txt")
-    top = source.image_folder or folder
+    top = original.image_folder or folder
     images = Images(top, lambda path: is_image(path) and {*MASKS}.isdisjoint(path.relative_to(top).parts))
     seen = set()
-    for path in source.files:
+    for path in original.files:
         place = path.relative_to(folder)
         if MASKS[0] not in place.parts[:-1]:
             continue

@@ -28,7 +28,7 @@ from busi.formats.dicom_images import (
     to_count,
 )
 from busi.formats.orientation import check_size
-from busi.formats.source import Source
+from busi.formats.original import Original
 
 MAX_UNPACKED = 2_000_000_000
 """Bytes of all frames of a segmentation, one a pixel; each frame may have as many as an image."""
@@ -94,18 +94,19 @@ class Clip:
         return self.read(number).gray
 
 
-def read(source: Source) -> Iterator[Found]:
+def read(original: Original) -> Iterator[Found]:
     """Read all segmentations of a folder, or one; images without any have no annotation.
 
     Of a clip, each frame on which something is drawn is an image.
     """
-    found, unread = find_images([source.folder, *([source.image_folder] if source.image_folder else [])])
+    folders = [original.folder, *([original.image_folder] if original.image_folder else [])]
+    found, unread = find_images(folders)
     images = {uid: group[0] for uid, group in found.items()}
     shapes: dict[tuple[str, int], list[Shape]] = {}
-    for path in source.files:
-        name = path.relative_to(source.folder).as_posix()
+    for path in original.files:
+        name = path.relative_to(original.folder).as_posix()
         if not is_dicom(path) or not is_segmentation(path):
-            if path == source.path:
+            if path == original.path:
                 yield Problem(name, "file that is no DICOM segmentation", path.name)
             continue
         try:
@@ -122,15 +123,15 @@ def read(source: Source) -> Iterator[Found]:
     for uid, frame in sorted(shapes):
         frames.setdefault(uid, []).append(frame)
     for uid, group in found.items():
-        if len(group) > 1 and (uid in frames or source.path.is_dir()):
+        if len(group) > 1 and (uid in frames or original.path.is_dir()):
             yield from (Problem(one.name, REPEATED, one.name) for one in group)
             continue
         clip = Clip(group[0].path, max(frames.get(uid, [1])))
         for frame in frames.get(uid, []):
             yield annotate(group[0], frame, tuple(shapes[uid, frame]), clip)
-        if uid not in frames and source.path.is_dir():
+        if uid not in frames and original.path.is_dir():
             yield Annotation(group[0].name, group[0].path, size=group[0].size)
-    if source.path.is_dir():
+    if original.path.is_dir():
         yield from unread
 
 

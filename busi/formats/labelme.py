@@ -21,9 +21,9 @@ from busi.data import BROKEN, MAX_PIXELS, Problem, to_gray, to_lesion
 from busi.formats.annotations import Annotation, Case, Found, Shape, Unplaced
 from busi.formats.files import OtherKind, read_json
 from busi.formats.images import climb, split_path, stem_of
+from busi.formats.original import Original
 from busi.formats.placing import name_of, place_image
 from busi.formats.shapes import Draw, fill_circle, fill_pillow, no_mask, pair_up, split_lesions
-from busi.formats.source import Source
 
 VERSION = "5.5.0"
 """Of LabelMe, whose format this is; shapes of the type ``mask`` are in it from 5.3 on."""
@@ -31,37 +31,37 @@ VERSION = "5.5.0"
 T = TypeVar("T")
 
 
-def read(source: Source) -> Iterator[Found]:
+def read(original: Original) -> Iterator[Found]:
     """Read a folder of JSON files and images, or one JSON file.
 
     Flags that are on, of the image or of a shape, are words about the image. Images without a JSON file have
     no annotation.
     """
     used: set[Path] = set()
-    stems = {stem_of(name) for name in source.images.files}
-    for path in source.files:
-        if path.suffix.lower() != ".json" and path != source.path:
+    stems = {stem_of(name) for name in original.images.files}
+    for path in original.files:
+        if path.suffix.lower() != ".json" and path != original.path:
             continue
-        name, image = path.relative_to(source.folder).as_posix(), None
+        name, image = path.relative_to(original.folder).as_posix(), None
         try:
             content = read_json(path)
             if "shapes" not in content and "imagePath" not in content:
                 raise OtherKind("JSON of another kind")
-            image = find_image(content, path, source, stems)
+            image = find_image(content, path, original, stems)
             used.add(image[1])
             yield read_content(content, path, *image)
         except OtherKind as error:
             yield Problem(name, str(error), name)
         except InputError as error:
             yield Unplaced(name, str(error), name) if image is None else Problem(image[0], str(error), name)
-    if source.path.is_dir():
-        for name, path in source.images.files.items():
+    if original.path.is_dir():
+        for name, path in original.images.files.items():
             if path not in used:
                 yield Annotation(name, path)
 
 
 def find_image(
-    content: Mapping[str, Any], path: Path, source: Source, stems: Collection[str]
+    content: Mapping[str, Any], path: Path, original: Original, stems: Collection[str]
 ) -> tuple[str, Path]:
     """Name and file of the image that a file is about: the file itself where the image stands in it.
 
@@ -70,19 +70,19 @@ def find_image(
     """
     given = content.get("imagePath")
     text = given.replace("\\", "/") if isinstance(given, str) else ""
-    place, names = source.place_of(path), list_names(text, source.place_of(path))
-    if there := [name for name in names if name in source.images.files]:
-        return source.images.find(there[0])
+    place, names = original.place_of(path), list_names(text, original.place_of(path))
+    if there := [name for name in names if name in original.images.files]:
+        return original.images.find(there[0])
     if not isinstance(content.get("imageData"), str):
         failed = None
         for name in names:
             try:
-                return source.images.find(name, place=place if split_path(name)[1] else "")
+                return original.images.find(name, place=place if split_path(name)[1] else "")
             except InputError as error:
                 failed = failed or error
         assert failed is not None
         raise failed
-    own = path.relative_to(source.folder).with_suffix("").as_posix()
+    own = path.relative_to(original.folder).with_suffix("").as_posix()
     if own in stems:
         raise InputError("imagePath that is not there, beside an image of the name of the file: correct it")
     return f"{own}.png", path

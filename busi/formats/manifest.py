@@ -13,8 +13,8 @@ from busi.data import find_data, find_given, read_mask, to_row
 from busi.figures import write_png
 from busi.formats.annotations import Annotation, Case, Found, Shape
 from busi.formats.labels import MASK
+from busi.formats.original import Original
 from busi.formats.placing import copy_image, name_of
-from busi.formats.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +22,9 @@ FILE = "manifest.csv"
 VALUES = ("source", "scanner", "birads")
 
 
-def read(source: Source) -> Iterator[Found]:
+def read(original: Original) -> Iterator[Found]:
     """Read a data set by its name, a manifest, or a folder in the layout of one of the readers."""
-    records, problems = find_data(source.text or str(source.path)).open()
+    records, problems = find_data(original.text or str(original.path)).open()
     given = find_given(records)
     for record in records:
         word = MASK if record.label == NORMAL else CLASSES[record.label]

@@ -119,8 +119,8 @@ def list_seen(groups: set[int], cohort: Cohort, splits: tuple[str, ...]) -> list
 def _count(found: Sequence[Record]) -> str:
     """How many images there are, and of which sources."""
     counts = Counter(record.source for record in found)
-    by_source = ", ".join(f"{number} of {name}" for name, number in counts.items())
-    return f"{len(found)} images" + (f" ({by_source})" if any(counts) else "")
+    listed = ", ".join(f"{number} of {name}" for name, number in counts.items())
+    return f"{len(found)} images" + (f" ({listed})" if any(counts) else "")
 
 
 def find_seen(checkpoint: Checkpoint, cohort: Cohort, cache_dir: Path) -> tuple[dict[str, set[int]], str]:

@@ -12,8 +12,8 @@ from .demo_server import serve_app as serve_app
 from .demo_server import serve_demo as serve_demo
 from .export import write_bundle as write_bundle
 from .folder import predict_files as predict_files
+from .folder import predict_inputs as predict_inputs
 from .folder import predict_items as predict_items
-from .folder import predict_sources as predict_sources
 from .graph import open_graph as open_graph
 from .loading import as_network as as_network
 from .loading import find_run as find_run

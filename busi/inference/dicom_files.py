@@ -13,7 +13,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from busi.core import CLASSES, InputError, file_hash, write_whole
-from busi.data import Source, frame_spacing, is_dicom, open_header, place_mask
+from busi.data import InputFile, frame_spacing, is_dicom, open_header, place_mask
 from busi.formats import Finding, Maker, longest_diameter, make_report, make_segmentation, need_highdicom
 from busi.inference.model_info import ModelInfo
 from busi.inference.tables import BAD_NAME, DICOM_FOLDERS, Row, dicom_paths, hash_of, image_paths
@@ -47,35 +47,35 @@ def name_maker(infos: Sequence[ModelInfo], tta: str, calibrated: bool) -> Maker:
     return Maker(" + ".join(names), fingerprint, __version__, tuple(settings))
 
 
-def check_dicom(sources: Sequence[Source]) -> None:
+def check_dicom(files: Sequence[InputFile]) -> None:
     """Warn of files that are not DICOM, for which no DICOM file is written.
 
     Raises:
         InputError: If none is, or highdicom is not installed.
     """
     need_highdicom()
-    others = [source for source in sources if not is_dicom(source.path)]
-    if len(others) == len(sources):
+    others = [file for file in files if not is_dicom(file.path)]
+    if len(others) == len(files):
         raise InputError(
-            f"--dicom-seg and --dicom-sr are for DICOM files, and none of the {len(sources)} files is one: "
+            f"--dicom-seg and --dicom-sr are for DICOM files, and none of the {len(files)} files is one: "
             "leave them out"
         )
     if others:
-        log.warning("%d of %d files are not DICOM: they get no DICOM files", len(others), len(sources))
+        log.warning("%d of %d files are not DICOM: they get no DICOM files", len(others), len(files))
 
 
 def write_dicom_files(
-    output: Path, sources: Iterable[Source], rows: Sequence[Row], maker: Maker, folders: Sequence[str]
+    output: Path, files: Iterable[InputFile], rows: Sequence[Row], maker: Maker, folders: Sequence[str]
 ) -> Iterator[list[Row]]:
     """Write ``dicom_seg/<id>.dcm`` and ``dicom_sr/<id>.dcm`` for DICOM files, of the masks that lie there.
 
     Those that an earlier call wrote of the same masks are kept, with their UIDs. A report goes with its
-    segmentation. Each row gets ``dicom``, the fingerprints of the files of its source that were written, and
+    segmentation. Each row gets ``dicom``, the fingerprints of what was written of its file, and
     ``dicom_error``, why there are none.
 
     Args:
         output: The folder, with its masks.
-        sources: The files.
+        files: The files.
         rows: Of their images, in order.
         maker: Who predicted them.
         folders: Which of `DICOM_FOLDERS`.
@@ -87,16 +87,16 @@ def write_dicom_files(
         InputError: If highdicom is not installed.
     """
     need_highdicom()
-    of_source: dict[str, list[Row]] = {}
+    of_file: dict[str, list[Row]] = {}
     nameless = 0
     for row in rows:
         row["dicom_error"] = ""
-        of_source.setdefault(row["source"], []).append(row)
-    for source in sources:
-        found = [row for row in of_source[source.id] if not row["error"]]
-        if not found or not is_dicom(source.path):
+        of_file.setdefault(row["source"], []).append(row)
+    for file in files:
+        found = [row for row in of_file[file.id] if not row["error"]]
+        if not found or not is_dicom(file.path):
             continue
-        paths, written = dicom_paths(output, source.id), found[0].get("dicom") or {}
+        paths, written = dicom_paths(output, file.id), found[0].get("dicom") or {}
         good = {
             name: value for name in paths if (value := written.get(name)) and hash_of(paths[name]) == value
         }
@@ -107,9 +107,9 @@ def write_dicom_files(
         error, missing = "", [name for name in folders if name not in good]
         try:
             if missing:
-                nameless += _write(source, found, maker, output, missing, good)
+                nameless += _write(file, found, maker, output, missing, good)
         except InputError as problem:
-            error = f"no DICOM files for {source.path}: {problem}"
+            error = f"no DICOM files for {file.path}: {problem}"
         for row in found:
             row["dicom"], row["dicom_error"] = good, error
         if good != written:
@@ -119,17 +119,17 @@ def write_dicom_files(
 
 
 def _write(
-    source: Source,
+    file: InputFile,
     rows: Sequence[Row],
     maker: Maker,
     output: Path,
     folders: Sequence[str],
     good: dict[str, str],
 ) -> bool:
-    """Write the files of one source.
+    """Write the DICOM files of one file.
 
     Args:
-        source: The file.
+        file: The file.
         rows: Of its images.
         maker: Who predicted them.
         output: The folder.
@@ -142,11 +142,11 @@ def _write(
     Raises:
         InputError: If that is not possible.
     """
-    paths = dicom_paths(output, source.id)
+    paths = dicom_paths(output, file.id)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they quote the header
-            header = open_header(source.path)
+            header = open_header(file.path)
             for name in folders:
                 if name == SEG:
                     numbers = [row["number"] for row in rows]

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from busi.core import InputError, flush, hold, write_whole, writing_to
-from busi.data import Frame, Item, Source, find_sources, read_items
+from busi.data import Frame, InputFile, Item, find_inputs, read_items
 from busi.figures import encode_outline, encode_png
 from busi.inference.bundle import PRETRAINED
 from busi.inference.prediction import Prediction
@@ -47,7 +47,7 @@ def predict_files(
     header: Sequence[str] = (),
     dicom: Sequence[str] = (),
 ) -> list[Row]:
-    """Predict files, folders and patterns, as they were typed; see `predict_sources`.
+    """Predict files, folders and patterns, as they were typed; see `predict_inputs`.
 
     Args:
         inputs: Files, folders and patterns.
@@ -57,7 +57,7 @@ def predict_files(
         tta: See `Predictor`.
         batch_size: Images that the networks see at once.
         header: Keywords of DICOM elements to copy.
-        dicom: See `predict_sources`.
+        dicom: See `predict_inputs`.
 
     Raises:
         InputError: If an argument is wrong or, once everything is written, if a file could not be used.
@@ -69,17 +69,17 @@ def predict_files(
         from busi.data import check_keywords  # pydicom
 
         check_keywords(header)
-    sources = find_sources(inputs, leave_out=output)
+    files = find_inputs(inputs, leave_out=output)
     if dicom:
         from busi.inference.dicom_files import check_dicom, sum_up  # pydicom
 
-        check_dicom(sources)
+        check_dicom(files)
     if not runs:
         log.info("The model that comes with busi, for research only: %s", PRETRAINED / "README.md")
     predictor = Predictor(runs or PRETRAINED, tta, batch_size)
     try:
         with writing_to(output):
-            rows = predict_sources(predictor, sources, output, header, dicom)
+            rows = predict_inputs(predictor, files, output, header, dicom)
     except KeyboardInterrupt:
         log.info("Stopped. The same command goes on")
         sys.exit(130)
@@ -99,9 +99,9 @@ def predict_files(
     return rows
 
 
-def predict_sources(
+def predict_inputs(
     predictor: Predictor,
-    sources: Sequence[Source],
+    files: Sequence[InputFile],
     output: Path,
     header: Sequence[str] = (),
     dicom: Sequence[str] = (),
@@ -113,7 +113,7 @@ def predict_sources(
 
     Args:
         predictor: The model.
-        sources: The files.
+        files: The files.
         output: The folder.
         header: Keywords of DICOM elements to copy.
         dicom: Folders of DICOM files to write too, see `busi.inference.dicom_files`: none, ``dicom_seg``, or
@@ -128,13 +128,13 @@ def predict_sources(
     """
     made_by = describe_maker(predictor, header)
     with hold(output):
-        finished = read_finished(output, made_by, sources)
-        rows = [row for source in sources for row in finished.get(source.id, [])]
+        finished = read_finished(output, made_by, files)
+        rows = [row for file in files for row in finished.get(file.id, [])]
         for row in rows:
             row.pop("dicom_error", None)
-        rest = [source for source in sources if source.id not in finished]
+        rest = [file for file in files if file.id not in finished]
         if rows:
-            log.info("Going on: %d of %d files are done", len(sources) - len(rest), len(sources))
+            log.info("Going on: %d of %d files are done", len(files) - len(rest), len(files))
         kept = "".join(f"{json.dumps(line)}\n" for line in (made_by, *rows))
         write_whole(output / JOURNAL, lambda part: part.write_text(kept, encoding="utf-8"))
         with (output / JOURNAL).open("a", encoding="utf-8") as journal:
@@ -159,11 +159,11 @@ def predict_sources(
                 from busi.inference.dicom_files import name_maker, write_dicom_files
 
                 maker = name_maker(predictor.infos, predictor.tta, predictor.calibrated)
-                tracked = _track(sources, "writing DICOM files")
+                tracked = _track(files, "writing DICOM files")
                 for changed in write_dicom_files(output, tracked, rows, maker, dicom):
                     note(changed)
-                flush_dicom_files(output, sources)
-        order = {source.id: i for i, source in enumerate(sources)}
+                flush_dicom_files(output, files)
+        order = {file.id: i for i, file in enumerate(files)}
         rows.sort(key=lambda row: (order[row["source"]], row["number"] or 0))
         shown = write_tables(output, made_by, rows)
         (output / JOURNAL).unlink()
@@ -171,22 +171,22 @@ def predict_sources(
 
 
 def predict_items(
-    predictor: Predictor, sources: Sequence[Source]
+    predictor: Predictor, files: Sequence[InputFile]
 ) -> Iterator[tuple[Item, Prediction | None]]:
     """Read and predict files; while one batch is used, the networks see the next, and another one is read."""
-    items = (item for source in _track(sources, "predicting") for item in read_items(source))
+    items = (item for file in _track(files, "predicting") for item in read_items(file))
     batches = iter(lambda: list(islice(items, predictor.batch_size)), [])
     for batch, predictions in read_ahead(_predict_batches(predictor, read_ahead(batches))):
         for item in batch:
             yield item, None if item.frame is None else next(predictions)
 
 
-def _track(sources: Sequence[Source], doing: str) -> Iterable[Source]:
-    if len(sources) < 2:
-        return sources  # rich would be a part of the time that one image takes
+def _track(files: Sequence[InputFile], doing: str) -> Iterable[InputFile]:
+    if len(files) < 2:
+        return files  # rich would be a part of the time that one image takes
     from rich.progress import track
 
-    return track(sources, doing, transient=True)
+    return track(files, doing, transient=True)
 
 
 def _predict_batches(
@@ -243,9 +243,9 @@ def flush_images(output: Path, names: Sequence[str]) -> None:
         flush(path)
 
 
-def flush_dicom_files(output: Path, sources: Sequence[Source]) -> None:
+def flush_dicom_files(output: Path, files: Sequence[InputFile]) -> None:
     """Wait until the DICOM files of some files are on the disk, and their names."""
-    every = [path for source in sources for path in dicom_paths(output, source.id).values()]
+    every = [path for file in files for path in dicom_paths(output, file.id).values()]
     paths = [path for path in every if path.exists()]
     for path in (*paths, *{path.parent for path in paths}):
         flush(path)

@@ -28,7 +28,7 @@ def write_texts(folder: Path, info: ModelInfo, about: dict[str, Any]) -> None:
         info=info,
         graph=about,
         version=busi.__version__,
-        tables=by_source(info.metrics),
+        tables=metrics_by_source(info.metrics),
         citations={name: CITATIONS.get(name) for name in info.origin.get("sources") or [info.origin["data"]]},
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
@@ -36,7 +36,7 @@ def write_texts(folder: Path, info: ModelInfo, about: dict[str, Any]) -> None:
     (folder / "LICENSE").write_text(metadata.distribution("busi").read_text("licenses/LICENSE") or "")
 
 
-def by_source(metrics: Mapping[str, Estimate]) -> dict[str, dict[str, Estimate]]:
+def metrics_by_source(metrics: Mapping[str, Estimate]) -> dict[str, dict[str, Estimate]]:
     """Metrics of the test fold by the source of its images; those of all images have an empty name."""
     tables: dict[str, dict[str, Estimate]] = {"": {}}
     for key, estimate in metrics.items():

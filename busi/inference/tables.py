@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from busi.core import CLASSES, InputError, check_overwritten, file_hash, printable, write_table, write_text
-from busi.data import Item, Source, is_dicom
+from busi.data import InputFile, Item, is_dicom
 from busi.figures import write_gallery
 from busi.inference.prediction import Prediction
 
@@ -50,8 +50,8 @@ def make_row(item: Item, prediction: Prediction | None, header: Sequence[str]) -
     """
     row: Row = {
         "id": item.id,
-        "file": printable(str(item.source.path)),
-        "source": item.source.id,
+        "file": printable(str(item.file.path)),
+        "source": item.file.id,
         "number": item.number,
         "sha256": item.sha256,
         **dict.fromkeys(COLUMNS),
@@ -73,7 +73,7 @@ def make_row(item: Item, prediction: Prediction | None, header: Sequence[str]) -
     if header:
         from busi.data import read_header  # pydicom
 
-        found = read_header(item.source.path, header) if is_dicom(item.source.path) else {}
+        found = read_header(item.file.path, header) if is_dicom(item.file.path) else {}
         row |= {f"header_{keyword}": found.get(keyword) for keyword in header}
     return {**row, "error": item.error}
 
@@ -103,7 +103,7 @@ def write_tables(output: Path, made_by: dict[str, Any], rows: Sequence[Row]) -> 
     return shown
 
 
-def read_finished(output: Path, made_by: dict[str, Any], sources: Sequence[Source]) -> dict[str, list[Row]]:
+def read_finished(output: Path, made_by: dict[str, Any], files: Sequence[InputFile]) -> dict[str, list[Row]]:
     """Rows of the files that need not be predicted again, by the ids of the files.
 
     A file is done if it has not changed, at least one of its images could be used, and what was written of
@@ -120,7 +120,7 @@ def read_finished(output: Path, made_by: dict[str, Any], sources: Sequence[Sourc
         named = [words for key, words in OPTIONS.items() if lines[0].get(key) != made_by[key]]
         other = " and ".join(named) or "other options"
         raise InputError(f"{output} holds predictions with {other}: give the same again, or another --output")
-    known = {source.id: source for source in sources}
+    known = {file.id: file for file in files}
     rows: dict[str, list[Row]] = {}
     for row in lines[1:]:
         rows.setdefault(row["source"], []).append(row)
@@ -179,12 +179,12 @@ def is_row(row: object) -> bool:
     )
 
 
-def is_done(output: Path, source: Source, rows: Sequence[Row]) -> bool:
+def is_done(output: Path, file: InputFile, rows: Sequence[Row]) -> bool:
     """Whether a file's rows hold, one at least without error, and its images are as they were written."""
     return not all(row["error"] for row in rows) and all(
         (
-            rows[0]["file"] == printable(str(source.path)),
-            {row["sha256"] for row in rows} == {hash_of(source.path)},
+            rows[0]["file"] == printable(str(file.path)),
+            {row["sha256"] for row in rows} == {hash_of(file.path)},
             *(row.get("written") == hash_images(output, row["id"]) for row in rows),
         )
     )
@@ -195,9 +195,9 @@ def image_paths(output: Path, name: str) -> dict[str, Path]:
     return {folder: output / folder / f"{name}.png" for folder in FOLDERS}
 
 
-def dicom_paths(output: Path, source: str) -> dict[str, Path]:
+def dicom_paths(output: Path, name: str) -> dict[str, Path]:
     """Segmentation and report of a file, by the folders that they are in."""
-    return {folder: output / folder / f"{source}.dcm" for folder in DICOM_FOLDERS}
+    return {folder: output / folder / f"{name}.dcm" for folder in DICOM_FOLDERS}
 
 
 def hash_images(output: Path, name: str) -> dict[str, str | None]:

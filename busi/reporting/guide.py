@@ -14,7 +14,7 @@ from busi.reporting.charts import draw_decision_curve, draw_ranking, draw_reliab
 from busi.reporting.estimates import DEFERRED, THRESHOLDS
 from busi.reporting.metric_titles import CALIBRATION, POINTS, entitle
 from busi.reporting.mistakes import show_mistakes
-from busi.reporting.pooling import Scored, by_source
+from busi.reporting.pooling import Scored, rows_by_source
 from busi.reporting.sources import source_table
 from busi.reporting.words import is_evaluation, of_trainings
 from busi.runs import Variant
@@ -47,7 +47,7 @@ def describe_guide(
         found: Their metrics, by source.
     """
     whole, columns = average_sources(list(found.values())), scored[0].columns
-    parts = {source: [one.only(here) for one in scored] for source, here in by_source(columns).items()}
+    parts = {source: [one.only(here) for one in scored] for source, here in rows_by_source(columns).items()}
     mistakes = {source: {"confusion": _confusion(part).tolist()} for source, part in parts.items()}
     calibrated = all(one.calibrated for one in scored)
     tables = [
@@ -110,7 +110,7 @@ def probability_blocks(variant: Variant, scored: Sequence[Scored], found: Estima
     curves = {name: [(one, k) for one in scored] for k, name in enumerate(CLASSES)}
     areas = {name: found[f"auroc_{name}"] for name in CLASSES}
     folds = len(variant.folds) > 1 and not variant.held_out
-    means = " and ".join(["folds"] * folds + ["sources"] * (len(by_source(scored[0].columns)) > 1))
+    means = " and ".join(["folds"] * folds + ["sources"] * (len(rows_by_source(scored[0].columns)) > 1))
     images = f"{len(scored[0].labels)} images"
     malignant = f"{images}, {int((scored[0].labels == MALIGNANT).sum())} of them malignant"
     fitted = "validation images of the model" if is_evaluation(variant) else "validation fold"
@@ -153,7 +153,7 @@ def probability_blocks(variant: Variant, scored: Sequence[Scored], found: Estima
 
 def over_sources(scored: Sequence[Scored], words: str) -> str:
     """Words for the caption of a figure whose curves are means over sources; none for one source."""
-    return words if len(by_source(scored[0].columns)) > 1 else ""
+    return words if len(rows_by_source(scored[0].columns)) > 1 else ""
 
 
 def curve_tables(found: Estimates, number: int) -> list[Block]:

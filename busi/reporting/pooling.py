@@ -111,7 +111,7 @@ def score(found: Sequence[Predictions], fit: Fit | None = None) -> Scored:
     predicted_positive = {name: np.empty(len(logits), np.bool_) for name in OPERATING_POINTS}
     fitted: dict[tuple[int, str], Fitted] = {}
     for one in found:
-        for source, of_source in by_source(columns).items():
+        for source, of_source in rows_by_source(columns).items():
             here = of_source & (columns["fold"] == one.fold)
             if not here.any():
                 continue
@@ -163,7 +163,7 @@ def join(found: Sequence[Predictions]) -> Columns:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def by_source(columns: Columns) -> dict[str, Bool[np.ndarray, " n"]]:
+def rows_by_source(columns: Columns) -> dict[str, Bool[np.ndarray, " n"]]:
     """Source -> which images are of it, sources in the order in which they first appear."""
     sources = columns["source"]
     return {name: sources == name for name in dict.fromkeys(sources.tolist())}

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from busi.core import NORMAL
 from busi.metrics import Estimate, Values, Weights, mean_of
 from busi.reporting.estimates import estimate
-from busi.reporting.pooling import Scored, by_source
+from busi.reporting.pooling import Scored, rows_by_source
 from busi.runs import Interval, Shortcut
 
 MEASURES = {"balanced_accuracy": "balanced accuracy", "auroc": "AUROC"}
@@ -103,14 +103,14 @@ def of_tested(seeds: Sequence[Scored]) -> list[CalledNormal]:
             {name: found[name] for name in NORMALS},
         )
         for (source, found), here in zip(
-            estimate(seeds, measure_normals).items(), by_source(columns).values(), strict=True
+            estimate(seeds, measure_normals).items(), rows_by_source(columns).values(), strict=True
         )
     ]
 
 
 def of_validated(seeds: Sequence[Scored], found: Sequence[Shortcut]) -> list[CalledNormal]:
     """What is called normal of the sources that validate and do not test: means over runs."""
-    tested = by_source(seeds[0].columns)
+    tested = rows_by_source(seeds[0].columns)
     rows = []
     for source in dict.fromkeys(name for one in found for name in one.normals if name not in tested):
         every = [one.normals[source] for one in found if source in one.normals]

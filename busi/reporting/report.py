@@ -17,7 +17,7 @@ from busi.reporting.key import find_key_of_left_out, find_key_results
 from busi.reporting.left_out import describe_left_out, trained_on
 from busi.reporting.origin import describe_origin
 from busi.reporting.own_folder import REPORT, holds_report
-from busi.reporting.pooling import Fit, by_source, join
+from busi.reporting.pooling import Fit, join, rows_by_source
 from busi.reporting.segmentation import describe_masks
 from busi.reporting.settings import describe_settings, share_settings
 from busi.reporting.settings_left_out import describe_settings_left_out
@@ -228,7 +228,7 @@ def about_split(variants: Sequence[Variant]) -> str:
 def count_images(variants: Sequence[Variant]) -> dict[str, int]:
     """Number of test images of each source."""
     columns = join(variants[0].seeds[0])
-    return {source: int(here.sum()) for source, here in by_source(columns).items()}
+    return {source: int(here.sum()) for source, here in rows_by_source(columns).items()}
 
 
 def lead(variants: Sequence[Variant]) -> str:

@@ -14,7 +14,7 @@ from busi.reporting.charts import draw_cases, draw_sizes
 from busi.reporting.estimates import estimate_masks
 from busi.reporting.metric_titles import MASK_METRICS, entitle
 from busi.reporting.overlays import read_overlay
-from busi.reporting.pooling import Columns, by_source, join
+from busi.reporting.pooling import Columns, join, rows_by_source
 from busi.reporting.sources import explain_mean, source_table, sources_to_json
 from busi.reporting.subgroups import Groups, count_cells, count_header, split_by_burned_in, split_by_size
 from busi.reporting.words import name_test_images, of_trainings
@@ -171,7 +171,7 @@ def make_overlay(one: Predictions, row: int, records: Mapping[str, Record]) -> O
     columns = one.columns
     name, label = str(columns["id"][row]), CLASSES[columns["label"][row]]
     made = read_overlay(one, name, records)
-    shown = name if len(by_source(columns)) == 1 else f"{columns['source'][row]}: {name}"
+    shown = name if len(rows_by_source(columns)) == 1 else f"{columns['source'][row]}: {name}"
     return replace(made, title=title_mask(shown, label, columns["dice"][row], made.mask, made.pred))
 
 

@@ -13,7 +13,7 @@ from busi.metrics import Estimates, Values, Weights, average_sources, mean_of
 from busi.reporting.cells import JsonObject, cell, to_json
 from busi.reporting.estimates import estimate, estimate_masks, measure_classes, subtract
 from busi.reporting.metric_titles import SHORT, entitle
-from busi.reporting.pooling import Columns, Fit, Scored, by_source, join, score
+from busi.reporting.pooling import Columns, Fit, Scored, join, rows_by_source, score
 from busi.reporting.sources import explain_mean
 from busi.reporting.verdicts import (
     Difference,
@@ -170,7 +170,7 @@ class Measured:
 
     def only(self, source: str) -> "Measured":
         """The same of one source."""
-        kept = by_source(self.columns)[source]
+        kept = rows_by_source(self.columns)[source]
         each = [{source: one[source]} for one in self.each]
         return Measured(self.variant, {source: self.found[source]}, each, take(self.columns, kept))
 

@@ -6,7 +6,7 @@ from busi.core import CLASSES
 from busi.figures import Block, Cell, Section, Table
 from busi.metrics import Estimate, defined
 from busi.reporting.cells import JsonObject, show
-from busi.reporting.pooling import Scored, by_source
+from busi.reporting.pooling import Scored, rows_by_source
 from busi.reporting.probes import (
     KINDS,
     MEASURES,
@@ -57,7 +57,7 @@ def describe_shortcut(
     for variant in variants:
         read = [read_shortcut(one.run) for seed in variant.seeds for one in seed]
         found, seeds = [one for one in read if one is not None], scored[variant.name]
-        if not found and len(by_source(seeds[0].columns)) == 1:
+        if not found and len(rows_by_source(seeds[0].columns)) == 1:
             continue
         probes = {part: probe for part in PARTS if (probe := mean_probe(found, part))}
         called = [*of_tested(seeds), *of_validated(seeds, found)]

@@ -6,7 +6,7 @@ from busi.core import CLASSES
 from busi.figures import Block, Cell, Table
 from busi.metrics import Estimates, average_sources
 from busi.reporting.cells import JsonObject, cell, to_json
-from busi.reporting.pooling import Columns, by_source
+from busi.reporting.pooling import Columns, rows_by_source
 
 MEAN = "mean over sources".replace(" ", "\N{NO-BREAK SPACE}")
 """Title of the mean over sources, each of which counts the same."""
@@ -14,7 +14,7 @@ MEAN = "mean over sources".replace(" ", "\N{NO-BREAK SPACE}")
 
 def explain_mean(columns: Columns) -> list[Block]:
     """What a number of several sources is; nothing where there is one source."""
-    if len(by_source(columns)) == 1:
+    if len(rows_by_source(columns)) == 1:
         return []
     return [
         "A number is of one source. Where no source is named, it is the mean over the sources in which it is "
@@ -25,7 +25,7 @@ def explain_mean(columns: Columns) -> list[Block]:
 def explain_classes(columns: Columns) -> list[Block]:
     """Which sources lack a class, and what their means over classes are; nothing where none does."""
     labels, lacking = columns["label"], []
-    for source, rows in by_source(columns).items():
+    for source, rows in rows_by_source(columns).items():
         if absent := [name for k, name in enumerate(CLASSES) if not (labels[rows] == k).any()]:
             lacking.append(f"{source} has no {' and no '.join(absent)} images.")
     if not lacking:
@@ -53,7 +53,7 @@ def source_table(
         found: Title of the first cell of a row -> metrics by source; an empty title has no cell.
         caption: Of the table.
     """
-    kinds = by_source(columns)
+    kinds = rows_by_source(columns)
     if len(kinds) == 1:
         return []
     rows: list[list[Cell]] = []

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from busi.figures import Cell
-from busi.reporting.pooling import Columns, by_source
+from busi.reporting.pooling import Columns, rows_by_source
 
 Groups = dict[str, Bool[np.ndarray, " n"]]
 """Name -> which images belong."""
@@ -35,7 +35,7 @@ def split_by_burned_in(columns: Columns) -> Groups:
 
 def count_header(columns: Columns) -> list[str]:
     """The column of a table of subgroups that says how many sources have one; none for one source."""
-    return ["sources"] if len(by_source(columns)) > 1 else []
+    return ["sources"] if len(rows_by_source(columns)) > 1 else []
 
 
 def count_cells(columns: Columns, kept: Bool[np.ndarray, " n"]) -> list[Cell]:

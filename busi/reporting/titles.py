@@ -5,7 +5,7 @@ from typing import Any
 
 from busi.core import to_plain
 from busi.reporting.left_out import trained_on
-from busi.reporting.pooling import by_source, join
+from busi.reporting.pooling import join, rows_by_source
 from busi.reporting.sources import name_folds
 from busi.runs import Variant
 
@@ -61,7 +61,7 @@ def name_tested(variant: Variant) -> str:
     """The data set of the test images, or the sources of a pool."""
     data = variant.seeds[0][0].config.data
     named = data.sources or data.name == "csv"
-    return name_data(by_source(join(variant.seeds[0])) if named else [data.name])
+    return name_data(rows_by_source(join(variant.seeds[0])) if named else [data.name])
 
 
 def name_data(names: Iterable[str]) -> str:

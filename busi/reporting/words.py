@@ -7,7 +7,7 @@ import numpy as np
 from busi.core import CLASSES
 from busi.metrics import FEW
 from busi.reporting.origin import read_split
-from busi.reporting.pooling import by_source, join
+from busi.reporting.pooling import join, rows_by_source
 from busi.reporting.sources import name_folds
 from busi.runs import Predictions, Variant
 
@@ -54,16 +54,16 @@ def name_groups(one: Predictions) -> str:
 def count_groups(variant: Variant) -> int:
     """Number of groups of test images; one of several sources counts in each."""
     columns = join(variant.seeds[0])
-    return sum(len(np.unique(columns["group"][here])) for here in by_source(columns).values())
+    return sum(len(np.unique(columns["group"][here])) for here in rows_by_source(columns).values())
 
 
 def warn_of_few(variants: Sequence[Variant]) -> str:
     """Which classes have too few cases, as a sentence; empty if none has."""
     few: dict[str, int] = {}
     tested = [join(variant.seeds[0]) for variant in variants]
-    several = len({source for columns in tested for source in by_source(columns)}) > 1
+    several = len({source for columns in tested for source in rows_by_source(columns)}) > 1
     for columns in tested:
-        for source, here in by_source(columns).items():
+        for source, here in rows_by_source(columns).items():
             for k, name in enumerate(CLASSES):
                 of_class = np.unique(columns["group"][here & (columns["label"] == k)])
                 if 0 < len(of_class) < FEW:

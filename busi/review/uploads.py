@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from busi.core import InputError, file_hash, printable, write_whole, writing_to
-from busi.data import Frame, Item, Source
+from busi.data import Frame, InputFile, Item
 from busi.inference import Prediction, Predictor, add_prediction, check_appending, serve_demo
 from busi.review.app import make_app
 from busi.review.queue import read_predictions
@@ -65,11 +65,11 @@ class Uploads:
             raise InputError(f"cannot read {path}: choose the file again") from error
         digest = hashlib.sha256(content).hexdigest()[:16]
         stem = printable(path.stem, "_").strip()[:MAX_STEM] or "image"
-        source = Source(f"{stem}-{digest[:8]}", self._files / f"{stem}-{digest[:8]}{path.suffix}")
+        file = InputFile(f"{stem}-{digest[:8]}", self._files / f"{stem}-{digest[:8]}{path.suffix}")
         with writing_to(self.folder):
-            if not source.path.exists() or file_hash(source.path)[:16] != digest:
-                write_whole(source.path, lambda part: part.write_bytes(content))
-        item = Item(source, number, digest, frame, "")
+            if not file.path.exists() or file_hash(file.path)[:16] != digest:
+                write_whole(file.path, lambda part: part.write_bytes(content))
+        item = Item(file, number, digest, frame, "")
         add_prediction(self._predictor, self.folder, self._files, item, prediction)
         self._session.renew(read_predictions(self.folder))
         return 1 + [row.id for row, _ in self._session.queue].index(item.id)

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from busi.core import InputError, conf_dir, expand, is_file
 from busi.data import BUSIDataModule
 from busi.guides import check_start
-from busi.models import SOURCES, Normalized, digest_tensors, read_tensors
+from busi.models import NAMED_WEIGHTS, Normalized, digest_tensors, read_tensors
 from busi.runs import Checkpoint, Metadata, describe_start, find_checkpoint
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,9 @@ def resolve_start(cfg: DictConfig) -> None:
 def names_file(cfg: DictConfig) -> bool:
     """Whether ``encoder_weights`` is a file."""
     text = cfg.encoder_weights
-    return isinstance(text, str) and text not in SOURCES and bool(text.strip()) and is_file(expand(text))
+    return (
+        isinstance(text, str) and text not in NAMED_WEIGHTS and text.strip() != "" and is_file(expand(text))
+    )
 
 
 def refuse_two_starts(cfg: DictConfig, said: Sequence[str]) -> None:

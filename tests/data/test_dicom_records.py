@@ -26,10 +26,10 @@ from busi.core.types import CLASSES, Record
 from busi.data.contents import Content, read_contents
 from busi.data.files import pixel_format, read_gray
 from busi.data.images import pixel_hash
+from busi.data.inputs import InputFile, find_inputs, read_items
 from busi.data.manifest import read_csv
 from busi.data.masks import read_mask
 from busi.data.records import Problem, read_busi
-from busi.data.sources import Source, find_sources, read_items
 from tests.data.conftest import draw, lesion
 from tests.data.test_dicom import region, write
 from tests.data.test_dicom_gray import COLOR, YCBCR, encode_jpeg, halve_color, palette, rewrite, write_stream
@@ -88,7 +88,7 @@ def test_training_reads_the_pixels_that_prediction_reads(tmp_path: Path) -> None
     assert problems == []
     assert sorted(record.id for record in records) == sorted(WRITERS)
     for record, content in zip(records, contents, strict=True):
-        (item,) = read_items(Source(record.id, record.image))
+        (item,) = read_items(InputFile(record.id, record.image))
         assert item.frame is not None
         assert np.array_equal(read_gray(record.image), item.frame.gray)
         assert content.pixel_hash == pixel_hash(item.frame.gray)
@@ -128,7 +128,7 @@ def test_a_folder_of_dicom_files_is_the_folder_of_their_pixels(root: Path, tmp_p
     assert problems == []
     assert [content.pixel_hash for content in contents] == [content.pixel_hash for content in plain]
     assert [content.mask_hash for content in contents] == [content.mask_hash for content in plain]
-    found = find_sources([str(root)], Path("/nowhere"))
+    found = find_inputs([str(root)], Path("/nowhere"))
     assert {source.path.resolve() for source in found} == {record.image.resolve() for record in records}
 
 

@@ -18,7 +18,7 @@ from busi.data import levels
 from busi.data.contents import read_contents
 from busi.data.files import read_frames, read_gray
 from busi.data.images import pixel_hash
-from busi.data.sources import Source, read_items
+from busi.data.inputs import InputFile, read_items
 from tests.data.conftest import draw, save
 
 ORIENTATION = 274
@@ -243,7 +243,7 @@ def test_a_flat_image_is_a_problem_of_the_data_and_of_that_image_alone(tmp_path:
     pages = [draw(0), np.full((30, 40), 90, np.uint8), draw(1)]
     first, *rest = map(Image.fromarray, pages)
     first.save(tmp_path / "a.tif", save_all=True, append_images=rest)
-    items = list(read_items(Source("a", tmp_path / "a.tif")))
+    items = list(read_items(InputFile("a", tmp_path / "a.tif")))
     assert [(item.id, item.frame is None) for item in items] == [
         ("a [1]", False),
         ("a [2]", True),

@@ -19,10 +19,10 @@ from pydicom.uid import generate_uid
 
 from busi.core import MALIGNANT, InputError
 from busi.core.tables import read_table
-from busi.data import draw_sample, find_sources
+from busi.data import draw_sample, find_inputs
 from busi.formats import make_segmentation
 from busi.inference.dicom_files import name_maker
-from busi.inference.folder import predict_files, predict_sources
+from busi.inference.folder import predict_files, predict_inputs
 from busi.inference.predictor import Predictor
 from busi.inference.tables import DICOM_FOLDERS
 from tests.data.test_dicom import region, write
@@ -56,7 +56,7 @@ def mask_of(output: Path, name: str) -> UInt8[np.ndarray, "h w"]:
 
 def call(predictor: Predictor, folder: Path, dicom: tuple[str, ...]) -> list[dict[str, object]]:
     output = folder.parent / "out"
-    return predict_sources(predictor, find_sources([str(folder)], output), output, (), dicom)
+    return predict_inputs(predictor, find_inputs([str(folder)], output), output, (), dicom)
 
 
 def test_dicom_files_name_every_model_of_an_ensemble(predictor: Predictor) -> None:
@@ -205,9 +205,7 @@ def test_a_file_of_somebody_else_is_not_taken_for_a_result(predictor: Predictor,
     (tmp_path / "out" / "dicom_seg" / "a.dcm").write_text("drawn by hand")
     write(tmp_path / "a.dcm", SCAN, **identity())
     with pytest.raises(InputError, match="holds dicom_seg, which no prediction left there"):
-        predict_sources(
-            predictor, find_sources([str(tmp_path / "a.dcm")], tmp_path / "out"), tmp_path / "out"
-        )
+        predict_inputs(predictor, find_inputs([str(tmp_path / "a.dcm")], tmp_path / "out"), tmp_path / "out")
 
 
 FAULTS = (

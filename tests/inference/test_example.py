@@ -21,9 +21,9 @@ from PIL import Image, ImageFilter
 
 from busi import Predictor
 from busi.core.types import CLASSES
-from busi.data.sources import find_sources
+from busi.data.inputs import find_inputs
 from busi.inference.bundle import PRETRAINED, Model
-from busi.inference.folder import predict_sources
+from busi.inference.folder import predict_inputs
 from busi.inference.model_card import write_texts
 from busi.inference.model_info import ModelInfo, read_model_info
 from busi.models.postprocess import Postprocess
@@ -92,8 +92,8 @@ def test_boxes_and_sizes_are_those_of_the_predictor(image_size: int) -> None:
 def compare(example: Any, files: list[Path], bundle: Path, output: Path) -> int:
     """How many masks of ``busi.predict`` show a lesion; all must be those of the example."""
     session = onnxruntime.InferenceSession(bundle / "model.onnx")
-    sources = find_sources([str(path) for path in files], leave_out=output)
-    rows = predict_sources(Predictor(bundle), sources, output)
+    inputs = find_inputs([str(path) for path in files], leave_out=output)
+    rows = predict_inputs(Predictor(bundle), inputs, output)
     assert len(rows) == len(files)
     for row in rows:
         mask, probs = example.predict(example.read_gray(row["file"]), example.MODEL, session)

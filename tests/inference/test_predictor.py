@@ -23,8 +23,8 @@ from busi.core.tables import read_table
 from busi.core.types import CLASSES, InputError
 from busi.data.frames import Frame, Spacing
 from busi.data.geometry import quantize
-from busi.data.sources import find_sources
-from busi.inference.folder import predict_sources
+from busi.data.inputs import find_inputs
+from busi.inference.folder import predict_inputs
 from busi.metrics.calibration import calibrate
 from busi.models.postprocess import Postprocess
 from busi.models.two_stage import to_guide
@@ -59,8 +59,8 @@ def test_run_checkpoint_bundle_and_command_say_the_same(
         assert np.abs(other.mask_probs - first.mask_probs).max() < 1e-3
         assert list(other.probs.values()) == pytest.approx(list(first.probs.values()), abs=1e-4)
         assert other.conformal_set == first.conformal_set
-    sources = find_sources([str(tmp_path / "a.png")], leave_out=tmp_path / "out")
-    (row,) = predict_sources(Predictor(trained), sources, tmp_path / "out")
+    files = find_inputs([str(tmp_path / "a.png")], leave_out=tmp_path / "out")
+    (row,) = predict_inputs(Predictor(trained), files, tmp_path / "out")
     assert [row[f"prob_{name}"] for name in CLASSES] == pytest.approx(list(first.probs.values()), abs=1e-6)
     assert row["pred_area"] == first.pred_area
     mask = np.asarray(Image.open(tmp_path / "out" / "masks" / "a.png"))

@@ -20,7 +20,7 @@ from busi.metrics.estimates import average_sources
 from busi.metrics.segmentation import segmentation_metrics
 from busi.reporting.calibration import explain_calibration
 from busi.reporting.estimates import estimate, estimate_masks, measure, measure_classes, subtract
-from busi.reporting.pooling import Scored, by_source, fit_validation, join, score
+from busi.reporting.pooling import Scored, fit_validation, join, rows_by_source, score
 from busi.reporting.report import about_split, lead, report_runs
 from busi.reporting.shortcut import describe_shortcut
 from busi.reporting.titles import title_of
@@ -103,7 +103,7 @@ def test_numbers_of_a_source_are_those_of_its_images_alone(folds: list[Predictio
     scored = score(folds)
     found = values(scored)
     assert list(found) == list(POOL)
-    for source, here in by_source(scored.columns).items():
+    for source, here in rows_by_source(scored.columns).items():
         labels, preds = scored.labels[here], scored.probs[here].argmax(axis=1)
         classes = np.unique(labels)
         assert found[source]["accuracy"] == pytest.approx(accuracy_score(labels, preds))
@@ -125,10 +125,10 @@ def test_metrics_json_has_the_numbers_of_the_report_also_where_a_source_lacks_a_
     large = {name: tuple(2 * count for count in counts) for name, counts in POOL.items()}
     rows = simulate_rows(make_cohort(0, large, (), None), "cls", 0)
     metrics = summarize(rows, measure_classes_of_rows)
-    by_source = estimate([score([simulate(0, pool=large)])], measure_classes)
-    mean = average_sources(list(by_source.values()))
+    rows_by_source = estimate([score([simulate(0, pool=large)])], measure_classes)
+    mean = average_sources(list(rows_by_source.values()))
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "recall_malignant"):
-        for prefix, found in (("test", mean), *((f"test/{one}", x) for one, x in by_source.items())):
+        for prefix, found in (("test", mean), *((f"test/{one}", x) for one, x in rows_by_source.items())):
             told = [metrics[f"{prefix}/{name}{end}"] for end in ("", "_low", "_high")]
             assert told[0] == pytest.approx(found[name].value)
             assert None not in told
@@ -344,7 +344,7 @@ def test_sources_that_only_train_are_named(make: Make, tmp_path: Path) -> None:
     variants = read_variants([tmp_path], partial=True)
     assert about_split(variants).endswith("No image of busbra validated or tested: they only trained.")
     assert title_of(variants).startswith("Report: U-Net (test_efficientnet) on BUSI - partial")
-    assert list(by_source(join(variants[0].seeds[0]))) == ["busi"]
+    assert list(rows_by_source(join(variants[0].seeds[0]))) == ["busi"]
 
 
 def test_where_a_source_lies_does_not_matter_but_its_name_does(pool: Path, tmp_path: Path) -> None:

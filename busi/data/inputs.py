@@ -22,7 +22,7 @@ NUMBER = re.compile(r" \[\d+\]$")
 """What the ids of the images of one file end with."""
 
 
-class Source(NamedTuple):
+class InputFile(NamedTuple):
     """A file to predict on.
 
     Attributes:
@@ -39,14 +39,14 @@ class Item(NamedTuple):
     """An image that was read, or what was wrong with it.
 
     Attributes:
-        source: Its file.
+        file: Its file.
         number: Of the image in its file, from 1; None if that holds one.
         sha256: Of the file, 16 hexadecimal digits; empty if it cannot be read.
         frame: None if there is an error.
         error: What to tell the user, or empty.
     """
 
-    source: Source
+    file: InputFile
     number: int | None
     sha256: str
     frame: Frame | None
@@ -55,42 +55,42 @@ class Item(NamedTuple):
     @property
     def id(self) -> str:
         """Name of the image, and of what is written about it."""
-        return self.source.id if self.number is None else f"{self.source.id} [{self.number}]"
+        return self.file.id if self.number is None else f"{self.file.id} [{self.number}]"
 
 
-def read_items(source: Source) -> Iterator[Item]:
+def read_items(file: InputFile) -> Iterator[Item]:
     """Read the images of a file one at a time; the last item says what was wrong with it, if anything.
 
     An image of one gray level is an item with an error, too, and the others go on.
     """
     digest, number, waiting, error = "", 0, None, ""
     try:
-        digest = file_hash(source.path)[:16]
-        for frame in read_frames(source.path):
+        digest = file_hash(file.path)[:16]
+        for frame in read_frames(file.path):
             if waiting is not None:
-                yield _make_item(source, number, digest, waiting)
+                yield _make_item(file, number, digest, waiting)
             number, waiting = number + 1, frame
-        error = "" if number else f"{source.path} holds no image"
+        error = "" if number else f"{file.path} holds no image"
     except InputError as problem:
         error = str(problem)
     except OSError as problem:  # may pass
-        digest, error = "", f"cannot read {source.path}: {problem.strerror}"
+        digest, error = "", f"cannot read {file.path}: {problem.strerror}"
     several = number > 1 or (error and number)
     if waiting is not None:
-        yield _make_item(source, number if several else None, digest, waiting)
+        yield _make_item(file, number if several else None, digest, waiting)
     if error:
-        yield Item(source, number + 1 if several else None, digest, None, printable(error))
+        yield Item(file, number + 1 if several else None, digest, None, printable(error))
 
 
-def _make_item(source: Source, number: int | None, digest: str, frame: Frame) -> Item:
+def _make_item(file: InputFile, number: int | None, digest: str, frame: Frame) -> Item:
     try:
         refuse_flat(frame.gray)
     except InputError as problem:
-        return Item(source, number, digest, None, printable(f"cannot use {source.path}: {problem}"))
-    return Item(source, number, digest, frame, "")
+        return Item(file, number, digest, None, printable(f"cannot use {file.path}: {problem}"))
+    return Item(file, number, digest, frame, "")
 
 
-def find_sources(inputs: Sequence[str], leave_out: Path) -> list[Source]:
+def find_inputs(inputs: Sequence[str], leave_out: Path) -> list[InputFile]:
     """Find the files that files, folders and patterns mean, in natural order, each once.
 
     In folders, files with other suffixes than those of images are skipped, unless they are DICOM files; those
@@ -131,7 +131,7 @@ def find_sources(inputs: Sequence[str], leave_out: Path) -> list[Source]:
     if unread:
         log.warning("Passed over %s. Save them as PNG, if they are images", tell_unread(unread))
     names = unique_names([name for _, name in found.values()])
-    return [Source(name, path) for name, (path, _) in zip(names, found.values(), strict=True)]
+    return [InputFile(name, path) for name, (path, _) in zip(names, found.values(), strict=True)]
 
 
 def tell_unread(unread: Sequence[Path]) -> str:

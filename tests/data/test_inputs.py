@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 
 from busi.core.types import InputError
-from busi.data.sources import Source, find_sources, read_items, unique_names
+from busi.data.inputs import InputFile, find_inputs, read_items, unique_names
 from tests.data.test_dicom import write
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (30, 41), np.uint8)
 
 
 def find(*inputs: object, leave_out: Path = Path("/nowhere")) -> list[str]:
-    return [source.id for source in find_sources([str(text) for text in inputs], leave_out)]
+    return [file.id for file in find_inputs([str(text) for text in inputs], leave_out)]
 
 
 def test_folders_patterns_and_files_are_found_once_without_annotations(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_files_that_may_hold_images_are_counted(tmp_path: Path, caplog: pytest.L
     assert find(tmp_path) == ["x", "y"]
     (line,) = caplog.messages
     assert line.startswith("Passed over 4 files of a kind that is not read: ")
-    (item,) = read_items(find_sources([str(tmp_path / "y.JPE")], Path("/nowhere"))[0])
+    (item,) = read_items(find_inputs([str(tmp_path / "y.JPE")], Path("/nowhere"))[0])
     assert item.frame is not None
 
 
@@ -95,7 +95,7 @@ def test_links_are_followed_once_and_broken_ones_are_said(tmp_path: Path) -> Non
     (tmp_path / "in" / "up").symlink_to("..")
     (tmp_path / "in" / "itself.png").symlink_to("itself.png")
     (tmp_path / "in" / "broken.png").symlink_to("gone.png")
-    found = {source.id: source for source in find_sources([str(tmp_path / "in")], tmp_path / "out")}
+    found = {file.id: file for file in find_inputs([str(tmp_path / "in")], tmp_path / "out")}
     assert sorted(name.partition("/")[2] or name for name in found) == ["broken", "far", "in", "itself"]
     for name in ("broken", "itself"):
         (item,) = read_items(found[name])
@@ -158,6 +158,6 @@ def test_long_names_are_cut_and_leave_room_for_a_suffix(tmp_path: Path) -> None:
 
 
 def test_file_that_vanishes_is_an_item_with_an_error(tmp_path: Path) -> None:
-    (item,) = read_items(Source("a", tmp_path / "new\nline.png"))
+    (item,) = read_items(InputFile("a", tmp_path / "new\nline.png"))
     assert item.frame is None
     assert item.error == f"cannot read {tmp_path}/new\\nline.png: No such file or directory"

@@ -10,7 +10,7 @@ from busi.formats.images import Images
 
 
 @dataclass(frozen=True)
-class Source:
+class Original:
     """What is converted.
 
     Attributes:
@@ -38,7 +38,7 @@ class Source:
         return list_all(self.path) if self.path.is_dir() else [self.path]
 
     def place_of(self, path: Path) -> str:
-        """The folder of a file of the source, below that of the source; empty for that itself."""
+        """The folder of a file of the original, below that of the original; empty for that itself."""
         return path.relative_to(self.folder).parent.as_posix().removeprefix(".")
 
     @cached_property
