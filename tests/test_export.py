@@ -32,6 +32,7 @@ from busi.inference.loading import load_networks
 from busi.inference.model_info import ModelInfo, read_model_info
 from busi.models.two_stage import TwoStage
 from busi.runs.run import open_run
+from tests.conftest import accept
 from tests.inference.test_predictor import make_image
 from tests.processes import call
 
@@ -170,6 +171,7 @@ def test_export_says_what_is_missing(trained: Path, bundle: Path, tmp_path: Path
     write_table(run / "split.csv", rows)
     with pytest.raises(InputError, match="split.csv is not the file that this run wrote"):
         write_bundle(run, tmp_path / "out")
+    accept(run)
     with pytest.raises(InputError, match=r"1 images of .* are gone, e.g. another"):
         split_records(open_run(run), None)
     assert not (tmp_path / "out").exists()

@@ -162,7 +162,7 @@ def test_a_run_that_has_lost_a_part_is_named(runs: Path, report: Report, tmp_pat
     folder = tmp_path / "empty"
     for part, words in (
         ("predictions.csv", "predictions.csv is missing: put it back"),
-        ("split.csv", "has no readable split.csv"),
+        ("split.csv", "split.csv is missing: put it back"),
         ("config.yaml", "has no readable config.yaml"),
     ):
         shutil.copytree(runs / "empty" / "0", folder)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from busi.core import NORMAL, InputError, Record, is_there, read_table, whole_folder, writing_to
+from busi.core import NORMAL, InputError, Record, is_there, whole_folder, writing_to
 from busi.data import read_gray, read_mask, unletterbox
 from busi.inference.bundle import is_bundle
 from busi.inference.graph import open_graph
@@ -20,7 +20,7 @@ from busi.inference.onnx import BATCH_SIZE, letterbox_batches, write_f16, write_
 from busi.inference.renewal import renew_bundle
 from busi.metrics import class_metrics, dice
 from busi.models import OneStage, TwoStage
-from busi.runs import Run, find_records
+from busi.runs import Run, find_records, read_split
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +194,7 @@ def split_records(run: Run, root: Path | None) -> dict[str, list[Record]]:
         InputError: If they are not where they were.
     """
     records = find_records(run, root)
-    rows = read_table(run.folder / "split.csv")
+    rows = read_split(run)
     splits = {name: [row["id"] for row in rows if row["split"] == name] for name in ("train", "val")}
     if missing := [name for names in splits.values() for name in names if name not in records]:
         raise InputError(f"{len(missing)} images of {run.folder} are gone, e.g. {missing[0]}: give --data")

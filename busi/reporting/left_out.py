@@ -8,9 +8,8 @@ from busi.metrics import Estimates
 from busi.reporting.cells import JsonObject, cell, to_json
 from busi.reporting.estimates import estimate, estimate_masks
 from busi.reporting.metric_titles import KEY_MASK_METRICS, SHORT, entitle
-from busi.reporting.origin import read_split
 from busi.reporting.pooling import join, score
-from busi.runs import Variant
+from busi.runs import Variant, read_split
 
 MASKS = entitle(KEY_MASK_METRICS, SHORT)
 """Metrics of the masks that the page has room for, and their titles."""
@@ -74,5 +73,5 @@ def measure_sources(variant: Variant) -> dict[str, tuple[int, Estimates]]:
 
 def trained_on(variant: Variant) -> list[str]:
     """The sources whose images trained."""
-    rows = read_split(variant.seeds[0][0])
+    rows = read_split(variant.seeds[0][0].run)
     return list(dict.fromkeys(row["source"] for row in rows if row["split"] == "train"))

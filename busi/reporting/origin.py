@@ -6,10 +6,10 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from busi.core import InputError, list_some, read_table
+from busi.core import list_some
 from busi.figures import Block, Cell, Section, Table
 from busi.reporting.cells import JsonObject
-from busi.runs import Predictions, Run, Variant, describe_environment, now
+from busi.runs import Predictions, Run, Variant, describe_environment, now, read_split
 
 
 def describe_origin(variants: Sequence[Variant], about: str) -> tuple[Section, JsonObject]:
@@ -63,26 +63,11 @@ def describe_origin(variants: Sequence[Variant], about: str) -> tuple[Section, J
 
 def read_dropped(one: Predictions) -> dict[str, list[str]]:
     """Reason -> ids of the images that were left out of the folds."""
-    rows = [row for row in read_split(one) if row["reason"]]
+    rows = [row for row in read_split(one.run) if row["reason"]]
     return {
         why: [row["id"] for row in rows if row["reason"] == why]
         for why in sorted({r["reason"] for r in rows})
     }
-
-
-def read_split(one: Predictions) -> list[dict[str, str]]:
-    """The rows of ``split.csv`` of a run.
-
-    Raises:
-        InputError: If the run has lost it.
-    """
-    try:
-        rows = read_table(one.run.folder / "split.csv")
-        for name in ("id", "source", "split", "reason"):
-            _ = [row[name] for row in rows]
-    except (OSError, KeyError) as error:
-        raise InputError(f"{one.run.folder} has no readable split.csv: train this run again") from error
-    return rows
 
 
 def describe_runs(variants: Sequence[Variant]) -> list[list[Cell]]:

@@ -6,10 +6,9 @@ import numpy as np
 
 from busi.core import CLASSES
 from busi.metrics import FEW
-from busi.reporting.origin import read_split
 from busi.reporting.pooling import join, rows_by_source
 from busi.reporting.sources import name_folds
-from busi.runs import Predictions, Variant
+from busi.runs import Predictions, Variant, read_split
 
 DUPLICATES, PATIENTS, MIXED, UNKNOWN = (
     "groups of near-duplicates",
@@ -44,7 +43,7 @@ def of_trainings(variant: Variant) -> str:
 
 def name_groups(one: Predictions) -> str:
     """What the groups of the test images of a run are, see `DUPLICATES`."""
-    rows = [row for row in read_split(one) if row["split"] == "test"]
+    rows = [row for row in read_split(one.run) if row["split"] == "test"]
     if not rows or "has_patient" not in rows[0]:
         return UNKNOWN
     known = [row["has_patient"] == "1" for row in rows]

@@ -39,6 +39,7 @@ from .predictions import read_columns as read_columns
 from .predictions import read_predictions as read_predictions
 from .predictions import read_run_columns as read_run_columns
 from .predictions import read_shortcut as read_shortcut
+from .predictions import read_split as read_split
 from .predictions import read_trained as read_trained
 from .predictions import take as take
 from .provenance import describe_environment as describe_environment

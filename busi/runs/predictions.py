@@ -16,6 +16,7 @@ from busi.runs.run import Run, name_variant
 from busi.runs.stored import Shortcut, check_stored
 
 COLUMNS = ("id", "source", "label", "group", "fold", "split", "lesion_share", "burned_in")
+SPLIT_COLUMNS = ("id", "source", "label", "fold", "split", "reason")
 STAGE_COLUMNS = {
     "seg": ("dice", "iou", "hd95", "area", "pred_area"),
     "cls": tuple(f"logit_{name}" for name in CLASSES),
@@ -84,10 +85,25 @@ def take(
 
 def learned_classes(run: Run) -> Bool[np.ndarray, " 3"]:
     """Which classes have training images in a run; all of them where its ``split.csv`` does not say it."""
-    path = run.folder / "split.csv"
-    rows = read_table(path) if path.is_file() else []
-    there = {row.get("label") for row in rows if row.get("split") == "train"} or CLASSES
+    rows = read_split(run) if (run.folder / "split.csv").is_file() else []
+    there = {row["label"] for row in rows if row["split"] == "train"} or CLASSES
     return np.array([name in there for name in CLASSES])
+
+
+def read_split(run: Run) -> list[dict[str, str]]:
+    """The rows of ``split.csv`` of a run.
+
+    Raises:
+        InputError: If it is missing or damaged, or not the one that the run wrote.
+    """
+    path = run.file("split.csv")
+    try:
+        rows = read_table(path)
+    except (OSError, InputError) as error:
+        raise InputError(f"{path} is missing or damaged: train this run again") from error
+    if rows and not rows[0].keys() >= {*SPLIT_COLUMNS}:
+        raise InputError(f"{path} lacks columns: train this run again")
+    return rows
 
 
 def find_records(run: Run, root: Path | None = None) -> dict[str, Record]:
@@ -183,12 +199,8 @@ def read_trained(run: Run) -> tuple[Int[np.ndarray, " n"], list[str]]:
     Raises:
         InputError: If the file is missing or damaged, or not the one that the run wrote.
     """
-    path = run.file("split.csv")
-    try:
-        rows = [row for row in read_table(path) if row["split"] == "train"]
-        return np.array([CLASSES.index(row["label"]) for row in rows], int), [row["source"] for row in rows]
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is missing or damaged: train this run again") from error
+    rows = [row for row in read_split(run) if row["split"] == "train"]
+    return np.array([CLASSES.index(row["label"]) for row in rows], int), [row["source"] for row in rows]
 
 
 def read_columns(path: Path, stage: str) -> dict[str, Shaped[np.ndarray, " n"]]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from busi.core import CLASSES, InputError, read_table
+from busi.core import CLASSES, InputError
 from busi.data import SharedSplit
-from busi.runs import Predictions, Run, Variant, list_run_folders, read_variants, take
+from busi.runs import Predictions, Variant, list_run_folders, read_split, read_variants, take
 from busi.submissions.case_names import CaseNames, list_images
 from busi.submissions.folds import check_complete
 from busi.submissions.leaks import Training, check_leaks
@@ -96,20 +96,6 @@ def check_runs(
     annotated = runs[0].variant == "segmentation" or bool(config.get("need_masks"))
     check_complete(name, "prediction", of, split, cases, {**folds, **of}, partial, annotated)
     check_leaks(name, of, True, split, cases, Training(folds, trained, unknown), validated)
-
-
-def read_split(run: Run) -> list[dict[str, str]]:
-    """The rows of ``split.csv`` of a run.
-
-    Raises:
-        InputError: If it is missing or damaged, or not the one that the run wrote.
-    """
-    path = run.file("split.csv")
-    try:
-        rows = read_table(path)
-        return [{name: row[name] for name in ("id", "fold", "split")} for row in rows]
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is missing or damaged: train this run again") from error
 
 
 def align(one: Predictions, truth: Truth, places: dict[str, int]) -> Predictions:
