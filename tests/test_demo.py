@@ -30,6 +30,7 @@ from busi import Predictor
 from busi.core.tables import read_table
 from busi.core.types import CLASSES, InputError
 from busi.data.frames import Frame, Spacing
+from busi.formats.run_lengths import from_runs
 from busi.inference.bundle import PRETRAINED
 from busi.inference.demo_files import count_frames, read_frame, write_samples
 from busi.inference.demo_folder import demo_folder, remove_leftovers
@@ -46,7 +47,6 @@ from busi.inference.demo_text import (
 from busi.inference.model_info import read_model_info
 from busi.inference.prediction import Prediction
 from busi.models.postprocess import Postprocess
-from busi.review.run_lengths import from_runs
 from tests.data.test_dicom import write
 from tests.data.test_files import make_bomb
 from tests.inference.test_predictor import make_image

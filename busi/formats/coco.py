@@ -14,14 +14,13 @@ from busi.formats.files import OtherKind, read_json
 from busi.formats.images import name_no_folders
 from busi.formats.original import Original
 from busi.formats.placing import place_image
+from busi.formats.run_lengths import check_runs, from_runs
 from busi.formats.shapes import (
     Draw,
     fill_coco,
-    from_runs,
     no_mask,
     pair_up,
     split_lesions,
-    to_runs,
 )
 
 FILE = "annotations/instances_default.json"
@@ -145,7 +144,7 @@ def read_segmentation(value: object) -> Draw:
             raise InputError("polygon that is no list of numbers")
         return fill_coco([pair_up(one) for one in polygons])
     counts, size = (value.get("counts"), value.get("size")) if isinstance(value, dict) else (None, None)
-    runs = unpack_counts(counts) if isinstance(counts, str) else to_runs(counts)
+    runs = unpack_counts(counts) if isinstance(counts, str) else check_runs(counts)
 
     def draw(height: int, width: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
         if size != [height, width]:
@@ -179,7 +178,7 @@ def unpack_counts(text: str) -> list[int]:
             value = shift = 0
     if shift:
         raise InputError("run lengths that are cut off")
-    return to_runs(runs)
+    return check_runs(runs)
 
 
 def write(cases: Iterable[Case], folder: Path) -> None:

@@ -15,17 +15,15 @@ from busi.formats.files import MAX_TEXT, OtherKind
 from busi.formats.images import stem_of
 from busi.formats.original import Original
 from busi.formats.placing import place_image
+from busi.formats.run_lengths import check_runs, from_runs, to_runs
 from busi.formats.shapes import (
     Draw,
     fill_coco,
     fill_ellipse,
-    from_runs,
     no_mask,
     pair_up,
     split_lesions,
     to_number,
-    to_row_runs,
-    to_runs,
 )
 
 log = logging.getLogger(__name__)
@@ -141,13 +139,13 @@ def read_shape(element: Any) -> Draw:
     if element.tag != "mask":
         return no_mask(NO_AREAS.get(element.tag, f"a {element.tag}"))
     left, top, width, height = (to_whole(element.get(name)) for name in ("left", "top", "width", "height"))
-    runs = to_runs([to_whole(text) for text in split(element.get("rle"), ",")])
+    runs = check_runs([to_whole(text) for text in split(element.get("rle"), ",")])
 
     def draw(whole_height: int, whole_width: int) -> Mask:
         if min(left, top, width, height) < 0 or left + width > whole_width or top + height > whole_height:
             raise InputError("mask that reaches out of its image")
         mask = np.zeros((whole_height, whole_width), bool)
-        mask[top : top + height, left : left + width] = from_runs(runs, height, width, by_rows=True)
+        mask[top : top + height, left : left + width] = from_runs(runs, height, width)
         return mask
 
     return draw
@@ -192,7 +190,7 @@ def describe(lesion: Mask, word: str) -> dict[str, str]:
         "label": word,
         "source": "manual",
         "occluded": "0",
-        "rle": ", ".join(map(str, to_row_runs(part))),
+        "rle": ", ".join(map(str, to_runs(part))),
         "left": str(left),
         "top": str(top),
         "width": str(part.shape[1]),

@@ -1,4 +1,4 @@
-"""Shapes as masks: polygons, run lengths, and what no mask can be made of.
+"""Shapes as masks: polygons, ellipses, and what no mask can be made of.
 
 Two rules fill polygons, each that of the tool whose files they are in. COCO's own library, pycocotools, also
 serves for CVAT, whose exports of masks use it. LabelMe fills with Pillow, outline included.
@@ -120,42 +120,6 @@ def to_number(value: object) -> float:
     if not math.isfinite(number):
         raise InputError("coordinate that is no number")
     return number
-
-
-def to_runs(values: object) -> list[int]:
-    """Run lengths as whole numbers.
-
-    Raises:
-        InputError: If one is none, or negative.
-    """
-    if not isinstance(values, list) or not all(type(run) is int and run >= 0 for run in values):
-        raise InputError("run lengths that are no whole numbers")
-    return values
-
-
-def from_runs(runs: Sequence[int], height: int, width: int, by_rows: bool) -> Mask:
-    """The mask that run lengths describe, which begin with background.
-
-    Args:
-        runs: Numbers of pixels.
-        height: Of the mask.
-        width: Of the mask.
-        by_rows: Whether pixels follow each other along rows, as in CVAT, or along columns, as in COCO.
-
-    Raises:
-        InputError: If they are more or less than the mask has pixels.
-    """
-    if sum(runs) != height * width:
-        raise InputError(f"run lengths of {sum(runs)} pixels for {width} x {height}")
-    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return flat.reshape(height, width) if by_rows else flat.reshape(width, height).T
-
-
-def to_row_runs(mask: Mask) -> list[int]:
-    """The run lengths of a mask along its rows, from background on."""
-    flat = np.concatenate([[False], mask.ravel(), [not mask.ravel()[-1]]])
-    edges = np.flatnonzero(np.diff(flat))
-    return [int(run) for run in np.diff(edges, prepend=0)]
 
 
 def split_lesions(mask: Mask) -> list[Mask]:

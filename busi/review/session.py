@@ -10,10 +10,10 @@ from PIL import Image
 
 from busi.core import CLASSES, NORMAL, InputError, printable, writing_to
 from busi.data import pixel_hash, read_one, to_lesion, to_mask
+from busi.formats import from_runs, to_runs
 from busi.review.drafts import drafts_of, others_at_work, read_draft
 from busi.review.original import Original, read_original
 from busi.review.queue import Predictions, find_doubts, sort_by_doubt
-from busi.review.run_lengths import from_runs, to_runs
 from busi.review.store import MANIFEST, ReviewFolder
 from busi.review.work import PREDICTION, Correction, Work, name_drafts, name_files, same_name, suggest_patient
 
@@ -110,7 +110,7 @@ class Session:
         height, width = original.gray.shape
         draft = read_draft(self.store.folder, reviewer, row.id, digest)
         if draft is not None:
-            from_runs(draft.runs, height, width)
+            read_runs(draft.runs, height, width)
             return Begun(
                 draft.runs, draft.label, draft.patient, draft.started_from, draft.version, "your draft"
             )
@@ -142,7 +142,7 @@ class Session:
             InputError: If it is no mask of this image, or cannot be written.
         """
         original, digest = self._read_shown(place, work)
-        from_runs(work.runs, *original.gray.shape)
+        read_runs(work.runs, *original.gray.shape)
         return {"version": self.store.keep_draft(self.queue[place][0].id, digest, work)}
 
     def _read_shown(self, place: int, work: Work) -> tuple[Original, str]:
@@ -164,7 +164,7 @@ class Session:
             InputError: If class and mask do not go together, or it cannot be written.
         """
         original, digest = self._read_shown(place, work)
-        mask = from_runs(work.runs, *original.gray.shape)
+        mask = read_runs(work.runs, *original.gray.shape)
         label = check_mask(mask, work.label)
         row, _ = self.queue[place]
         keep = self.store.keep
@@ -191,6 +191,18 @@ class Session:
             started_from=work.started_from,
         )
         return self.store.confirm(correction, digest, work)._asdict()
+
+
+def read_runs(runs: list[int], height: int, width: int) -> Bool[np.ndarray, "{height} {width}"]:
+    """The mask that the page sends.
+
+    Raises:
+        InputError: If it is none of an image of this size.
+    """
+    try:
+        return from_runs(runs, height, width)
+    except InputError as error:
+        raise InputError(f"the mask has not {width} x {height} pixels: reload the page") from error
 
 
 def check_mask(mask: Bool[np.ndarray, "h w"], label: str | None) -> Any:

@@ -26,7 +26,7 @@ class Work(BaseModel):
 
     Attributes:
         reviewer: Name of the person.
-        runs: The mask; see `busi.review.run_lengths`.
+        runs: The mask; see `busi.formats.run_lengths`.
         label: The class; None until one is chosen.
         patient: May be empty.
         started_from: `PREDICTION`, or the name of a correction.

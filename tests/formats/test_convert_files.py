@@ -22,7 +22,7 @@ from busi.formats.coco import unpack_counts
 from busi.formats.conversion import convert
 from busi.formats.cvat_masks import DEEPER
 from busi.formats.known import recognize
-from busi.formats.shapes import from_runs, to_row_runs
+from busi.formats.run_lengths import from_runs, to_runs
 from tests.formats.made import HEIGHT, WIDTH, draw_masks, problems_of, read_back, same, write_images
 
 TRIANGLE = [[5.2, 3.9], [30.4, 8.0], [12.0, 30.7]]
@@ -71,7 +71,7 @@ def test_runs_of_any_mask_come_back() -> None:
         mask = rng.random(rng.integers(1, 30, 2)) < rng.random()
         packed = coco_masks.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
         assert np.array_equal(from_runs(unpack_counts(packed), *mask.shape, by_rows=False), mask)
-        assert np.array_equal(from_runs(to_row_runs(mask), *mask.shape, by_rows=True), mask)
+        assert np.array_equal(from_runs(to_runs(mask), *mask.shape), mask)
 
 
 @pytest.mark.parametrize(

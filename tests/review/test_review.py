@@ -22,13 +22,13 @@ from busi.core.tables import read_table
 from busi.data.files import read_frames
 from busi.data.manifest import read_csv
 from busi.data.masks import read_mask
+from busi.formats.run_lengths import from_runs, to_runs
 from busi.inference.demo_guard import Guard
 from busi.inference.folder import predict_files
 from busi.review import store
 from busi.review.app import make_app
 from busi.review.original import find_file
 from busi.review.queue import Prediction, read_predictions, sort_by_doubt
-from busi.review.run_lengths import from_runs, to_runs
 from busi.review.session import Session
 from busi.review.store import ReviewFolder
 from busi.review.work import clean_patient, parse_work, suggest_patient
@@ -46,7 +46,7 @@ def test_a_mask_comes_back_from_its_run_lengths(shape: tuple[int, int]) -> None:
         assert sum(runs[1::2]) == mask.sum()
         assert 0 not in runs[1:]
     for wrong in ([], [1] * 100, [-1, 2], [10**9]):
-        with pytest.raises(InputError, match="reload"):
+        with pytest.raises(InputError, match="run lengths of"):
             from_runs(wrong, *shape)
 
 

@@ -17,8 +17,8 @@ from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, Route, expect
 
 from busi.core.tables import read_table
+from busi.formats.run_lengths import from_runs, to_runs
 from busi.inference.folder import predict_files
-from busi.review.run_lengths import from_runs, to_runs
 from tests.browser import WIDTHS, check_width, open_browser
 from tests.conftest import SMALL, Compose
 from tests.data.test_pool import write as write_folder

@@ -15,6 +15,7 @@ from busi.core.files import write_json
 from busi.core.tables import read_table
 from busi.core.types import InputError
 from busi.data.files import read_frames
+from busi.formats.run_lengths import from_runs, to_runs
 from busi.inference import appending, tables
 from busi.inference.bundle import PRETRAINED
 from busi.inference.demo_corrector import keep
@@ -24,7 +25,6 @@ from busi.inference.folder import predict_files
 from busi.inference.predictor import Predictor
 from busi.review.app import serve_review
 from busi.review.queue import read_predictions
-from busi.review.run_lengths import from_runs, to_runs
 from busi.review.uploads import Uploads
 from tests.data.test_dicom import write
 from tests.inference.test_predictor import make_image
