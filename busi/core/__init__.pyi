@@ -39,6 +39,7 @@ from .files import write_text as write_text
 from .files import write_whole as write_whole
 from .files import writing_cache as writing_cache
 from .files import writing_to as writing_to
+from .folders import check_new as check_new
 from .folders import check_overwritten as check_overwritten
 from .folders import holds_something as holds_something
 from .folders import real as real

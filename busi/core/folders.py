@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from busi.core.files import flush, flush_all, make_folder, name_part
+from busi.core.files import flush, flush_all, make_folder, name_part, writing_to
 from busi.core.types import InputError
 
 
@@ -47,6 +47,14 @@ def _exchange(part: Path, folder: Path) -> None:
         old.rename(folder)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def check_new(folder: Path) -> None:
+    """Make what a new folder lies in; raise `InputError` if it is there, and not empty."""
+    with writing_to(folder):
+        if holds_something(folder):
+            raise InputError(f"{folder} is not empty: give a new folder with --output, or move it away")
+        make_folder(folder.absolute().parent)
 
 
 def check_overwritten(folder: Path, names: Sequence[str], what: str) -> None:

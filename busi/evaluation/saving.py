@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from busi.core import InputError, check_overwritten, is_there, write_json
+from busi.core import InputError, check_overwritten, holds_something, is_there, write_json
 from busi.data import Cohort, DataSet
 from busi.evaluation.opening import OpenedModel
 from busi.evaluation.recalibration import DecisionRule
@@ -45,9 +45,8 @@ def check_own(folder: Path) -> None:
 
 def check_free(folder: Path) -> None:
     """Raise `InputError` if a folder holds anything but a bundle that an earlier evaluation left there."""
-    if not is_there(folder) or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not (is_bundle(folder) and "recalibrated" in read_model_info(folder).origin):
+    ours = is_bundle(folder) and "recalibrated" in read_model_info(folder).origin
+    if is_there(folder) and holds_something(folder) and not ours:
         raise InputError(f"{folder} holds something else: give another --output")
 
 

@@ -14,6 +14,5 @@ from .nifti import read_nifti as read_nifti
 from .orientation import to_slice as to_slice
 from .run_lengths import from_runs as from_runs
 from .run_lengths import to_runs as to_runs
-from .splitting import check_new as check_new
 from .splitting import check_output as check_output
 from .splitting import write_split as write_split

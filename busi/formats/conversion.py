@@ -14,10 +14,9 @@ from busi.core import (
     CLASSES,
     EMPTY_WORDS,
     InputError,
+    check_new,
     expand,
-    is_there,
     list_some,
-    make_folder,
     printable,
     whole_folder,
     write_table,
@@ -83,8 +82,7 @@ def convert(
     Raises:
         InputError: If an argument is wrong, a word has no meaning, or nothing can be used.
     """
-    if is_there(output) and not (output.is_dir() and not any(output.iterdir())):
-        raise InputError(f"{output} is not empty: give a new folder with --output")
+    check_new(output)
     if empty is not None and empty not in CLASSES:
         raise InputError(f"--empty {empty}: give one of {', '.join(CLASSES)}")
     if orientation not in ORIENTATIONS:
@@ -93,7 +91,6 @@ def convert(
     with ExitStack() as stack:
         if is_archive(path):
             with writing_to(output.parent):
-                make_folder(output.absolute().parent)
                 temporary = tempfile.TemporaryDirectory(prefix=".", dir=output.absolute().parent)
                 unpacked = Path(stack.enter_context(temporary))
                 unpack_archive(path, unpacked)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from busi.core import InputError, make_folder, whole_folder, write_table, writing_to
+from busi.core import check_new, whole_folder, write_table, writing_to
 from busi.data import SharedSplit
 from busi.formats.folds_csv import write_manifest
 from busi.formats.monai import write_monai
@@ -66,11 +66,3 @@ def check_output(to: str, output: Path) -> None:
     if to == "nnunet":
         check_name(output.absolute().name)
     check_new(output)
-
-
-def check_new(folder: Path) -> None:
-    """Raise `InputError` unless a folder can be made: it is not there, or empty."""
-    with writing_to(folder):
-        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-            raise InputError(f"{folder} is there already: give another --output, or move it away")
-        make_folder(folder.absolute().parent)

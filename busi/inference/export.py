@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from busi.core import NORMAL, InputError, Record, is_there, whole_folder, writing_to
+from busi.core import NORMAL, InputError, Record, check_new, whole_folder, writing_to
 from busi.data import read_gray, read_mask, unletterbox
 from busi.inference.bundle import is_bundle
 from busi.inference.graph import open_graph
@@ -65,8 +65,7 @@ def write_bundle(source: Path, output: Path, precision: str = "f32", root: Path 
     """
     if precision not in ("f32", "f16", "int8"):
         raise InputError(f"precision {precision}: give f32, f16 or int8")
-    if is_there(output) and not (output.is_dir() and not any(output.iterdir())):
-        raise InputError(f"{output} is not empty: give a new folder with --output")
+    check_new(output)
     if is_bundle(source):
         if precision != "f32":
             raise InputError(

@@ -5,10 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from busi.core import InputError, expand, list_some, printable, whole_folder, writing_to
+from busi.core import InputError, check_new, expand, list_some, printable, whole_folder, writing_to
 from busi.data import DataSet, SharedSplit, file_name, share_split
 from busi.figures import Section, Table
-from busi.formats import check_new
 from busi.reporting import (
     Fitted,
     about_split,

@@ -25,7 +25,7 @@ from busi.core.files import (
     writing_cache,
     writing_to,
 )
-from busi.core.folders import check_overwritten, walk, whole_folder
+from busi.core.folders import check_new, check_overwritten, walk, whole_folder
 from busi.core.locks import hold
 from busi.core.tables import write_table
 from busi.core.types import InputError
@@ -210,6 +210,17 @@ def test_what_a_command_would_overwrite_is_named_once_it_holds_something(tmp_pat
     (tmp_path / "a.csv").symlink_to("nowhere")
     with pytest.raises(InputError, match=r"holds a\.csv"):
         check_overwritten(tmp_path, ("a.csv",), "evaluation")
+
+
+def test_a_new_folder_is_not_there_or_empty(tmp_path: Path) -> None:
+    check_new(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    for taken in (tmp_path, tmp_path / "file", tmp_path / "link"):
+        with pytest.raises(InputError, match="is not empty: give a new folder"):
+            check_new(taken)
+    with pytest.raises(InputError, match="cannot write to x+: .* Give another folder"):
+        check_new(Path("x" * 300))
 
 
 def test_folders_are_walked_through_links_each_once(tmp_path: Path) -> None:

@@ -106,9 +106,9 @@ def test_a_folder_that_is_there_or_has_no_name_for_nnunet_is_one_line(
     split: SharedSplit, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match="is there already: give another --output"):
+    with pytest.raises(InputError, match="is not empty: give a new folder"):
         write_split(split, "csv", tmp_path)
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="is not empty"):
         write_split(split, "csv", tmp_path / "file")
     for name in ("nnunet", "Dataset5_x", "Dataset000_x", "Dataset501_a b"):
         with pytest.raises(InputError, match="nnU-Net wants a folder named DatasetNNN_NAME"):
@@ -120,7 +120,7 @@ def test_a_wrong_output_is_said_before_the_data_is_read(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(data, "share_split", None)
-    for to, name, wrong in (("nnunet", "x", "DatasetNNN_NAME"), ("csv", ".", "is there already")):
+    for to, name, wrong in (("nnunet", "x", "DatasetNNN_NAME"), ("csv", ".", "is not empty")):
         arguments = ["--data", "synthetic", "--to", to, "--output", str(tmp_path / name)]
         monkeypatch.setattr("sys.argv", ["split", *arguments])
         (tmp_path / "file").touch()

@@ -585,7 +585,7 @@ def test_folders_with_nothing_and_outputs_in_the_way_are_one_line(tmp_path: Path
         check_output(tmp_path / "out", [tmp_path])
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "note").write_text("mine")
-    for name, wrong in (("mine", "is there already"), ("x" * 300, "cannot write to ")):
+    for name, wrong in (("mine", "is not empty"), ("x" * 300, "cannot write to ")):
         with pytest.raises(InputError, match=wrong):
             check_output(tmp_path / name, [tmp_path / "theirs"])
     with pytest.raises(InputError, match="no data at xxx"):
