@@ -11,7 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from busi.core import InputError, conf_dir, missing_package, need_room, print_anything, trust, trusted
+from busi.core import (
+    InputError,
+    conf_dir,
+    missing_package,
+    need_room,
+    one_line,
+    print_anything,
+    trust,
+    trusted,
+)
 
 try:
     import hydra
@@ -79,9 +88,8 @@ def one_line_errors(folder: Path, in_sweep: bool) -> Iterator[None]:
     except Pruned:
         raise
     except (InputError, InstantiationException, OmegaConfBaseException) as error:
-        cause = error.__cause__ if isinstance(error.__cause__, InputError) else error
-        hint = "" if isinstance(cause, InputError) else " (HYDRA_FULL_ERROR=1 shows the traceback)"
-        message = f"{' '.join(str(cause).split())}{hint}"
+        ours = isinstance(error, InputError) or isinstance(error.__cause__, InputError)
+        message = one_line(error) + ("" if ours else " (HYDRA_FULL_ERROR=1 shows the traceback)")
         if in_sweep:
             record_failure(folder, message)
         else:

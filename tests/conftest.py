@@ -103,9 +103,9 @@ def of_seed(seed: int) -> list[str]:
 
 def compose_run(*overrides: str) -> DictConfig:
     """Compose the config of ``python -m busi.train``."""
-    from busi.core.files import conf_dir
+    from busi.core.building import open_configs
 
-    with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+    with open_configs():
         return hydra.compose("train", overrides=list(overrides))
 
 

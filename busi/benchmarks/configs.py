@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import hydra
 from omegaconf import DictConfig
 
-from busi.core import conf_dir
+from busi.core import open_configs
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
     """Compose a run as the command line does."""
-    with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+    with open_configs():
         return hydra.compose("train", list(overrides))

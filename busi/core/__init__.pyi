@@ -5,6 +5,7 @@ from .building import Config as Config
 from .building import build as build
 from .building import built_from as built_from
 from .building import construct as construct
+from .building import open_configs as open_configs
 from .building import remember as remember
 from .building import to_plain as to_plain
 from .command import Parser as Parser
@@ -77,6 +78,7 @@ from .targets import trust as trust
 from .targets import trusted as trusted
 from .text import first_error as first_error
 from .text import list_some as list_some
+from .text import one_line as one_line
 from .text import printable as printable
 from .there import is_file as is_file
 from .there import is_folder as is_folder

@@ -1,19 +1,27 @@
 """Objects that are built from a config and remember it, so that a checkpoint can say how to build them."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import hydra
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
+from busi.core.files import conf_dir
 from busi.core.targets import check_section
+from busi.core.text import one_line
 from busi.core.types import InputError
 
 Config = Mapping[str, Any]
 """``_target_``, the dotted name of what is built, and its arguments, which may be configs too."""
 
 T = TypeVar("T")
+
+
+def open_configs() -> AbstractContextManager[None]:
+    """Let Hydra compose the configs of busi."""
+    return hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3")
 
 
 def build(config: Config, section: str = "model") -> Any:
@@ -37,15 +45,14 @@ def construct(config: Config, section: str, **objects: Any) -> Any:
     try:
         return hydra.utils.instantiate(plain, _partial_=True)(**objects) if objects else _instantiate(plain)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{plain.get('_target_')}: {' '.join(str(error).split())}") from error
+        raise InputError(f"{plain.get('_target_')}: {one_line(error)}") from error
 
 
 def _instantiate(plain: Config) -> Any:
     try:
         return hydra.utils.instantiate(plain)
     except InstantiationException as error:
-        cause = error.__cause__ if isinstance(error.__cause__, InputError) else error
-        raise InputError(" ".join(str(cause).split())) from error
+        raise InputError(one_line(error)) from error
 
 
 def remember(value: T, config: Config) -> T:

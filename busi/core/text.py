@@ -4,6 +4,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from busi.core.types import InputError
+
 ODD = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Categories of control characters, of bytes of a file name that are no UTF-8, and of line ends."""
 
@@ -24,6 +26,12 @@ def list_some(names: Sequence[str], most: int = 10) -> str:
     """The first of some names on one line, and how many more they are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error in one line; of one of Hydra that an `InputError` led to, that of this."""
+    hidden = isinstance(error.__cause__, InputError) and not isinstance(error, InputError)
+    return " ".join(str(error.__cause__ if hidden else error).split())
 
 
 def first_error(error: Any) -> str:

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from busi.core import InputError, conf_dir, construct, expand, is_file, is_folder, to_plain
+from busi.core import InputError, construct, expand, is_file, is_folder, one_line, open_configs, to_plain
 from busi.data.manifest_values import name_source
 from busi.data.records import Reading, WrongLayout
 
@@ -150,7 +150,7 @@ def compose_data(name: str, alone: bool = False) -> dict[str, Any]:
             config = hydra.compose("train", overrides=[f"data={name}", *_search_path()]).data
         return to_plain(config)
     except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(f"data={name}: {' '.join(str(error).split())}") from error
+        raise InputError(f"data={name}: {one_line(error)}") from error
 
 
 def name_sources(data: DictConfig) -> DictConfig:
@@ -251,4 +251,4 @@ def _hydra() -> Any:
     """Hydra as it is where a command runs under it, else on the configs of busi."""
     if GlobalHydra.instance().is_initialized():
         return contextlib.nullcontext()
-    return hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3")
+    return open_configs()

@@ -5,11 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra._internal.core_plugins.bash_completion import BashCompletion
 from hydra.core.global_hydra import GlobalHydra
 
-from busi.core import conf_dir
+from busi.core import conf_dir, open_configs
 from busi.training.arguments import PATHS
 from busi.training.keys import list_options
 
@@ -53,6 +52,6 @@ def complete_override(prefix: str, parsed_args: argparse.Namespace, **_: Any) ->
         given = {text.rstrip(",") for text in before}
         found = sorted(x for x in options - given if x.startswith(begun))
         return [f"{name}={''.join(before)}{x}" for x in found]
-    with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+    with open_configs():
         loaded = GlobalHydra.instance().config_loader()
         return BashCompletion(loaded)._query("train", " ".join([*typed, prefix]))

@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from busi.core import Batch, InputError, trusted
+from busi.core import Batch, InputError, one_line, trusted
 from busi.data import BUSIDataModule, collate
 from busi.models import fixed_size
 from busi.modules import StageModule
@@ -118,7 +118,7 @@ def _explain(
             f"network cannot be trained at image_size={cfg.image_size}: give "
             f"data.batch_size={2 * world_size} or more"
         )
-    text = " ".join(str(error).split())
+    text = one_line(error)
     return f"the first training step fails: {type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"
 
 

@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from busi.core import InputError, conf_dir
+from busi.core import InputError, conf_dir, open_configs
 from busi.training.arguments import quote_path
 from busi.training.keys import check_keys, list_options, suggest
 from busi.training.rules import check_values
@@ -118,7 +118,7 @@ def _compose(overrides: Sequence[str], config_dir: str | None) -> DictConfig:
         if not Path(config_dir).is_dir():
             raise InputError(f"--config-dir {config_dir}: there is no such folder")
         more = [f"hydra.searchpath=[{quote_path(f'file://{Path(config_dir).absolute()}')}]"]
-    with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+    with open_configs():
         try:
             return hydra.compose("train", overrides=[*overrides, *more])
         except (HydraException, OmegaConfBaseException) as error:

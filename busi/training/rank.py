@@ -10,7 +10,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from busi.core import InputError, need_room, print_anything, trust, write_json
+from busi.core import InputError, need_room, one_line, print_anything, trust, write_json
 from busi.sweeps import Pruned
 from busi.training.distributed import is_worker, release_ranks, rendezvous
 from busi.training.fitting import fit, run_as_worker
@@ -53,8 +53,7 @@ def main(place: Path) -> None:
     except (InputError, InstantiationException, OmegaConfBaseException) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":  # as Hydra reads it
             raise
-        cause = error.__cause__ if isinstance(error.__cause__, InputError) else error
-        write_json(place / "result.json", {"error": " ".join(str(cause).split())})
+        write_json(place / "result.json", {"error": one_line(error)})
         sys.exit(1)
     finally:
         release_ranks()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from busi.core.tables import read_table, write_table
-from busi.core.text import printable
+from busi.core.text import one_line, printable
 from busi.core.types import InputError
 
 FORMULAS = (
@@ -128,3 +128,11 @@ def test_text_is_printed_on_one_line() -> None:
     assert printable("ä (1) \u200d") == "ä (1) \u200d"
     assert printable("a\nb\tc\udce9\u2028") == "a\\nb\\tc\\xe9\\u2028"
     assert printable("a\nb\udce9", "_") == "a_b_"
+
+
+def test_an_error_of_hydra_is_told_as_what_led_to_it() -> None:
+    ours, outer = InputError("give\n a path"), InputError("table: give a path")
+    told, wrapped = ValueError("two\n lines"), RuntimeError("error in call")
+    wrapped.__cause__ = outer.__cause__ = ours
+    expected = {told: "two lines", ours: "give a path", wrapped: "give a path", outer: "table: give a path"}
+    assert {error: one_line(error) for error in expected} == expected

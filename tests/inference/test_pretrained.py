@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.metrics import f1_score
 
 from busi import Predictor
-from busi.core.files import conf_dir
+from busi.core.building import open_configs
 from busi.core.tables import read_table
 from busi.core.types import CLASSES, NORMAL, InputError
 from busi.data.citations import CITATIONS
@@ -60,7 +60,7 @@ def test_an_image_needs_no_run(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif("BUSI_ROOT" not in os.environ, reason="needs the BUSI files")
 def test_it_reaches_on_its_test_fold_what_its_model_card_says(cache: Path) -> None:
-    with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+    with open_configs():
         cfg = hydra.compose("train", overrides=[f"cache_dir={cache}", "data.fold=0"])
     data: BUSIDataModule = hydra.utils.instantiate(cfg.data)
     predictor, info = Predictor(), read_model_info(PRETRAINED)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from busi.core.files import conf_dir
+from busi.core.building import open_configs
 from busi.core.tables import read_table
 from busi.core.types import CLASSES, InputError
 from busi.data.synthetic import make_synthetic
@@ -39,7 +39,7 @@ def train(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Train:
     small += [f"cache_dir={cache}", f"output_dir={outputs}"]
 
     def trained(name: str, *overrides: str) -> Run:
-        with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+        with open_configs():
             return fit(hydra.compose("train", overrides=[*small, *overrides]), outputs / name)
 
     return trained

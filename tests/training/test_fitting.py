@@ -38,11 +38,11 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def configs(cache: Path, outputs: Path) -> Compose:
-    from busi.core.files import conf_dir
+    from busi.core.building import open_configs
 
     def composed(*overrides: str) -> DictConfig:
         paths = [f"cache_dir={cache}", f"output_dir={outputs}"]
-        with hydra.initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+        with open_configs():
             return hydra.compose("train", overrides=[*paths, *SMALL, *overrides])
 
     return composed
