@@ -2,14 +2,15 @@
 
 from busi import data, reporting  # load nothing yet, so that --help is fast
 from busi.core import (
+    add_cache,
     add_data,
+    add_output,
     default_cache_dir,
     expand,
     is_there,
     join_labels,
     make_parser,
     parse,
-    path_argument,
     run_command,
 )
 
@@ -22,16 +23,8 @@ def main() -> None:
         "my_manifest.csv --output audit --labels cancer=malignant",
     )
     add_data(parser, "data")
-    parser.add_argument(
-        "--output",
-        type=path_argument,
-        required=True,
-        metavar="DIR",
-        help="folder for index.html and the rest",
-    )
-    parser.add_argument(
-        "--cache", type=path_argument, help="folder for decoded data (default: $BUSI_CACHE or ~/.cache/busi)"
-    )
+    add_output(parser)
+    add_cache(parser)
     arguments = parse(parser)
     labels = join_labels(arguments.labels)
     if not is_there(expand(arguments.data)):

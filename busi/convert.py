@@ -6,6 +6,7 @@ from busi import formats  # loads nothing yet, so that --help is fast
 from busi.core import (
     CLASSES,
     InputError,
+    add_output,
     check_there,
     make_parser,
     parse,
@@ -45,9 +46,7 @@ def main() -> None:
         help="file, folder or ZIP of annotations; or, to write another "
         "format, a manifest, the name of a data set (busi), or a folder in a known layout",
     )
-    parser.add_argument(
-        "--output", type=path_argument, required=True, metavar="DIR", help="folder for the results; new"
-    )
+    add_output(parser, "folder for the results; new")
     parser.add_argument(
         "--to", type=written, choices=WRITTEN, default="manifest", help="format to write (default: manifest)"
     )

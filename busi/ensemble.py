@@ -1,7 +1,7 @@
 """``python -m busi.ensemble RUN... --output DIR``: several runs of a fold as one model, by mean logits."""
 
 from busi import training  # loads nothing yet, so that --help is fast
-from busi.core import check_there, make_parser, parse_trusting, path_argument, run_command
+from busi.core import add_output, check_there, make_parser, parse_trusting, path_argument, run_command
 
 
 def main() -> None:
@@ -14,9 +14,7 @@ def main() -> None:
     parser.add_argument(
         "runs", type=path_argument, nargs="+", metavar="RUN", help="run folders, or folders of them"
     )
-    parser.add_argument(
-        "--output", type=path_argument, required=True, metavar="DIR", help="folder for their run folders"
-    )
+    add_output(parser, "folder for their run folders")
     parser.add_argument("--data", type=path_argument, help="where the runs' data lies now, if it was moved")
     arguments = parse_trusting(parser)
     check_there(arguments.runs, "a run folder, or a folder of them")

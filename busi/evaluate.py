@@ -3,6 +3,7 @@
 from busi import data, evaluation  # load nothing yet, so that --help is fast
 from busi.core import (
     add_data,
+    add_output,
     add_reading,
     check_there,
     default_cache_dir,
@@ -31,13 +32,7 @@ def main() -> None:
         help="run folder, ensemble or bundle (default: the model that comes with busi)",
     )
     add_data(parser)
-    parser.add_argument(
-        "--output",
-        type=path_argument,
-        required=True,
-        metavar="DIR",
-        help="folder for index.html and the rest",
-    )
+    add_output(parser)
     parser.add_argument(
         "--calibrate-on",
         metavar="PART",

@@ -1,7 +1,7 @@
 """``python -m busi.export RUN --output DIR``: a run as a bundle that predicts without PyTorch."""
 
 from busi import inference  # loads nothing yet, so that --help is fast
-from busi.core import check_there, make_parser, parse_trusting, path_argument, run_command
+from busi.core import add_output, check_there, make_parser, parse_trusting, path_argument, run_command
 
 
 def main() -> None:
@@ -17,9 +17,7 @@ def main() -> None:
         metavar="RUN",
         help="run folder of either stage; or a bundle of an older busi, to add what it has seen",
     )
-    parser.add_argument(
-        "--output", type=path_argument, required=True, metavar="DIR", help="folder of the bundle; new"
-    )
+    add_output(parser, "folder of the bundle; new")
     parser.add_argument("--precision", choices=("f32", "f16", "int8"), default="f32", help="of the graph")
     parser.add_argument("--data", type=path_argument, help="where the run's data lies now, if it was moved")
     arguments = parse_trusting(parser)

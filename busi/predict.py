@@ -1,7 +1,7 @@
 """``python -m busi.predict INPUT... --output DIR [--run RUN]``: masks and diagnoses of files."""
 
 from busi import inference  # loads nothing yet, so that --help is fast
-from busi.core import check_there, make_parser, parse_trusting, path_argument, run_command
+from busi.core import add_output, check_there, make_parser, parse_trusting, path_argument, run_command
 from busi.models import TTA
 
 
@@ -22,9 +22,7 @@ def main() -> None:
         help="run of either stage, checkpoint or bundle, without it the model that comes with busi; given "
         "several times, they are averaged. A segmentation run gives masks alone",
     )
-    parser.add_argument(
-        "--output", type=path_argument, required=True, metavar="DIR", help="folder for the results"
-    )
+    add_output(parser, "folder for the results")
     parser.add_argument("--tta", choices=TTA, default="none", help="average over mirror images")
     parser.add_argument("--batch-size", type=int, default=8, help="images at once (default: 8)")
     parser.add_argument(

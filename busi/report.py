@@ -1,7 +1,7 @@
 """``python -m busi.report RUN... --output DIR``: report finished runs, as a page for a reviewer."""
 
 from busi import reporting  # loads nothing yet, so that --help is fast
-from busi.core import check_there, make_parser, parse, path_argument, run_command
+from busi.core import add_output, check_there, make_parser, parse, path_argument, run_command
 
 
 def main() -> None:
@@ -14,13 +14,7 @@ def main() -> None:
     parser.add_argument(
         "runs", type=path_argument, nargs="+", metavar="RUN", help="run folders, or folders of them"
     )
-    parser.add_argument(
-        "--output",
-        type=path_argument,
-        required=True,
-        metavar="DIR",
-        help="folder for index.html and the rest",
-    )
+    add_output(parser)
     parser.add_argument("--partial", action="store_true", help="report fewer folds than the split has")
     arguments = parse(parser)
     check_there(arguments.runs, "a run folder, or a folder of them")

@@ -2,6 +2,7 @@
 
 from busi import data, submissions  # load nothing yet, so that --help is fast
 from busi.core import (
+    add_output,
     add_split,
     check_there,
     default_cache_dir,
@@ -33,13 +34,7 @@ def main() -> None:
         "folds of images whose submission states none; 1 for one model of all (default: those that the "
         "manifest gives, or 5)",
     )
-    parser.add_argument(
-        "--output",
-        type=path_argument,
-        required=True,
-        metavar="DIR",
-        help="folder for index.html and the rest",
-    )
+    add_output(parser)
     parser.add_argument("--partial", action="store_true", help="score fewer folds than there are")
     arguments = parse_trusting(parser)
     check_there(arguments.submissions, "predictions: masks, a table, a submission.json, or a run folder")

@@ -2,13 +2,13 @@
 
 from busi import data, formats  # load nothing yet, so that --help is fast
 from busi.core import (
+    add_output,
     add_split,
     check_there,
     default_cache_dir,
     join_labels,
     make_parser,
     parse,
-    path_argument,
     run_command,
 )
 
@@ -24,13 +24,7 @@ def main() -> None:
     parser.add_argument(
         "--to", choices=("csv", "monai", "nnunet"), required=True, help="whose files are written"
     )
-    parser.add_argument(
-        "--output",
-        type=path_argument,
-        required=True,
-        metavar="DIR",
-        help="the folder; new. For nnU-Net, nnUNet_raw/DatasetNNN_NAME",
-    )
+    add_output(parser, "the folder; new. For nnU-Net, nnUNet_raw/DatasetNNN_NAME")
     arguments = parse(parser)
     check_there([arguments.exclude], "a CSV file with the column id")
     formats.check_output(arguments.to, arguments.output)

@@ -9,7 +9,9 @@ from .building import open_configs as open_configs
 from .building import remember as remember
 from .building import to_plain as to_plain
 from .command import Parser as Parser
+from .command import add_cache as add_cache
 from .command import add_data as add_data
+from .command import add_output as add_output
 from .command import add_reading as add_reading
 from .command import add_split as add_split
 from .command import called_as as called_as

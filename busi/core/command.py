@@ -174,6 +174,11 @@ def complete_data(prefix: str, **known: Any) -> list[str]:
     ]
 
 
+def add_output(parser: argparse.ArgumentParser, words: str = "folder for index.html and the rest") -> None:
+    """Add ``--output``, the folder that a command writes."""
+    parser.add_argument("--output", type=path_argument, required=True, metavar="DIR", help=words)
+
+
 def add_split(parser: argparse.ArgumentParser, least: int, of: str) -> None:
     """Add ``--data``, ``--labels`` and what groups and splits its images.
 
@@ -199,6 +204,11 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         "--exclude", type=path_argument, help="a CSV file with the column id: more images to leave out"
     )
     parser.add_argument("--on-bad", choices=("error", "skip"), default="error", help="unusable files")
+    add_cache(parser)
+
+
+def add_cache(parser: argparse.ArgumentParser) -> None:
+    """Add where decoded data is kept."""
     parser.add_argument(
         "--cache", type=path_argument, help="folder for decoded data (default: $BUSI_CACHE or ~/.cache/busi)"
     )
