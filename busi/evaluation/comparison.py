@@ -1,17 +1,17 @@
 """A model as it came beside the same model calibrated on local images, on images that took no part."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from busi.core import CLASSES
 from busi.evaluation.recalibration import DecisionRule
 from busi.figures import Block, Cell, Section, Table
-from busi.metrics import OPERATING_POINTS, Estimates, average_sources, defined
+from busi.metrics import OPERATING_POINTS, Calibration, Estimates, average_sources, defined
 from busi.reporting import (
     CALIBRATION,
     MASK_METRICS,
     Columns,
-    Fitted,
     cell,
     entitle,
     estimate,
@@ -40,18 +40,18 @@ class FitAs:
     """Gives the same calibration for every run, and for every source that has none of its own.
 
     Args:
-        rule: Its calibration and thresholds.
+        rule: Its calibration.
         words: What it was fitted on.
         own: Source -> its own one.
     """
 
     def __init__(
-        self, rule: DecisionRule, words: str, own: Mapping[str, Fitted] = MappingProxyType({})
+        self, rule: DecisionRule, words: str, own: Mapping[str, Calibration] = MappingProxyType({})
     ) -> None:
-        self.fitted = Fitted(rule.calibration, rule.thresholds, (words,))
+        self.fitted = replace(rule.calibration, fitted_on=(words,))
         self.own = own
 
-    def __call__(self, one: Predictions, source: str) -> Fitted:
+    def __call__(self, one: Predictions, source: str) -> Calibration:
         """The calibration."""
         del one
         return self.own.get(source, self.fitted)
@@ -129,8 +129,8 @@ def rules_table(frozen: DecisionRule, local: DecisionRule, classes: bool, masks:
         rows += [
             [
                 f"threshold of malignant for {100 * level:.0f} % {rate}",
-                frozen.thresholds[name],
-                local.thresholds[name],
+                one.thresholds[name],
+                other.thresholds[name],
             ]
             for name, (rate, level) in OPERATING_POINTS.items()
         ]
@@ -157,7 +157,7 @@ def rules_to_json(frozen: DecisionRule, local: DecisionRule) -> dict[str, object
             "temperature": one.calibration.temperature,
             "quantiles": list(one.calibration.quantiles),
             "level": one.calibration.level,
-            "malignant_thresholds": dict(one.thresholds),
+            "malignant_thresholds": dict(one.calibration.thresholds),
             "postprocess": vars(one.postprocess),
         }
         for when, one in (("frozen", frozen), ("recalibrated", local))

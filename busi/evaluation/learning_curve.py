@@ -74,7 +74,7 @@ def measure_rule(rule: DecisionRule, logits: Logits, labels: Labels) -> dict[str
         "set_size": float(sets.sum(axis=1).mean()),
     }
     for name, (kind, _) in OPERATING_POINTS.items():
-        threshold = rule.thresholds[name]
+        threshold = rule.calibration.thresholds[name]
         positive = probs[:, MALIGNANT] >= (np.inf if threshold is None else threshold)
         hits, kept = (positive, malignant) if kind == "sensitivity" else (~positive, ~malignant)
         values[f"{kind}_at_{name}"] = float(hits[kept].mean()) if kept.any() else float("nan")

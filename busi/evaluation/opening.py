@@ -20,7 +20,7 @@ from busi.data import (
     read_sources,
 )
 from busi.inference import Answers, ModelInfo, answer_as_bundle, is_bundle, load_bundle
-from busi.reporting import Fitted
+from busi.metrics import Calibration
 from busi.runs import Run, SeenImages, describe_missing
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class OwnSource:
     """
 
     logit_shift: Float[np.ndarray, " 3"]
-    fitted: Fitted
+    fitted: Calibration
     trained: frozenset[str]
 
 

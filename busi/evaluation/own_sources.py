@@ -6,7 +6,8 @@ from dataclasses import replace
 from busi.core import InputError
 from busi.data import Cohort, logit_shift
 from busi.evaluation.opening import OpenedModel, OwnSource
-from busi.reporting import Fitted, fit_validation
+from busi.metrics import Calibration
+from busi.reporting import fit_validation
 from busi.runs import Predictions, Run, read_run_columns, read_trained
 
 
@@ -38,7 +39,7 @@ def read_own_sources(run: Run, trained: Sequence[str]) -> dict[str, OwnSource]:
     }
 
 
-def name_fit(one: Predictions, source: str) -> Fitted:
+def name_fit(one: Predictions, source: str) -> Calibration:
     """The calibration of a source, with words for the images that it was fitted on."""
     fitted = fit_validation(one, source)
     names = " and ".join(fitted.fitted_on)

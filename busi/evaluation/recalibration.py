@@ -30,23 +30,21 @@ class DecisionRule:
     """All that turns what a model says into decisions.
 
     Attributes:
-        calibration: Temperature and conformal quantiles.
-        thresholds: Of malignant, by operating point.
+        calibration: Temperature, conformal quantiles and thresholds of malignant.
         postprocess: Of the mask.
         kept: What too few images tell, and what follows, in words.
     """
 
     calibration: Calibration
-    thresholds: dict[str, float | None]
     postprocess: Postprocess
     kept: tuple[str, ...] = field(default=())
 
 
 def rule_of(info: ModelInfo) -> DecisionRule:
     """Those that a model came with; without a calibration, each class is in each set."""
-    calibration = Calibration(info.temperature, info.quantiles or (1.0,) * len(CLASSES), info.level)
     thresholds = {name: info.malignant_thresholds.get(name) for name in OPERATING_POINTS}
-    return DecisionRule(calibration, thresholds, info.postprocess)
+    quantiles = info.quantiles or (1.0,) * len(CLASSES)
+    return DecisionRule(Calibration(info.temperature, quantiles, info.level, thresholds), info.postprocess)
 
 
 def refit(own: DecisionRule, logits: Float[np.ndarray, "n 3"], labels: Int[np.ndarray, " n"]) -> DecisionRule:
@@ -64,7 +62,7 @@ def refit(own: DecisionRule, logits: Float[np.ndarray, "n 3"], labels: Int[np.nd
         labels: True classes.
     """
     counts = np.bincount(labels, minlength=len(CLASSES))
-    kept, temperature, thresholds = [], own.calibration.temperature, own.thresholds
+    kept, temperature, thresholds = [], own.calibration.temperature, own.calibration.thresholds
     malignant, others = int(counts[MALIGNANT]), int(counts.sum() - counts[MALIGNANT])
     if malignant and others:
         temperature = fit_temperature(logits, labels)
@@ -72,15 +70,16 @@ def refit(own: DecisionRule, logits: Float[np.ndarray, "n 3"], labels: Int[np.nd
         thresholds = malignant_thresholds(labels, probs)
     else:
         kept.append(f"temperature and thresholds stay ({malignant} malignant images, {others} others)")
-    found = conformal_quantiles(logits / temperature, labels, own.calibration.level)
+    level = own.calibration.level
+    found = conformal_quantiles(logits / temperature, labels, level)
     quantiles = np.where(counts == 0, own.calibration.quantiles, found)
     for name, count in zip(CLASSES, counts.tolist(), strict=True):
         if not count:
             kept.append(f"the conformal quantile of {name} stays (no such images)")
         elif count < NEEDED:
             kept.append(f"{name} is in every conformal set ({count} images, fewer than {NEEDED})")
-    calibration = Calibration(temperature, tuple(map(float, quantiles)), own.calibration.level)
-    return replace(own, calibration=calibration, thresholds=thresholds, kept=(*own.kept, *kept))
+    calibration = Calibration(temperature, tuple(map(float, quantiles)), level, thresholds)
+    return replace(own, calibration=calibration, kept=(*own.kept, *kept))
 
 
 def refit_postprocess(own: DecisionRule, cohort: Cohort, places: Sequence[int], output: Path) -> DecisionRule:

@@ -114,7 +114,7 @@ def recalibrated_info(
         postprocess=local.postprocess,
         temperature=local.calibration.temperature,
         quantiles=local.calibration.quantiles if info.has_classes else None,
-        malignant_thresholds=local.thresholds if info.has_classes else {},
+        malignant_thresholds=local.calibration.thresholds if info.has_classes else {},
         seen=None if info.seen is None else tuple(sorted({*info.seen, *hashes})),
         local_metrics=dict(numbers),
         origin=info.origin | {"recalibrated": made},

@@ -14,7 +14,7 @@ from busi.data import logit_shift
 from busi.inference.graph import Network, check_probs
 from busi.inference.maps import default_device
 from busi.inference.model_info import ModelInfo
-from busi.metrics import COVERAGE, calibrate, malignant_thresholds
+from busi.metrics import COVERAGE, calibrate
 from busi.models import OneStage, Postprocess, TwoStage
 from busi.runs import (
     Checkpoint,
@@ -147,7 +147,7 @@ def add_calibration(info: ModelInfo, run: Run) -> ModelInfo:
         info,
         temperature=calibration.temperature,
         quantiles=calibration.quantiles,
-        malignant_thresholds=malignant_thresholds(labels, calibration.probs(logits)),
+        malignant_thresholds=calibration.thresholds,
     )
 
 

@@ -12,6 +12,7 @@ from scipy.special import log_softmax, softmax
 
 from busi.core import CLASSES
 from busi.metrics.bootstrap import Weights
+from busi.metrics.thresholds import malignant_thresholds
 
 COVERAGE = 0.9
 """Share of each class that conformal sets are meant to contain."""
@@ -19,18 +20,23 @@ COVERAGE = 0.9
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is fitted on a validation fold, before its test fold is looked at.
+    """What is fitted on validation images, before the test images are looked at.
 
     Attributes:
         temperature: Logits are divided by it.
         quantiles: Of each class, the largest score (1 - probability of the class) whose class is still in
             the conformal set; 1 where validation has too few images of the class to leave any out.
         level: Share of each class that the sets are meant to contain.
+        thresholds: Of malignant, by operating point, see `busi.metrics.thresholds.malignant_thresholds`.
+        fitted_on: Sources of the images that it was fitted on, or these images in words; none where nothing
+            could be fitted, so that probabilities count as they are.
     """
 
     temperature: float
     quantiles: tuple[float, ...]
     level: float
+    thresholds: dict[str, float | None]
+    fitted_on: tuple[str, ...] = ()
 
     def probs(self, logits: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """Calibrated probabilities."""
@@ -47,7 +53,7 @@ def calibrate(
     level: float = COVERAGE,
     learned: Bool[np.ndarray, " 3"] | None = None,
 ) -> Calibration:
-    """Fit temperature and conformal quantiles on a validation fold.
+    """Fit temperature, conformal quantiles and thresholds on a validation fold.
 
     Args:
         logits: Of the validation fold.
@@ -59,7 +65,9 @@ def calibrate(
         ValueError: If the fold is empty.
     """
     temperature = fit_temperature(logits, labels)
-    return Calibration(temperature, conformal_quantiles(logits / temperature, labels, level, learned), level)
+    scaled = logits / temperature
+    thresholds = malignant_thresholds(labels, softmax(scaled, axis=1))
+    return Calibration(temperature, conformal_quantiles(scaled, labels, level, learned), level, thresholds)
 
 
 def fit_temperature(logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> float:

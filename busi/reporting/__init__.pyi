@@ -10,7 +10,6 @@ from .own_folder import EVALUATED as EVALUATED
 from .own_folder import SUBMITTED as SUBMITTED
 from .own_folder import holds_report as holds_report
 from .pooling import Columns as Columns
-from .pooling import Fitted as Fitted
 from .pooling import fit_nothing as fit_nothing
 from .pooling import fit_validation as fit_validation
 from .pooling import score as score

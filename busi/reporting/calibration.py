@@ -58,9 +58,9 @@ def list_calibrations(variant: Variant, scored: Sequence[Scored]) -> list[JsonOb
             "seeds": seed[0].seeds,
             "fold": fold,
             **({"source": source, "fitted_on": list(known.fitted_on)} if lends(variant, one) else {}),
-            "temperature": known.calibration.temperature,
+            "temperature": known.temperature,
             "thresholds": dict(known.thresholds),
-            "quantiles": list(known.calibration.quantiles),
+            "quantiles": list(known.quantiles),
         }
         for seed, one in zip(variant.seeds, scored, strict=True)
         for (fold, source), known in one.fitted.items()
@@ -79,9 +79,9 @@ def calibration_table(variant: Variant, scored: Sequence[Scored]) -> Table:
         [
             *(", ".join(map(str, folds[0].seeds)), fold),
             *((source, " and ".join(known.fitted_on)) if sources else ()),
-            known.calibration.temperature,
+            known.temperature,
             *known.thresholds.values(),
-            *known.calibration.quantiles,
+            *known.quantiles,
         ]
         for folds, one in zip(variant.seeds, scored, strict=True)
         for (fold, source), known in one.fitted.items()

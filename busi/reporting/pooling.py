@@ -5,7 +5,7 @@ it has enough of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -16,9 +16,8 @@ from busi.metrics import (
     COVERAGE,
     OPERATING_POINTS,
     Calibration,
+    calibrate,
     conformal_quantiles,
-    fit_temperature,
-    malignant_thresholds,
     source_rows,
 )
 from busi.runs import Predictions, learned_classes, take
@@ -27,23 +26,7 @@ Columns = Mapping[str, Shaped[np.ndarray, " n"]]
 """Columns of ``predictions.csv``."""
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """What is fitted before the test images of a source are looked at.
-
-    Attributes:
-        calibration: Temperature and conformal quantiles.
-        thresholds: Of each operating point, see `busi.metrics.thresholds.malignant_thresholds`.
-        fitted_on: Sources of the images that it was fitted on; none where nothing could be fitted, so that
-            probabilities count as they are.
-    """
-
-    calibration: Calibration
-    thresholds: Mapping[str, float | None]
-    fitted_on: tuple[str, ...]
-
-
-Fit = Callable[[Predictions, str], Fitted]
+Fit = Callable[[Predictions, str], Calibration]
 """From a run and a source to the calibration of the test images of that source."""
 
 
@@ -65,7 +48,7 @@ class Scored:
     probs: Float[np.ndarray, "n 3"]
     predicted_positive: Mapping[str, Bool[np.ndarray, " n"]]
     sets: Bool[np.ndarray, "n 3"]
-    fitted: Mapping[tuple[int, str], Fitted]
+    fitted: Mapping[tuple[int, str], Calibration]
 
     @property
     def labels(self) -> Int[np.ndarray, " n"]:
@@ -109,29 +92,28 @@ def score(found: Sequence[Predictions], fit: Fit | None = None) -> Scored:
     columns, logits = join(found), np.concatenate([one.logits("test") for one in found])
     probs, sets = np.empty_like(logits), np.empty(logits.shape, np.bool_)
     predicted_positive = {name: np.empty(len(logits), np.bool_) for name in OPERATING_POINTS}
-    fitted: dict[tuple[int, str], Fitted] = {}
+    fitted: dict[tuple[int, str], Calibration] = {}
     for one in found:
         for source, of_source in rows_by_source(columns).items():
             here = of_source & (columns["fold"] == one.fold)
             if not here.any():
                 continue
             fitted[one.fold, source] = known = (fit or fit_validation)(one, source)
-            probs[here] = known.calibration.probs(logits[here])
-            sets[here] = known.calibration.sets(logits[here])
+            probs[here] = known.probs(logits[here])
+            sets[here] = known.sets(logits[here])
             for name, x in known.thresholds.items():
                 # Without a threshold (a class is missing in validation) no image is predicted malignant.
                 predicted_positive[name][here] = probs[here, MALIGNANT] >= (np.inf if x is None else x)
     return Scored(columns, softmax(logits, axis=1), probs, predicted_positive, sets, fitted)
 
 
-def fit_nothing(one: Predictions, source: str) -> Fitted:
+def fit_nothing(one: Predictions, source: str) -> Calibration:
     """The calibration of a model without predictions of validation images."""
     del one, source
-    calibration = Calibration(1.0, (1.0,) * len(CLASSES), COVERAGE)
-    return Fitted(calibration, dict.fromkeys(OPERATING_POINTS), ())
+    return Calibration(1.0, (1.0,) * len(CLASSES), COVERAGE, dict.fromkeys(OPERATING_POINTS))
 
 
-def fit_validation(one: Predictions, source: str) -> Fitted:
+def fit_validation(one: Predictions, source: str) -> Calibration:
     """Calibrate a source on the validation images of a run.
 
     `busi.metrics.thresholds.source_rows` says whether those of the source are enough. Where it has too few
@@ -144,17 +126,11 @@ def fit_validation(one: Predictions, source: str) -> Fitted:
     """
     logits, labels, sources = one.logits("val"), one.labels("val"), one.part("val")["source"]
     kept = source_rows(labels, sources, source)
-    everyone = np.ones_like(kept)
-    temperature = fit_temperature(logits[kept], labels[kept])
-    scaled = logits / temperature
     learned = learned_classes(one.run)
-    ours, of_all = (
-        conformal_quantiles(scaled[rows], labels[rows], COVERAGE, learned) for rows in (kept, everyone)
-    )
-    quantiles = tuple(x if 0 < x < 1 else y for x, y in zip(ours, of_all, strict=True))
-    calibration = Calibration(temperature, quantiles, COVERAGE)
-    thresholds = malignant_thresholds(labels[kept], calibration.probs(logits[kept]))
-    return Fitted(calibration, thresholds, tuple(dict.fromkeys(sources[kept].tolist())))
+    known = calibrate(logits[kept], labels[kept], COVERAGE, learned)
+    of_all = conformal_quantiles(logits / known.temperature, labels, COVERAGE, learned)
+    quantiles = tuple(x if 0 < x < 1 else y for x, y in zip(known.quantiles, of_all, strict=True))
+    return replace(known, quantiles=quantiles, fitted_on=tuple(dict.fromkeys(sources[kept].tolist())))
 
 
 def join(found: Sequence[Predictions]) -> Columns:

@@ -8,8 +8,8 @@ from pathlib import Path
 from busi.core import InputError, check_new, expand, list_some, printable, whole_folder, writing_to
 from busi.data import DataSet, SharedSplit, file_name, share_split
 from busi.figures import Section, Table
+from busi.metrics import Calibration
 from busi.reporting import (
-    Fitted,
     about_split,
     fit_nothing,
     fit_validation,
@@ -202,7 +202,7 @@ def report(one: Entry, folder: Path, place: Path) -> None:
     )
 
 
-def fit_submitted(one: Predictions, source: str) -> Fitted:
+def fit_submitted(one: Predictions, source: str) -> Calibration:
     """Calibrate on predictions of validation images where there are any."""
     fit = fit_validation if "val" in one.columns["split"] else fit_nothing
     return fit(one, source)

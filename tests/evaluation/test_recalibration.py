@@ -8,11 +8,11 @@ from busi.evaluation.learning_curve import Curve, describe_curve, draw_curve, me
 from busi.evaluation.local_part import NEEDED
 from busi.evaluation.recalibration import DecisionRule, refit
 from busi.metrics.calibration import Calibration, calibrate
-from busi.metrics.thresholds import OPERATING_POINTS, malignant_thresholds, operating_points
+from busi.metrics.thresholds import OPERATING_POINTS, operating_points
 from busi.models.postprocess import Postprocess
 
 OWN = DecisionRule(
-    Calibration(1.0, (0.9, 0.8, 0.7), 0.9), dict.fromkeys(OPERATING_POINTS, 0.5), Postprocess(0.5, 0.9)
+    Calibration(1.0, (0.9, 0.8, 0.7), 0.9, dict.fromkeys(OPERATING_POINTS, 0.5)), Postprocess(0.5, 0.9)
 )
 
 
@@ -28,7 +28,6 @@ def test_with_enough_of_each_class_it_is_what_the_validation_fold_of_a_run_gives
     logits, labels = simulate(400, 0)
     local, expected = refit(OWN, logits, labels), calibrate(logits, labels)
     assert local.calibration == expected
-    assert local.thresholds == malignant_thresholds(labels, expected.probs(logits))
     assert local.kept == ()
     assert local.calibration.temperature == pytest.approx(3.0, rel=0.2)
     assert local.postprocess == OWN.postprocess
@@ -44,7 +43,7 @@ def test_what_too_few_images_tell_is_said() -> None:
         local = refit(OWN, logits[kept], labels[kept])
         assert local.calibration.quantiles[0] == quantile
         assert local.calibration.temperature != OWN.calibration.temperature
-        assert local.thresholds != OWN.thresholds
+        assert local.calibration.thresholds != OWN.calibration.thresholds
         assert local.kept == (words,)
 
 
@@ -52,7 +51,7 @@ def test_a_threshold_stays_with_its_temperature() -> None:
     logits, labels = simulate(400, 1)
     for kept, words in ((labels != MALIGNANT, "0 malignant images"), (labels == MALIGNANT, "0 others")):
         local = refit(OWN, logits[kept], labels[kept])
-        assert local.thresholds == OWN.thresholds
+        assert local.calibration.thresholds == OWN.calibration.thresholds
         assert local.calibration.temperature == OWN.calibration.temperature
         assert words in local.kept[0]
 

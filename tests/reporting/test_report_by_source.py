@@ -207,18 +207,18 @@ def test_each_source_is_calibrated_on_its_own_validation_images(folds: list[Pred
             own = val["source"] == source
             fitted = scored.fitted[one.fold, source]
             temperature = fit_temperature(one.logits("val")[own], val["label"][own])
-            assert fitted.calibration.temperature == pytest.approx(temperature)
+            assert fitted.temperature == pytest.approx(temperature)
             assert fitted.fitted_on == (source,)
             here = (scored.folds == one.fold) & (scored.columns["source"] == source)
             logits = one.logits("test")[one.part("test")["source"] == source]
-            np.testing.assert_allclose(scored.probs[here], fitted.calibration.probs(logits))
-        assert scored.fitted[one.fold, "busi"].calibration.temperature > 1.2
-        assert scored.fitted[one.fold, "busbra"].calibration.temperature < 0.8
+            np.testing.assert_allclose(scored.probs[here], fitted.probs(logits))
+        assert scored.fitted[one.fold, "busi"].temperature > 1.2
+        assert scored.fitted[one.fold, "busbra"].temperature < 0.8
 
 
 def test_a_class_that_a_source_lacks_is_left_out_of_sets_as_in_all_sources(folds: list[Predictions]) -> None:
     one = folds[0]
-    fitted = fit_validation(one, "busbra").calibration
+    fitted = fit_validation(one, "busbra")
     scaled = one.logits("val") / fitted.temperature
     own = one.part("val")["source"] == "busbra"
     of_all = conformal_quantiles(scaled, one.labels("val"), COVERAGE)
@@ -233,7 +233,7 @@ def test_a_source_with_too_few_images_is_calibrated_on_all_and_the_page_says_so(
     every = scored.fitted[0, "tiny"]
     assert every.fitted_on == ("busi", "busbra", "tiny")
     temperature = fit_temperature(runs[0].logits("val"), runs[0].labels("val"))
-    assert every.calibration.temperature == pytest.approx(temperature)
+    assert every.temperature == pytest.approx(temperature)
     text = explain_calibration(Variant("empty", (runs,)), [scored])
     assert "at least 10 of them are malignant and 10 are not" in text
     assert text.endswith("tiny has too few in the runs of folds 0, 1, 2.")
