@@ -5,7 +5,7 @@ A bundle needs ONNX Runtime alone. PyTorch, which takes seconds to import, is le
 
 import time
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +31,8 @@ class Predictor:
         batch_size: Images that the networks see at once.
 
     Raises:
-        InputError: If a source is missing or damaged, some give classes and others do not, there is no such
-            `tta`, or `batch_size` is not positive.
+        InputError: If a source is missing or damaged, two are one model, some give classes and others do not,
+            there is no such `tta`, or `batch_size` is not positive.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Predictor:
         self.models = [one if isinstance(one, Model) else load_model(one) for one in sources]
         if len({info.has_classes for info in self.infos}) > 1:
             raise InputError("some of these models give classes, and others masks alone: give one kind")
+        check_apart(self.infos)
 
     @property
     def calibrated(self) -> bool:
@@ -142,6 +143,17 @@ class Predictor:
             milliseconds=1000 * (time.perf_counter() - began),
             image=frame.gray,
         )
+
+
+def check_apart(infos: Sequence[ModelInfo]) -> None:
+    """Raise `InputError` if two models have the same weights: their mean would be the model itself.
+
+    A run, its best checkpoint and the bundles that are made of it have.
+    """
+    for first, other in combinations(infos, 2):
+        if first.fingerprints["checkpoint"] == other.fingerprints["checkpoint"]:
+            names = " and ".join(dict.fromkeys(str(one.origin["name"]) for one in (first, other)))
+            raise InputError(f"one model is given twice ({names}): a mean needs different ones, each once")
 
 
 def load_model(source: str | Path) -> Model:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from busi.core import InputError, list_some
+from busi.core import InputError, list_some, real
 from busi.runs.finding import list_run_folders
 from busi.runs.predictions import Predictions, read_predictions
 from busi.runs.run import Run, open_run
@@ -30,7 +30,8 @@ def read_variants(folders: Sequence[Path], partial: bool) -> list[Variant]:
     """Read the runs of one report, and check that they belong together.
 
     Runs of one variant that differ in settings (model, loss, augmentation) are told apart, in the order in
-    which they are given. Runs that hold out different sources, or none, are of one report too.
+    which they are given. Runs that hold out different sources, or none, are of one report too. A run that is
+    given twice, by itself and with its folder or by a link, counts once.
 
     Args:
         folders: Run folders, or folders of them (a sweep).
@@ -44,9 +45,13 @@ def read_variants(folders: Sequence[Path], partial: bool) -> list[Variant]:
             left; one is damaged; or the runs do not belong together (see `check_same`, `check_folds`,
             `check_variant`).
     """
-    opened = [run for folder in folders for run in open_runs(folder)]
-    named = [run for run in opened if run.folder in folders]
-    found = [read_predictions(run) for run in pass_over_unscored(drop_inner_runs(opened), named)]
+    places = {real(folder) for folder in folders}
+    opened: dict[Path, Run] = {}
+    for folder in folders:
+        for run in open_runs(folder):
+            opened.setdefault(real(run.folder), run)
+    named = [run for place, run in opened.items() if place in places]
+    found = [read_predictions(run) for run in pass_over_unscored(drop_inner_runs([*opened.values()]), named)]
     check_same(found, "data", "data set")
     check_sources(found)
     groups = name_groups(found)

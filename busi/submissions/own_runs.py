@@ -6,14 +6,40 @@ from pathlib import Path
 
 import numpy as np
 
-from busi.core import CLASSES, InputError
+from busi.core import CLASSES, InputError, expand, real
 from busi.data import SharedSplit
 from busi.runs import Predictions, Variant, list_run_folders, read_split, read_variants, take
 from busi.submissions.case_names import CaseNames, list_images
 from busi.submissions.folds import check_complete
 from busi.submissions.leaks import Training, check_leaks
-from busi.submissions.submission import FILE
+from busi.submissions.submission import FILE, Submission, open_submission
 from busi.submissions.submitted import Truth
+
+
+def open_submissions(paths: Sequence[Path]) -> list[Path | Submission]:
+    """Open submissions, each once, whether it is given by its folder, its `FILE` or a link.
+
+    Returns:
+        In their order, a submission, or the folder of runs of busi.
+
+    Raises:
+        InputError: See `open_submission`; or a run is in two of them, and would be compared with itself.
+    """
+    given: dict[Path, Path] = {}
+    for path in map(expand, paths):
+        given.setdefault(real(path.parent if path.name == FILE else path), path)
+    first: dict[Path, Path] = {}
+    opened: list[Path | Submission] = []
+    for path in given.values():
+        if not holds_runs(path):
+            opened.append(open_submission(path))
+            continue
+        opened.append(path)
+        for folder in list_run_folders(path):
+            other = first.setdefault(real(folder), path)
+            if other is not path:
+                raise InputError(f"{folder} is in {other} and in {path}: give the runs of each setting once")
+    return opened
 
 
 def holds_runs(path: Path) -> bool:

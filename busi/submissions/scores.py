@@ -21,8 +21,7 @@ from busi.reporting import (
 from busi.runs import Predictions, Variant
 from busi.submissions.case_names import CaseNames
 from busi.submissions.measured import Measured, measure_submission
-from busi.submissions.own_runs import holds_runs, read_own
-from busi.submissions.submission import open_submission
+from busi.submissions.own_runs import open_submissions, read_own
 from busi.submissions.submitted import Truth, write_variants
 
 log = logging.getLogger(__name__)
@@ -66,7 +65,8 @@ def score_submissions(
     """Score predictions of any tools, and runs of our own, and compare them where there are several.
 
     Args:
-        paths: See `busi.submissions.submission.open_submission`; or run folders.
+        paths: See `busi.submissions.submission.open_submission`; or run folders. What is given twice counts
+            once.
         data: The data set.
         output: The folder; new, and appears once it is whole. With several submissions, each has its own
             report in `SUBMISSIONS`.
@@ -86,7 +86,7 @@ def score_submissions(
     """
     output = expand(output)
     check_output(output, paths)
-    opened = [expand(path) if holds_runs(expand(path)) else open_submission(path) for path in paths]
+    opened = open_submissions(paths)
     names = [one.resolve().name if isinstance(one, Path) else one.name for one in opened]
     check_names(names)
     split = share_split(

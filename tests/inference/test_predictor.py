@@ -127,6 +127,15 @@ def test_several_models_are_averaged_and_not_calibrated(trained: Path, tmp_path:
     assert not other.calibrated
 
 
+def test_a_model_is_not_averaged_with_itself(trained: Path, bundle: Path, tmp_path: Path) -> None:
+    """Whichever way it is given again."""
+    (tmp_path / "link").symlink_to(trained)
+    copy = shutil.copy(trained / "checkpoints" / "best.ckpt", tmp_path / "copy.ckpt")
+    for again in (trained, tmp_path / "link", trained / "checkpoints" / "best.ckpt", copy, bundle):
+        with pytest.raises(InputError, match=r"one model is given twice \("):
+            Predictor([trained, again])
+
+
 def test_batches_change_nothing(trained: Path) -> None:
     frames = [Frame(make_image(20 + 7 * k, 60), None) for k in range(5)]
     alone = Predictor(trained, batch_size=1).predict(frames)

@@ -283,6 +283,22 @@ def test_runs_with_a_source_held_out_are_trainings_on_the_same_images(make: Make
         read_variants([tmp_path], partial=False)
 
 
+def test_a_run_that_is_given_twice_counts_once(make: Make, tmp_path: Path) -> None:
+    """By itself and with its folder, by a link, and by two ways to write its path; it is named all the same."""
+    folder = tmp_path / "runs"
+    runs = [make(folder, fold=fold).folder for fold in range(NUM_FOLDS)]
+    (tmp_path / "link").symlink_to(runs[1])
+    (variant,) = read_variants([folder, runs[0], tmp_path / "link", folder / ".." / folder.name], False)
+    assert [one.run.folder for one in variant.seeds[0]] == runs
+    (variant,) = read_variants([tmp_path / "link", folder], False)
+    assert [one.run.folder for one in variant.seeds[0]] == [runs[0], tmp_path / "link", runs[2]]
+    provenance = json.loads((runs[1] / "provenance.json").read_text())
+    (runs[1] / "provenance.json").write_text(json.dumps(provenance | {"finished": None}))
+    read_variants([folder], True)
+    with pytest.raises(InputError, match=r"1 run is not finished .*; or leave them out"):
+        read_variants([folder, tmp_path / "link"], True)
+
+
 @pytest.mark.parametrize("stage", ["seg", "cls"])
 def test_hospitals_left_out_in_turn_are_rows_of_one_table(make: Make, tmp_path: Path, stage: str) -> None:
     for source in POOL:

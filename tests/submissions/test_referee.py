@@ -27,7 +27,7 @@ from busi.runs.run import start_run
 from busi.submissions.case_names import CaseNames
 from busi.submissions.mask_files import read_predicted
 from busi.submissions.measured import Measured, measure_submission
-from busi.submissions.own_runs import read_own
+from busi.submissions.own_runs import open_submissions, read_own
 from busi.submissions.scores import (
     check_names,
     check_output,
@@ -35,7 +35,7 @@ from busi.submissions.scores import (
     fit_submitted,
     score_submissions,
 )
-from busi.submissions.submission import Said, open_submission
+from busi.submissions.submission import Said, Submission, open_submission
 from busi.submissions.submitted import Truth, write_variants
 
 Rows = list[dict[str, Any]]
@@ -773,3 +773,16 @@ def test_runs_of_our_own_are_refereed_as_others_are(own_runs: Path, split: Share
     (variant,) = read_own(own_runs, Truth(less), cases, False)
     tested = [one for run in variant.seeds[0] for one in run.part("test")["id"].tolist()]
     assert sorted(tested) == sorted({*folds_of(split)} - {name})
+
+
+def test_what_is_given_twice_counts_once(theirs: Theirs, own_runs: Path, tmp_path: Path) -> None:
+    folder = theirs(with_masks=False, name="a")
+    for name, target in (("again", folder), ("runs again", own_runs)):
+        (tmp_path / name).symlink_to(target)
+    ways = [folder, folder / "submission.json", tmp_path / "again", folder / ".." / folder.name]
+    one, runs = open_submissions([*ways, own_runs, tmp_path / "runs again"])
+    assert isinstance(one, Submission)
+    assert (one.path, runs) == (folder, own_runs)
+    assert len(open_submissions([folder, folder / "classes.csv"])) == 2  # a table alone is another one
+    with pytest.raises(InputError, match=r"fold1 is in .*runs and in .*fold1: give the runs of each setting"):
+        open_submissions([own_runs, own_runs / "fold1"])
