@@ -11,7 +11,7 @@ from busi.core.tables import read_table
 from busi.core.types import InputError
 from busi.figures.blocks import KeyResults, PageFigure, Section, Table
 from busi.figures.contours import render
-from busi.figures.files import escape_latex, name_tables, to_latex
+from busi.figures.files import escape_latex, name_tables, to_latex, write_figure
 from busi.figures.pages import write_page
 from tests.browser import WIDTHS, open_browser, open_page
 
@@ -133,14 +133,55 @@ def test_a_page_removes_what_an_older_one_wrote_and_nothing_else(tmp_path: Path)
     write("b", "c")
     assert found() == new | {"tables/mine.csv", "config.yaml"}
     # What no page writes, or lies elsewhere, is removed by no list.
-    for wrong in ('["config.yaml"]', '["figures/../config.yaml"]', '["figures/b.png", 1]', "[", '{"a": 1}'):
-        page = write("b", "c")
-        listed = re.search(r"<meta name=\"files\" content='(.*)'>", page)
-        assert listed is not None
+    page = (tmp_path / "index.html").read_text()
+    listed = re.search(r"<meta name=\"files\" content='(.*)'>", page)
+    assert listed is not None
+    wrongs = ('["config.yaml"]', '["figures/../config.yaml"]', '["figures/b.png", 1]', "[", '{"a": 1}')
+    for number, wrong in enumerate(wrongs):
         (tmp_path / "index.html").write_text(page.replace(listed[1], wrong))
-        write("d")
+        (tmp_path / ".page.json").write_text(wrong)
+        write(f"d{number}")
         assert found() > new
         assert (tmp_path / "config.yaml").exists()
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_page_that_was_stopped_is_written_by_the_same_call(
+    at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after some figures or tables, or before the page; files of the user's stay as they are."""
+
+    def write(*names: str) -> None:
+        blocks = [Table(["a"], [[1]], name) for name in names]
+        figures = [PageFigure(name, draw(), name) for name in names]
+        write_page(tmp_path, "A title", "A lead.", [Section("x", [*blocks, *figures])])
+
+    def found() -> set[str]:
+        return {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def stop(*_: object, **__: object) -> str:
+        raise KeyboardInterrupt
+
+    def stopped(*names: str) -> None:
+        steps = iter([write_figure] * (at - 1) + [stop])
+        with monkeypatch.context() as patch:
+            patch.setattr("busi.figures.pages.write_figure", lambda *given: next(steps)(*given))
+            if at > len(names):
+                patch.setattr("busi.figures.pages._template", stop)
+            with pytest.raises(KeyboardInterrupt):
+                write(*names)
+
+    stopped("a", "b")
+    write("a", "b")
+    first = found()
+    stopped("b", "c")  # a page is there, and some figures of the next one
+    write("a", "b")
+    assert found() == first
+    (tmp_path / "figures" / "d.png").write_text("mine")
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"holds figures/d\.png, which no page left there"):
+            write("a", "d")
+    assert (tmp_path / "figures" / "d.png").read_text() == "mine"
 
 
 def test_figures_are_the_same_bytes_each_time() -> None:

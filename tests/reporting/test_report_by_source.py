@@ -284,7 +284,7 @@ def test_runs_with_a_source_held_out_are_trainings_on_the_same_images(make: Make
 
 
 def test_a_run_that_is_given_twice_counts_once(make: Make, tmp_path: Path) -> None:
-    """By itself and with its folder, by a link, and by two ways to write its path; it is named all the same."""
+    """By itself and with its folder, by a link, and by two ways to write its path; it is named anyway."""
     folder = tmp_path / "runs"
     runs = [make(folder, fold=fold).folder for fold in range(NUM_FOLDS)]
     (tmp_path / "link").symlink_to(runs[1])
@@ -297,6 +297,22 @@ def test_a_run_that_is_given_twice_counts_once(make: Make, tmp_path: Path) -> No
     read_variants([folder], True)
     with pytest.raises(InputError, match=r"1 run is not finished .*; or leave them out"):
         read_variants([folder, tmp_path / "link"], True)
+
+
+def test_a_report_that_was_stopped_while_it_drew_is_written_by_the_same_command(
+    pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("busi.figures.pages.write_tables", stop)
+        with pytest.raises(KeyboardInterrupt):
+            report_runs([pool], tmp_path)
+    assert list((tmp_path / "figures").iterdir())
+    assert not (tmp_path / "index.html").exists()
+    report_runs([pool], tmp_path)
+    assert (tmp_path / "index.html").exists()
 
 
 @pytest.mark.parametrize("stage", ["seg", "cls"])
