@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from busi.core import (
+    LOCK,
     InputError,
     conf_dir,
+    hold,
     missing_package,
     need_room,
     one_line,
@@ -108,14 +110,16 @@ def one_line_errors(folder: Path, in_sweep: bool) -> Iterator[None]:
 
 
 def forget_start(folder: Path) -> None:
-    """Remove what Hydra has written of a run that did not begin, and its folder if nothing else is there."""
-    if not folder.is_dir() or not {path.name for path in folder.iterdir()} <= {".hydra", LOG_NAME}:
+    """Remove what is written of a run before it begins, and its folder if nothing else is there."""
+    if not folder.is_dir() or not {path.name for path in folder.iterdir()} <= {".hydra", LOG_NAME, LOCK}:
         return
-    shutil.rmtree(folder / ".hydra", ignore_errors=True)
-    (folder / LOG_NAME).unlink(missing_ok=True)
-    if folder.resolve() != Path.cwd():
-        with contextlib.suppress(OSError):  # the error of the run is what matters
-            folder.rmdir()
+    with contextlib.suppress(InputError), hold(folder):  # else it is the folder of another process
+        shutil.rmtree(folder / ".hydra", ignore_errors=True)
+        for name in (LOG_NAME, LOCK):
+            (folder / name).unlink(missing_ok=True)
+        if folder.resolve() != Path.cwd():
+            with contextlib.suppress(OSError):  # the error of the run is what matters
+                folder.rmdir()
 
 
 @contextlib.contextmanager

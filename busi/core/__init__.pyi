@@ -26,6 +26,7 @@ from .command import run_command as run_command
 from .command import whole_argument as whole_argument
 from .extras import import_extra as import_extra
 from .files import EMPTY as EMPTY
+from .files import LOCK as LOCK
 from .files import check_writable as check_writable
 from .files import conf_dir as conf_dir
 from .files import default_cache_dir as default_cache_dir

@@ -1,8 +1,9 @@
 """The log of a run as a table, and what W&B and TensorBoard get beyond its curves."""
 
 import logging
+import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,17 @@ def open_loggers(
 
 
 def _start_wandb(logger: WandbLogger) -> Any:
+    """The W&B run, which leaves no folder of its own where it does not begin."""
+    folder = Path(str(logger.save_dir), "wandb")
+    with ExitStack() as undo:
+        if not folder.exists():
+            undo.callback(shutil.rmtree, folder, ignore_errors=True)
+        experiment = _open_wandb(logger)
+        undo.pop_all()
+    return experiment
+
+
+def _open_wandb(logger: WandbLogger) -> Any:
     try:
         return logger.experiment
     except (wandb.errors.UsageError, wandb.errors.CommError, wandb.errors.AuthenticationError) as error:

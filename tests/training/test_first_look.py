@@ -1,5 +1,7 @@
 """A wrong path ends before anything that takes long, and leaves nothing behind."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,3 +64,21 @@ def test_a_run_that_did_not_begin_leaves_no_folder(tmp_path: Path) -> None:
         forget_start(folder)
         assert folder.exists() == bool(more)
     forget_start(tmp_path / "nowhere")
+
+
+def test_a_folder_in_which_another_process_begins_is_left_to_it(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    (folder / ".hydra").mkdir(parents=True)
+    begin = (
+        "import sys; from pathlib import Path; from busi.core.locks import hold\n"
+        "with hold(Path(sys.argv[1])): print(flush=True); input()"
+    )
+    arguments = [sys.executable, "-c", begin, str(folder)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        other.stdout.readline()
+        forget_start(folder)
+        assert (folder / ".hydra").exists()
+        other.communicate(b"\n")
+    forget_start(folder)
+    assert not folder.exists()

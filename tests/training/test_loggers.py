@@ -112,7 +112,7 @@ def test_wandb_without_a_login_names_both_ways_on(train: Train, tmp_path: Path) 
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "wandb login" in line
     assert "logger.wandb.offline=true" in line
-    assert not list(tmp_path.glob("outputs/seg/*/provenance.json"))
+    assert not list(tmp_path.glob("outputs/seg/*"))
 
 
 def test_csv_log_is_whole_after_each_row_and_goes_on(tmp_path: Path) -> None:
