@@ -42,6 +42,7 @@ from .files import pixel_format as pixel_format
 from .files import read_frame as read_frame
 from .files import read_frames as read_frames
 from .files import read_gray as read_gray
+from .files import read_nth as read_nth
 from .frames import Frame as Frame
 from .frames import Spacing as Spacing
 from .geometry import fit_inset as fit_inset
@@ -56,6 +57,7 @@ from .images import MAX_PIXELS as MAX_PIXELS
 from .images import BadFile as BadFile
 from .images import pixel_hash as pixel_hash
 from .images import read_one as read_one
+from .images import real_pages as real_pages
 from .inputs import InputFile as InputFile
 from .inputs import Item as Item
 from .inputs import find_inputs as find_inputs

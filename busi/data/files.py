@@ -10,11 +10,10 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from busi.core import UInt8
 from busi.data.frames import Frame
-from busi.data.images import SEVERAL, BadFile, read_pages
+from busi.data.images import SEVERAL, BadFile, read_one, read_pages
 from busi.data.levels import to_gray
 
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
@@ -62,6 +61,15 @@ def read_frames(path: Path) -> Iterator[Frame]:
         yield Frame(gray, None)
 
 
+def read_nth(path: Path, number: int) -> Frame | None:
+    """Decode one image of a file, counted from 1; None if it has fewer.
+
+    Raises:
+        BadFile: As `read_frames`.
+    """
+    return next(islice(read_frames(path), number - 1, None), None)
+
+
 def pixel_format(path: Path) -> str:
     """How a file stores its pixels: Pillow's name of the mode, or e.g. ``DICOM MONOCHROME2, 8 bits``."""
     if is_dicom(path):
@@ -69,8 +77,7 @@ def pixel_format(path: Path) -> str:
 
         found = read_header(path, ("PhotometricInterpretation", "BitsStored"))
         return f"DICOM {found.get('PhotometricInterpretation')}, {found.get('BitsStored')} bits"
-    with Image.open(path) as image:
-        return str(image.mode)
+    return read_one(path, lambda page: page.mode)
 
 
 def is_image(path: Path) -> bool:

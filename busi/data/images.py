@@ -73,15 +73,7 @@ def read_pages(path: Path, decode: Callable[[Image.Image], T]) -> Iterator[T]:
     try:
         # From a path, Pillow maps uncompressed TIFF files to memory, and scrambles those that are rotated.
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
-            if image.format == "PNG" and getattr(image, "is_animated", False):
-                raise InputError("an animation: give its images as files of their own")
-            for page in ImageSequence.Iterator(image) if image.format == "TIFF" else [image]:
-                tags: Any = getattr(page, "tag_v2", {})
-                if tags.get(SUBFILE, 0) & NO_IMAGE:
-                    continue
-                if page.width * page.height > MAX_PIXELS:
-                    raise InputError(f"{page.width} x {page.height} pixels: give at most 50 megapixels")
-                yield decode(page)
+            yield from map(decode, real_pages(image))
     except InputError as error:
         raise BadFile(str(error), path) from error
     except Image.DecompressionBombError as error:
@@ -92,6 +84,23 @@ def read_pages(path: Path, decode: Callable[[Image.Image], T]) -> Iterator[T]:
             reason = "no image, or of a kind that is not supported"
         text = f"cannot read {path}: {reason}. Give a whole PNG, JPEG, BMP, TIFF or DICOM file"
         raise BadFile(kind, path, text) from error
+
+
+def real_pages(image: Image.Image) -> Iterator[Image.Image]:
+    """The images of an opened file: every page of a TIFF file but thumbnails, and masks of another page.
+
+    Raises:
+        InputError: If it is an animation, or has an image of over 50 megapixels.
+    """
+    if image.format == "PNG" and getattr(image, "is_animated", False):
+        raise InputError("an animation: give its images as files of their own")
+    for page in ImageSequence.Iterator(image) if image.format == "TIFF" else [image]:
+        tags: Any = getattr(page, "tag_v2", {})
+        if tags.get(SUBFILE, 0) & NO_IMAGE:
+            continue
+        if page.width * page.height > MAX_PIXELS:
+            raise InputError(f"{page.width} x {page.height} pixels: give at most 50 megapixels")
+        yield page
 
 
 def pixel_hash(gray: UInt8[np.ndarray, "_ _"]) -> str:

@@ -17,7 +17,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from busi.core import CLASSES, NORMAL, InputError, write_whole
-from busi.data import BROKEN, MAX_PIXELS, Problem, to_gray, to_lesion
+from busi.data import BROKEN, Problem, real_pages, to_gray, to_lesion
 from busi.formats.annotations import Annotation, Case, Found, Shape, Unplaced
 from busi.formats.files import OtherKind, read_json
 from busi.formats.images import climb, split_path, stem_of
@@ -167,9 +167,9 @@ def open_image(text: str, decode: Callable[[Image.Image], T]) -> T:
     """
     try:
         with Image.open(io.BytesIO(base64.b64decode(text)), formats=("PNG", "JPEG", "BMP", "TIFF")) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise InputError(f"{image.width} x {image.height} pixels: give at most 50 megapixels")
-            return decode(image)
+            for page in real_pages(image):
+                return decode(page)
+            raise ValueError("it has none")
     except (*BROKEN, binascii.Error, Image.DecompressionBombError) as error:
         raise InputError("damaged image inside of a JSON file") from error
 

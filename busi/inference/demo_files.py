@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from busi.core import CLASSES, InputError
-from busi.data import Frame, draw_sample, read_frames
+from busi.data import Frame, draw_sample, read_frames, read_nth
 
 MAX_FRAMES = 500
 """Of one file; later ones are not offered."""
@@ -40,6 +40,7 @@ def read_frame(path: Path, number: int) -> tuple[str, Frame]:
     Raises:
         InputError: If it cannot be read.
     """
-    for frame in islice(read_frames(path), number - 1, None):
-        return (path.stem if number == 1 else f"{path.stem} [{number}]"), frame
-    raise InputError(f"{path} has no image {number}")
+    frame = read_nth(path, number)
+    if frame is None:
+        raise InputError(f"{path} has no image {number}")
+    return (path.stem if number == 1 else f"{path.stem} [{number}]"), frame

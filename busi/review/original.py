@@ -1,7 +1,6 @@
 """An image as it was predicted, and its predicted mask; what is gone or has changed since is refused."""
 
 import contextlib
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from busi.core import InputError, file_hash, printable
-from busi.data import Spacing, read_frames, read_one, to_lesion
+from busi.data import Spacing, read_nth, read_one, to_lesion
 from busi.review.queue import Prediction
 
 AGAIN = "predict again into a new folder, and review that"
@@ -41,7 +40,7 @@ def read_original(folder: Path, row: Prediction) -> Original:
     """
     path = find_file(row.file)
     check_unchanged(path, row.sha256, "image")
-    frame = next(islice(read_frames(path), (row.number or 1) - 1, None), None)
+    frame = read_nth(path, row.number or 1)
     if frame is None:
         raise InputError(f"{path} has no image {row.number}: {AGAIN}")
     mask_path = folder / "masks" / f"{row.id}.png"

@@ -1,5 +1,6 @@
 """Images of every mode and depth as 8-bit gray, and upright."""
 
+import base64
 import io
 import logging
 import struct
@@ -11,14 +12,18 @@ import cv2
 import numpy as np
 import pytest
 from jaxtyping import Shaped
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from busi.core import NORMAL, InputError, Record
 from busi.data import levels
 from busi.data.contents import read_contents
-from busi.data.files import read_frames, read_gray
+from busi.data.files import pixel_format, read_frames, read_gray, read_nth
 from busi.data.images import pixel_hash
 from busi.data.inputs import InputFile, read_items
+from busi.data.levels import to_gray
+from busi.formats.labelme import open_image
+from busi.inference.demo_files import count_frames, read_frame
+from busi.inference.predictor import as_frame
 from tests.data.conftest import draw, save
 
 ORIENTATION = 274
@@ -198,19 +203,27 @@ def test_bands_that_are_no_colors_are_one_error(tmp_path: Path) -> None:
             read(tmp_path / "moving.png")
 
 
-def test_a_thumbnail_in_a_tiff_is_no_image(tmp_path: Path) -> None:
-    from PIL import TiffImagePlugin
-
-    small = TiffImagePlugin.ImageFileDirectory_v2()
+@pytest.mark.parametrize("first", [True, False])
+def test_a_thumbnail_in_a_tiff_is_no_image(first: bool, tmp_path: Path) -> None:
+    """Before its image or behind it, for whoever counts images or asks for one of them."""
+    path, small = tmp_path / "a.tif", TiffImagePlugin.ImageFileDirectory_v2()
     small[254] = 1
-    with TiffImagePlugin.AppendingTiffWriter(str(tmp_path / "a.tif"), new=True) as file:
-        Image.fromarray(draw(0)).save(file, "TIFF")
-        file.newFrame()
-        Image.fromarray(draw(0)[::8, ::8]).save(file, "TIFF", tiffinfo=small)
-        file.newFrame()
-    with Image.open(tmp_path / "a.tif") as image:
+    with TiffImagePlugin.AppendingTiffWriter(str(path), new=True) as file:
+        for is_small in (first, not first):
+            page = Image.fromarray(draw(0)[::8, ::8]).convert("RGB") if is_small else Image.fromarray(draw(0))
+            page.save(file, "TIFF", tiffinfo=small if is_small else {})
+            file.newFrame()
+    with Image.open(path) as image:
         assert getattr(image, "n_frames", 1) == 2
-    assert np.array_equal(read_gray(tmp_path / "a.tif"), draw(0))
+    assert np.array_equal(read_gray(path), draw(0))
+    assert read_nth(path, 2) is None
+    found = as_frame(path), read_nth(path, 1), read_frame(path, 1)[1]
+    assert all(one is not None and np.array_equal(one.gray, draw(0)) for one in found)
+    assert count_frames(path) == 1
+    assert [item.number for item in read_items(InputFile("a", path))] == [None]
+    assert pixel_format(path) == "L"
+    text = base64.b64encode(path.read_bytes()).decode()
+    assert np.array_equal(open_image(text, to_gray), draw(0))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
