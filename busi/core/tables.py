@@ -41,7 +41,7 @@ SEPARATORS = ",;\t|"
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
-    """Write rows with the same keys as CSV in UTF-8, whole or not at all.
+    """Write rows with the same keys as CSV in UTF-8, whole or not at all; of no rows, an empty file.
 
     Floats are written in full precision, truth as 0 and 1, sequences with spaces between their items;
     undefined numbers and None as empty fields; formulas with an apostrophe in front.
@@ -50,8 +50,9 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
     def write(part: Path) -> None:
         with part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             writer = csv.writer(file)
-            writer.writerow([_disarm(name) for name in rows[0]])
-            writer.writerows([_plain(row[name]) for name in rows[0]] for row in rows)
+            for header in rows[:1]:
+                writer.writerow([_disarm(name) for name in header])
+                writer.writerows([_plain(row[name]) for name in header] for row in rows)
 
     return write_whole(path, write)
 

@@ -65,6 +65,12 @@ def test_table_keeps_full_precision_and_leaves_undefined_values_empty(tmp_path: 
     assert [file.name for file in tmp_path.iterdir()] == ["x.csv"]
 
 
+def test_a_table_of_no_rows_is_an_empty_file(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "t.csv", [])
+    assert path.read_bytes() == b""
+    assert read_table(path) == []
+
+
 def test_table_of_a_spreadsheet_is_read_without_its_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("id,x\nä,1\n", encoding="utf-8-sig")
     assert read_table(tmp_path / "x.csv") == [{"id": "ä", "x": "1"}]
