@@ -1,4 +1,4 @@
-"""The first sheet of a workbook of a spreadsheet program, with limits on what it may take."""
+"""The first sheet of a workbook that a spreadsheet program shows, with limits on what it may take."""
 
 import logging
 import warnings
@@ -34,7 +34,7 @@ BROKEN = (
 
 
 def read_workbook(path: Path, extra: str, warn: bool = True) -> list[list[str]]:
-    """Read the first sheet of an ``.xlsx`` file.
+    """Read the first sheet of an ``.xlsx`` file; those that a person has hidden do not count.
 
     Args:
         path: The workbook.
@@ -64,11 +64,12 @@ def read_workbook(path: Path, extra: str, warn: bool = True) -> list[list[str]]:
             warnings.simplefilter("ignore")
             book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
             try:
-                sheet = book.worksheets[0]
+                shown = [one for one in book.worksheets if one.sheet_state == "visible"]
+                sheet, *others = shown or book.worksheets
                 sheet.reset_dimensions()  # a file may say less than it holds
                 rows = list(_rows(sheet))
                 _fill_merged(rows, sheet)
-                others = [other.title for other in book.worksheets[1:] if warn and _holds_any(other)]
+                passed_over = [other.title for other in others if warn and _holds_any(other)]
             finally:
                 book.close()
     except BROKEN as error:
@@ -77,8 +78,8 @@ def read_workbook(path: Path, extra: str, warn: bool = True) -> list[list[str]]:
         ) from error
     if len(rows) > MAX_ROWS:
         raise InputError(f"{path} has over {MAX_ROWS} rows: give a smaller workbook")
-    if others and warn:
-        names = printable(", ".join((sheet.title, *others)))
+    if passed_over:
+        names = printable(", ".join((sheet.title, *passed_over)))
         log.warning("%s has the sheets %s: the first one is read; save the others as files", path, names)
     return rows
 

@@ -434,6 +434,18 @@ def test_only_the_first_sheet_of_a_workbook_is_read_and_others_are_named(
     assert "has the sheets Sheet, 2024: the first one is read" in caplog.text
 
 
+def test_hidden_sheets_of_a_workbook_do_not_count(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_sheet(tmp_path / "a.xlsx", [["image"], ["a.png"]])
+    book = openpyxl.load_workbook(path)
+    for place, state in ((0, "hidden"), (2, "veryHidden")):
+        sheet = book.create_sheet(state, place)
+        sheet.append(["lists"])
+        sheet.sheet_state = state
+    book.save(path)
+    assert [row[0] for row in read_workbook(path, "excel")] == ["image", "a.png"]
+    assert not caplog.messages
+
+
 COLUMNS = {"image": "Datei", "label": "Diagnose", "patient": "Fall", "mask": "Maske"}
 
 
