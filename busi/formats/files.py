@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from busi.core import InputError, is_file, is_there, walk
+from busi.core import InputError, is_file, is_there, printable, walk
 from busi.data import natural
 
 MAX_TEXT = 1_000_000_000
@@ -121,3 +121,17 @@ def read_packed(path: Path) -> bytes:
 def leads_out(name: str) -> bool:
     """Whether the name of a file, with ``/``, leads out of the folder that it is in."""
     return name.startswith("/") or ".." in name.split("/") or name[1:2] == ":" or "\0" in name
+
+
+def find_beside(path: Path, name: str) -> Path:
+    """The file with the data of a header.
+
+    Raises:
+        InputError: If it is not one file in the same folder.
+    """
+    plain = name.removeprefix("./")
+    beside = path.parent / plain
+    if leads_out(plain) or "/" in plain or not beside.is_file():
+        shown = printable(name.split("\n")[0])[:60]
+        raise InputError(f"header whose data is not a file beside it ({shown}): save both as one file")
+    return beside

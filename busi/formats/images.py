@@ -15,7 +15,7 @@ from busi.formats.files import list_all
 log = logging.getLogger(__name__)
 
 SUFFIX = re.compile(
-    r"\.(nii|nii\.gz|(seg\.)?(nrrd|nhdr)|png|jpe?g|jpe|jfif|bmp|tiff?|dcm|dicom)$", re.IGNORECASE
+    r"\.(nii|nii\.gz|(seg\.)?(nrrd|nhdr)|mha|mhd|png|jpe?g|jpe|jfif|bmp|tiff?|dcm|dicom)$", re.IGNORECASE
 )
 """Of an image."""
 WORDS = r"masks?|seg|segmentations?|labels?|labelmap|gt|groundtruth|annotations?|rois?"

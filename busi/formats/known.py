@@ -33,6 +33,7 @@ FORMATS = {
     "cvat-masks": Format("CVAT segmentation mask 1.1", "cvat_masks"),
     "nifti": Format("NIfTI", "volumes", True, False),
     "nrrd": Format("NRRD", "volumes", True, False),
+    "metaimage": Format("MetaImage", "volumes"),
     "dicom-seg": Format("DICOM Segmentation", "dicom_segmentations"),
     "sheet": Format("a sheet of cases, Excel or CSV", "sheet"),
 }
@@ -43,7 +44,7 @@ SPLIT = ("nnunet", "monai")
 MAX_PARSED = 20
 """JSON files of a folder that are opened to recognize it."""
 ORIENTATIONS = ("header", "itk", "numpy")
-"""How the axes of a NIfTI or NRRD file become rows and columns, see `busi.formats.orientation`."""
+"""How the axes of a NIfTI, NRRD or MetaImage file become rows and columns, see `busi.formats.orientation`."""
 HEAD = 600
 """Bytes of a file by which its kind is known."""
 
@@ -92,8 +93,8 @@ def recognize(path: Path, has_columns: bool = False) -> str:
             names.add(found)
     if (path / "labelmap.txt").is_file() and (path / "SegmentationClass").is_dir():
         names.add("cvat-masks")
-    if names == {"nifti", "nrrd"}:  # an image of one, a mask of the other
-        return "nrrd"
+    if names and {FORMATS[name].module for name in names} == {"volumes"}:  # images of one, masks of another
+        return max(names)
     if len(names) > 1:
         raise InputError(f"{path} holds several formats: {', '.join(sorted(names))}. Say which with --from")
     return names.pop() if names else "manifest"
@@ -112,6 +113,8 @@ def recognize_file(path: Path, has_columns: bool = False, in_folder: bool = Fals
         return "nrrd"
     if is_nifti(head):
         return "nifti"
+    if is_metaimage(head):
+        return "metaimage"
     if is_json(head):
         return recognize_json(path)
     if b"<annotations" in head:
@@ -166,3 +169,13 @@ def is_nifti(head: bytes) -> bool:
     """Whether a file that begins so is a NIfTI file of either version."""
     sizes = [int.from_bytes(head[:4], order) for order in ("little", "big")]
     return (348 in sizes and head[344:347] in (b"n+1", b"ni1")) or (540 in sizes and head[4:7] == b"n+2")
+
+
+def is_metaimage(head: bytes) -> bool:
+    """Whether a file that begins so is a MetaImage file."""
+    lines = [line.partition(b"=") for line in head.split(b"\n")]
+    first, sign, value = (part.strip() for part in lines[0])
+    return sign == b"=" and (
+        (first, value) == (b"ObjectType", b"Image")
+        or (first in (b"NDims", b"Comment") and any(name.strip() == b"DimSize" for name, *_ in lines))
+    )

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from busi.core import InputError, import_extra, printable, write_whole
-from busi.formats.files import leads_out, read_bytes, read_packed, unpack_bounded
+from busi.core import InputError, import_extra, write_whole
+from busi.formats.files import find_beside, read_bytes, read_packed, unpack_bounded
 from busi.formats.orientation import AXES, Volume, check_size, color_to_gray
 
 SIGNS = {
@@ -52,20 +52,6 @@ def read_nrrd(path: Path) -> Volume:
         raise
     except Exception as error:  # pynrrd raises whatever a damaged file makes its parts raise
         raise InputError("damaged or truncated NRRD file") from error
-
-
-def find_beside(path: Path, name: str) -> Path:
-    """The file with the data of a header.
-
-    Raises:
-        InputError: If it is not one file in the same folder.
-    """
-    plain = name.removeprefix("./")
-    beside = path.parent / plain
-    if leads_out(plain) or "/" in plain or not beside.is_file():
-        shown = printable(name.split("\n")[0])[:60]
-        raise InputError(f"header whose data is not a file beside it ({shown}): save both as one .nrrd file")
-    return beside
 
 
 def make_volume(values: Shaped[np.ndarray, "..."], header: Mapping[str, Any]) -> Volume:

@@ -1,4 +1,4 @@
-"""The axes of NIfTI and NRRD files as rows and columns.
+"""The axes of NIfTI, NRRD and MetaImage files as rows and columns.
 
 ITK, and so 3D Slicer and ITK-SNAP, stores an image with its columns along the first axis and its rows along
 the second one, from the upper left pixel on. Where the header says how the axes lie in space (``header``),
@@ -24,7 +24,7 @@ AXES = 3
 
 @dataclass(frozen=True)
 class Volume:
-    """What a NIfTI or NRRD file holds.
+    """What a NIfTI, NRRD or MetaImage file holds.
 
     Attributes:
         layers: Its values along its own axes, three of them; several where segments overlap.

@@ -129,7 +129,7 @@ def list_masks(row: Row) -> list[str]:
 
 
 class Files:
-    """The files that the cells of a sheet name: images, NIfTI and NRRD files.
+    """The files that the cells of a sheet name: images, NIfTI, NRRD and MetaImage files.
 
     Args:
         original: The sheet.

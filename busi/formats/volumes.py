@@ -1,4 +1,4 @@
-"""Images and masks as pairs of NIfTI or NRRD files, as 3D Slicer and ITK-SNAP save them."""
+"""Images and masks as pairs of NIfTI, NRRD or MetaImage files, as 3D Slicer and ITK-SNAP save them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
@@ -11,7 +11,8 @@ from busi.core import CLASSES, NORMAL, InputError
 from busi.data import Problem, is_image, read_gray
 from busi.formats.annotations import Annotation, Case, Found, Shape, Unplaced
 from busi.formats.files import list_all
-from busi.formats.known import is_nifti, read_head
+from busi.formats.known import is_metaimage, is_nifti, read_head
+from busi.formats.metaimage import read_metaimage
 from busi.formats.nifti import read_nifti, write_nifti_file
 from busi.formats.nrrd import read_nrrd, write_nrrd_file
 from busi.formats.orientation import Slice, Volume, slice_to_gray, to_slice
@@ -20,6 +21,8 @@ from busi.formats.placing import name_of
 from busi.formats.volume_names import find_masks, image_keys, index_images, list_stems, mask_keys
 
 MAX_LABELS = 255
+NRRD, METAIMAGE = (".nrrd", ".nhdr"), (".mha", ".mhd")
+"""What the names of files end with."""
 
 
 def read(original: Original) -> Iterator[Found]:
@@ -144,16 +147,24 @@ def read_pixels(path: Path, orientation: str) -> UInt8[np.ndarray, "h w"]:
 
 
 def read_volume(path: Path) -> Volume:
-    """Read a NIfTI or NRRD file."""
-    named = path.name.lower().endswith((".nrrd", ".nhdr")) and not is_nifti(read_head(path))
-    return read_nrrd(path) if named or read_head(path).startswith(b"NRRD") else read_nifti(path)
+    """Read a NIfTI, NRRD or MetaImage file: by its content, and a damaged one by its name."""
+    head, name = read_head(path), path.name.lower()
+    if head.startswith(b"NRRD"):
+        return read_nrrd(path)
+    if is_metaimage(head):
+        return read_metaimage(path)
+    if is_nifti(head) or not name.endswith((*NRRD, *METAIMAGE)):
+        return read_nifti(path)
+    return read_nrrd(path) if name.endswith(NRRD) else read_metaimage(path)
 
 
 def is_volume(path: Path) -> bool:
-    """Whether a file is taken for NIfTI or NRRD; a damaged one is by its name."""
+    """Whether a file is taken for NIfTI, NRRD or MetaImage; a damaged one is by its name."""
     head = read_head(path)
-    named = path.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".nhdr"))
-    return head.startswith(b"NRRD") or is_nifti(head) or (named and path.is_file() and not is_image(path))
+    if head.startswith(b"NRRD") or is_nifti(head) or is_metaimage(head):
+        return True
+    named = path.name.lower().endswith((".nii", ".nii.gz", *NRRD, *METAIMAGE))
+    return named and path.is_file() and not is_image(path)
 
 
 def write_nifti(cases: Iterable[Case], folder: Path) -> None:
