@@ -10,7 +10,7 @@ from busi.core import (
     is_there,
     join_labels,
     make_parser,
-    parse,
+    parse_trusting,
     run_command,
 )
 
@@ -25,7 +25,7 @@ def main() -> None:
     add_data(parser, "data")
     add_output(parser)
     add_cache(parser)
-    arguments = parse(parser)
+    arguments = parse_trusting(parser)
     labels = join_labels(arguments.labels)
     if not is_there(expand(arguments.data)):
         data.find_data(arguments.data)  # soon, where it is no name either

@@ -6,10 +6,11 @@ from busi import formats  # loads nothing yet, so that --help is fast
 from busi.core import (
     CLASSES,
     InputError,
+    add_configs,
     add_output,
     check_there,
     make_parser,
-    parse,
+    parse_trusting,
     path_argument,
     read_mapping,
     run_command,
@@ -80,10 +81,12 @@ def main() -> None:
         "--orientation",
         choices=ORIENTATIONS,
         default="header",
-        help="axes of NIfTI and NRRD: as the header says, in ITK's order, or rows first (default: header)",
+        help="axes of NIfTI, NRRD and MetaImage: as the header says, in ITK's order, or rows first (default: "
+        "header)",
     )
     parser.add_argument("--copy", action="store_true", help="copy images beside the manifest, too")
-    arguments = parse(parser)
+    add_configs(parser)
+    arguments = parse_trusting(parser)
     check_there([arguments.images], "the folder of the images")
     check_there([arguments.sheet], "a table, .xlsx or .csv")
     if arguments.images is not None and not arguments.images.is_dir():

@@ -8,7 +8,7 @@ from busi.core import (
     default_cache_dir,
     join_labels,
     make_parser,
-    parse,
+    parse_trusting,
     run_command,
 )
 
@@ -25,7 +25,7 @@ def main() -> None:
         "--to", choices=("csv", "monai", "nnunet"), required=True, help="whose files are written"
     )
     add_output(parser, "the folder; new. For nnU-Net, nnUNet_raw/DatasetNNN_NAME")
-    arguments = parse(parser)
+    arguments = parse_trusting(parser)
     check_there([arguments.exclude], "a CSV file with the column id")
     formats.check_output(arguments.to, arguments.output)
     found = data.find_data(arguments.data).map_labels(join_labels(arguments.labels))

@@ -10,6 +10,7 @@ from .building import remember as remember
 from .building import to_plain as to_plain
 from .command import Parser as Parser
 from .command import add_cache as add_cache
+from .command import add_configs as add_configs
 from .command import add_data as add_data
 from .command import add_output as add_output
 from .command import add_reading as add_reading
@@ -56,6 +57,8 @@ from .markdown import Markdown as Markdown
 from .markdown import code_span as code_span
 from .markdown import escape_markdown as escape_markdown
 from .memory import keep_freed_memory as keep_freed_memory
+from .own_code import own_search_path as own_search_path
+from .own_code import use_configs as use_configs
 from .rules import LAST_SEED as LAST_SEED
 from .rules import MAX_BATCH as MAX_BATCH
 from .rules import MAX_FOLDS as MAX_FOLDS
@@ -83,6 +86,7 @@ from .text import first_error as first_error
 from .text import list_some as list_some
 from .text import one_line as one_line
 from .text import printable as printable
+from .text import quote_path as quote_path
 from .there import is_file as is_file
 from .there import is_folder as is_folder
 from .there import is_there as is_there

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from busi.core.files import EMPTY, conf_dir, expand
+from busi.core.own_code import use_configs
 from busi.core.rules import LAST_SEED, MAX_FOLDS, whole
 from busi.core.targets import trust
 from busi.core.text import printable
@@ -115,16 +116,18 @@ def path_argument(text: str) -> Path:
 
 
 def parse_trusting(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse the arguments of a command that opens runs, with ``--trust`` for code of the user's own."""
+    """Parse the arguments of a command that runs code of the user's own, which ``--trust`` names."""
     parser.add_argument(
         "--trust",
         action="append",
         default=[],
         metavar="PACKAGE",
-        help="Python package of your own that a run was trained with; its code runs",
+        help="Python package of your own, of a run or of a reader of data; its code runs",
     )
     arguments = parse(parser)
     trust(*arguments.trust)
+    if folder := vars(arguments).get("config_dir"):
+        use_configs(folder)
     return arguments
 
 
@@ -161,13 +164,25 @@ def add_data(parser: argparse.ArgumentParser, name: str = "--data") -> None:
         metavar="WORD=CLASS",
         help="other words for the classes in a CSV manifest: cancer=malignant,fibroadenoma=benign",
     )
+    add_configs(parser)
+
+
+def add_configs(parser: argparse.ArgumentParser) -> None:
+    """Add ``--config-dir``, by which `parse_trusting` knows data sets of the user's own."""
+    parser.add_argument(
+        "--config-dir",
+        type=path_argument,
+        metavar="FOLDER",
+        help="configs of your own: FOLDER/data/NAME.yaml makes NAME a data set",
+    )
 
 
 def complete_data(prefix: str, **known: Any) -> list[str]:
     """What a shell offers for a data set: names that need no root, and files."""
     from argcomplete.completers import FilesCompleter
 
-    names = [path.stem for path in sorted((conf_dir() / "data").glob("*.yaml"))]
+    folders = filter(None, (conf_dir(), getattr(known.get("parsed_args"), "config_dir", None)))
+    names = [path.stem for folder in folders for path in sorted((folder / "data").glob("*.yaml"))]
     return [
         *(name for name in names if name.startswith(prefix) and name not in ("csv", "pooled")),
         *FilesCompleter()(prefix, **known),

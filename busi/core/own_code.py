@@ -1,11 +1,35 @@
-"""Code of the user's own that a config names: found before it is built, or refused in one line."""
+"""Code and configs of the user's own: found before they are used, or refused in one line."""
 
 import difflib
 import importlib
 import importlib.util
+from pathlib import Path
 from types import ModuleType
 
+from busi.core.text import quote_path
 from busi.core.types import InputError
+
+_configs: list[Path] = []
+
+
+def use_configs(folder: Path) -> None:
+    """Look for configs in a folder of the user's own, too, for as long as this process lives.
+
+    Args:
+        folder: Holds groups: ``data/mine.yaml`` makes ``mine`` a data set.
+
+    Raises:
+        InputError: If there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"--config-dir {folder}: there is no such folder")
+    _configs.append(folder.absolute())
+
+
+def own_search_path() -> list[str]:
+    """The override by which Hydra finds what lies in the folders of `use_configs`; nothing without any."""
+    folders = ",".join(quote_path(f"file://{folder}") for folder in _configs)
+    return [f"hydra.searchpath=[{folders}]"] if folders else []
 
 
 def find_own(path: str, target: str) -> None:

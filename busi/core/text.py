@@ -1,5 +1,6 @@
 """Text from outside, such as names of files, as one line that any file and any terminal takes."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +21,13 @@ def printable(text: str, instead: str | None = None) -> str:
     if text.isprintable():
         return text
     return "".join(_escape(x, instead) if unicodedata.category(x) in ODD else x for x in text)
+
+
+def quote_path(path: str) -> str:
+    """A path as Hydra reads it back, whatever is in its name."""
+    # A backslash means itself, unless a quote or the end follows.
+    inside = re.sub(r"(\\+)('|\Z)", lambda found: found[1] * 2 + found[2], path).replace("'", "\\'")
+    return f"'{inside}'"
 
 
 def list_some(names: Sequence[str], most: int = 10) -> str:

@@ -12,7 +12,17 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from busi.core import InputError, construct, expand, is_file, is_folder, one_line, open_configs, to_plain
+from busi.core import (
+    InputError,
+    construct,
+    expand,
+    is_file,
+    is_folder,
+    one_line,
+    open_configs,
+    own_search_path,
+    to_plain,
+)
 from busi.data.manifest_values import name_source
 from busi.data.records import Reading, WrongLayout
 
@@ -127,7 +137,7 @@ def list_data() -> list[str]:
     """Names of the options of ``data``."""
     with _hydra():
         loader = GlobalHydra.instance().config_loader()
-        return sorted(loader.get_group_options("data"))
+        return sorted(loader.get_group_options("data", overrides=_search_path()))
 
 
 def compose_data(name: str, alone: bool = False) -> dict[str, Any]:
@@ -142,12 +152,13 @@ def compose_data(name: str, alone: bool = False) -> dict[str, Any]:
     """
     try:
         with _hydra():
-            if alone:
-                option = hydra.compose(f"data/{name}", overrides=_search_path())
+            path = _search_path()
+            if alone and not path:  # on one that is given so, Hydra finds groups alone
+                option = hydra.compose(f"data/{name}")
                 plain: dict[str, Any] = OmegaConf.to_container(option.data)  # type: ignore[assignment]
                 if "${" not in str(plain.get("read")):
                     return plain
-            config = hydra.compose("train", overrides=[f"data={name}", *_search_path()]).data
+            config = hydra.compose("train", overrides=[f"data={name}", *path]).data
         return to_plain(config)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(f"data={name}: {one_line(error)}") from error
@@ -243,8 +254,9 @@ def _texts(value: object) -> list[str]:
 
 def _search_path() -> list[str]:
     """What the command line says of where configs lie."""
-    said = HydraConfig.get().overrides.hydra if HydraConfig.initialized() else []
-    return [text for text in said if text.startswith("hydra.searchpath=")]
+    if not HydraConfig.initialized():
+        return own_search_path()
+    return [text for text in HydraConfig.get().overrides.hydra if text.startswith("hydra.searchpath=")]
 
 
 def _hydra() -> Any:

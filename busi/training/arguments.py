@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from busi.core import EMPTY, InputError, expand
+from busi.core import EMPTY, InputError, expand, quote_path
 
 PATHS = (
     "resume",
@@ -21,13 +21,6 @@ PATHS = (
 )
 PLAIN = re.compile(r"[\w./~+-]*", re.ASCII)
 """What Hydra takes for one text as it is."""
-
-
-def quote_path(path: str) -> str:
-    """A path as Hydra reads it back, whatever is in its name."""
-    # A backslash means itself, unless a quote or the end follows.
-    inside = re.sub(r"(\\+)('|\Z)", lambda found: found[1] * 2 + found[2], path).replace("'", "\\'")
-    return f"'{inside}'"
 
 
 def quote_paths(arguments: Sequence[str]) -> list[str]:

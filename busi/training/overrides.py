@@ -14,8 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from busi.core import InputError, conf_dir, open_configs
-from busi.training.arguments import quote_path
+from busi.core import InputError, conf_dir, open_configs, quote_path
 from busi.training.keys import check_keys, list_options, suggest
 from busi.training.rules import check_values
 

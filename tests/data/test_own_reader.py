@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from busi.core.tables import read_table
 from busi.core.types import CLASSES
 from busi.data.manifest import read_csv
 from tests.data.conftest import draw, lesion, save
 from tests.data.published import write_bus_uc
+from tests.processes import call
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "extend.md").read_text()
 APP = """
@@ -91,6 +93,51 @@ def test_one_function_and_one_file_are_a_data_set_alone_and_in_a_pool(folder: Pa
     assert together[6:] == alone
     assert {row[1] for row in together[:6]} == {"bus_uc"}
     assert readers == {"bus_uc": "busi.data.read_bus_uc", "mine": "my_package.read_mine"}
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "made"),
+    [
+        ("audit", ("mine", "--output", "out"), "groups.csv"),
+        ("split", ("--data", "mine", "--to", "csv", "--num-folds", "3", "--output", "out"), "split.csv"),
+        ("convert", ("mine", "--to", "labelme", "--output", "out"), "cases.csv"),
+    ],
+)
+def test_other_commands_know_a_data_set_of_ones_own(
+    folder: Path, cache: Path, command: str, arguments: tuple[str, ...], made: str
+) -> None:
+    (folder / "my").rename(folder / "it's my, own")
+    own = ("--config-dir", "it's my, own", "--trust", "my_package")
+    root = {"MINE_ROOT": str(folder / "export"), "BUSI_CACHE": str(cache)}
+    done = call(f"busi.{command}", *arguments, *own, cwd=folder, **root)
+    assert done.returncode == 0, done.stderr
+    assert len(read_table(folder / "out" / made)) == 36
+
+
+def test_a_folder_in_the_layout_of_ones_own_is_recognized(folder: Path) -> None:
+    own = ("--config-dir", "my", "--trust", "my_package")
+    done = call("busi.convert", "export", *own, "--to", "labelme", "--output", "out", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert len(read_table(folder / "out" / "cases.csv")) == 36
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        ((), "nor data of that name"),
+        (("--config-dir", "no"), "error: --config-dir no: there is no such folder"),
+        (("--config-dir", "my"), "my_package.read_mine is nothing that a config may build there"),
+    ],
+)
+def test_a_data_set_of_ones_own_needs_its_config_and_trust(
+    folder: Path, own: tuple[str, ...], words: str
+) -> None:
+    done = call(
+        "busi.split", "--data", "mine", "--to", "csv", "--output", "out", *own, cwd=folder, MINE_ROOT="x"
+    )
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert not (folder / "out").exists()
 
 
 def test_the_manifest_of_an_own_reader_has_the_same_images(
