@@ -13,10 +13,11 @@ import pytest
 from busi.core.command import missing_package, path_argument, run_command
 from busi.core.files import conf_dir, expand
 from busi.core.silence import FOLDERS
+from busi.core.text import quote_path
 from busi.core.types import InputError
 from busi.core.words import join_labels, labels_argument
 from busi.data.synthetic import make_synthetic
-from busi.training.arguments import PATHS, quote_path, quote_paths, unquote
+from busi.training.arguments import PATHS, quote_paths, unquote
 from docs.tables import COMMANDS, parser_of
 from tests.processes import call
 
