@@ -92,7 +92,7 @@ def read_values(
     if not is_true(header.get("BinaryData", "True")):
         raise InputError("MetaImage file whose values are text: save it in binary")
     big_end = any(is_true(header.get(name, "False")) for name in BIG_END)
-    kind = np.dtype(TYPES[header["ElementType"].removesuffix("_ARRAY")]).newbyteorder("<>"[big_end])
+    kind = np.dtype(TYPES[header["ElementType"].removesuffix("_ARRAY")]).newbyteorder(">" if big_end else "<")
     size, skipped = int(np.prod(shape)) * kind.itemsize, int(header.get("HeaderSize", 0))
     if is_true(header.get("CompressedData", "False")):
         if skipped:

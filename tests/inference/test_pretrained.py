@@ -23,7 +23,7 @@ from busi.data.masks import read_mask
 from busi.evaluation.evaluation import evaluate
 from busi.inference.bundle import PRETRAINED
 from busi.inference.export import write_bundle
-from busi.inference.folder import predict_sources
+from busi.inference.folder import predict_inputs
 from busi.inference.model_info import read_model_info
 from busi.metrics.segmentation import dice
 from tests.inference.test_predictor import make_image
@@ -59,7 +59,7 @@ def test_an_image_needs_no_run(tmp_path: Path) -> None:
 
 
 def test_no_files_are_no_rows(tmp_path: Path) -> None:
-    assert predict_sources(Predictor(), [], tmp_path) == []
+    assert predict_inputs(Predictor(), [], tmp_path) == []
     assert (tmp_path / "index.html").exists()
     assert read_table(tmp_path / "predictions.csv") == []
 
