@@ -8,7 +8,6 @@ from .building import construct as construct
 from .building import open_configs as open_configs
 from .building import remember as remember
 from .building import to_plain as to_plain
-from .command import Parser as Parser
 from .command import add_cache as add_cache
 from .command import add_configs as add_configs
 from .command import add_data as add_data

@@ -81,7 +81,6 @@ from .options import make_absolute as make_absolute
 from .options import train_folds as train_folds
 from .pool import read_records as read_records
 from .pool import read_sources as read_sources
-from .recognition import Images as Images
 from .recognition import recognize as recognize
 from .records import Problem as Problem
 from .records import Reading as Reading

@@ -24,7 +24,7 @@ def build_external_cohort(
     need_masks: bool,
     on_bad: str,
     cache_dir: Path,
-    exclude: Path | None = None,
+    exclude: Path | None,
 ) -> tuple[Cohort, int]:
     """A cohort of test images: all but those that the run has seen, and what is recognized as one of them.
 

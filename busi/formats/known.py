@@ -100,7 +100,7 @@ def recognize(path: Path, has_columns: bool = False) -> str:
     return names.pop() if names else "manifest"
 
 
-def recognize_file(path: Path, has_columns: bool = False, in_folder: bool = False) -> str | None:
+def recognize_file(path: Path, has_columns: bool, in_folder: bool = False) -> str | None:
     """The format of a file; None of an image, and of what is none.
 
     Args:

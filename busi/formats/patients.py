@@ -8,7 +8,7 @@ from busi.data import Problem, fold_case, is_dicom, read_header
 from busi.formats.annotations import Annotation, Found
 
 
-def name_patients(found: Sequence[Found], strict: bool = True) -> list[Found]:
+def name_patients(found: Sequence[Found], strict: bool) -> list[Found]:
     """Give all DICOM images of one PatientID one name: that of a sheet, or else p0001, p0002 and so on.
 
     Args:

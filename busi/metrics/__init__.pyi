@@ -11,10 +11,8 @@ from .calibration import fit_temperature as fit_temperature
 from .calibration import net_benefit as net_benefit
 from .calibration import reliability as reliability
 from .calibration import selective_accuracy as selective_accuracy
-from .cases import AREA as AREA
 from .cases import FREE as FREE
 from .cases import SHARE as SHARE
-from .cases import Cases as Cases
 from .cases import Over as Over
 from .cases import find_cases as find_cases
 from .classification import auroc_metrics as auroc_metrics
@@ -31,8 +29,6 @@ from .intervals import holm as holm
 from .intervals import wilson as wilson
 from .probe import probe_sources as probe_sources
 from .segmentation import dice as dice
-from .segmentation import hd95 as hd95
-from .segmentation import iou as iou
 from .segmentation import measure_mask as measure_mask
 from .segmentation import segmentation_metrics as segmentation_metrics
 from .thresholds import ENOUGH as ENOUGH

@@ -17,8 +17,7 @@ def bootstrap_sources(
     sources: Shaped[np.ndarray, " n"],
     groups: Int[np.ndarray, " n"],
     compute: Callable[[Int[np.ndarray, " m"], Weights], Values],
-    num_resamples: int = 2000,
-    seed: int = 0,
+    num_resamples: int,
     strata: Int[np.ndarray, " n"] | None = None,
     over: Mapping[str, Over] = MappingProxyType({}),
     kept: Bool[np.ndarray, " n"] | None = None,
@@ -33,7 +32,6 @@ def bootstrap_sources(
         groups: Group of each image; one that several sources share is resampled in each of them.
         compute: Gives the metrics of the images at some positions, for each row of their weights.
         num_resamples: Number of resamples.
-        seed: Equal seeds resample the same groups.
         strata: Stratum (fold) of each image, within which the groups of a source are resampled; one that lies
             in several is resampled in each of them.
         over: What each metric is over, which decides the kind of its interval.
@@ -46,7 +44,7 @@ def bootstrap_sources(
     if strata is not None:
         kinds, units = separate_sources(kinds * (strata.max() + 1) + strata, groups)
     once = np.ones((1, len(groups)), np.int64)
-    weights = np.concatenate([once, resample(units, kinds, num_resamples, seed)])
+    weights = np.concatenate([once, resample(units, kinds, num_resamples)])
     places = {name: np.flatnonzero(sources == name) for name in dict.fromkeys(sources.tolist())}
     # Of another layout in memory, products would round differently from those of `bootstrap_groups`.
     if kept is not None:
@@ -104,7 +102,7 @@ def bootstrap_groups(
 
 
 def resample(
-    groups: Int[np.ndarray, " n"], strata: Int[np.ndarray, " n"] | None, num_resamples: int, seed: int
+    groups: Int[np.ndarray, " n"], strata: Int[np.ndarray, " n"] | None, num_resamples: int, seed: int = 0
 ) -> Int[np.ndarray, "{num_resamples} n"]:
     """Give the weights of bootstrap resamples of whole groups; see `bootstrap_groups`."""
     strata = np.zeros_like(groups) if strata is None else strata

@@ -174,10 +174,10 @@ def selective_accuracy(
 
 
 def reliability(
-    outcome: Bool[np.ndarray, " n"], probs: Float[np.ndarray, " n"], num_bins: int = 10
+    outcome: Bool[np.ndarray, " n"], probs: Float[np.ndarray, " n"]
 ) -> list[tuple[float, float, int]]:
-    """Mean probability, observed share and number of images in bins of equal mass, empty ones left out."""
-    edges = np.quantile(probs, np.arange(1, num_bins) / num_bins)
+    """Mean probability, observed share and number of images in 10 bins of equal mass, without empty ones."""
+    edges = np.quantile(probs, np.arange(1, 10) / 10)
     bins = np.searchsorted(edges, probs, side="right")
     return [
         (float(probs[bins == k].mean()), float(outcome[bins == k].mean()), int((bins == k).sum()))

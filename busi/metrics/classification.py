@@ -17,6 +17,7 @@ from busi.metrics.estimates import Values
 
 TINY = float(np.finfo(np.float64).eps)
 """Smallest probability whose logarithm is taken, as in scikit-learn."""
+BINS = 15  # of the calibration error; fewer where confidences are equal
 
 
 def classification_metrics(
@@ -137,7 +138,7 @@ def auroc(
 
 
 def calibration_error(
-    correct: Bool[np.ndarray, " n"], confidence: Float[np.ndarray, " n"], weights: Weights, num_bins: int = 15
+    correct: Bool[np.ndarray, " n"], confidence: Float[np.ndarray, " n"], weights: Weights
 ) -> Float[np.ndarray, " d"]:
     """Debiased root-mean-square calibration error of the predicted class.
 
@@ -154,22 +155,21 @@ def calibration_error(
         correct: Whether the predicted class is the true one.
         confidence: Probability of the predicted class.
         weights: Of the resamples.
-        num_bins: Number of bins, fewer where confidences are equal.
 
     Returns:
         In [0, 1]; NaN when no bin holds two images.
     """
     order = np.argsort(confidence, kind="stable")
     ranked = confidence[order].astype(np.float64)
-    edges = _quantiles(ranked, weights[:, order], np.arange(1, num_bins) / num_bins)
+    edges = _quantiles(ranked, weights[:, order], np.arange(1, BINS) / BINS)
     bins = np.zeros(weights.shape, np.int64)
     for edge in edges.T:
         bins += edge[:, None] <= confidence
-    bins += num_bins * np.arange(len(weights))[:, None]
+    bins += BINS * np.arange(len(weights))[:, None]
 
     def add(values: Float[np.ndarray, "d n"] | Int[np.ndarray, "d n"]) -> Float[np.ndarray, "d bins"]:
-        added = np.bincount(bins.ravel(), values.ravel(), minlength=num_bins * len(weights))
-        return added.reshape(-1, num_bins).astype(np.float64)  # without values, they are counted
+        added = np.bincount(bins.ravel(), values.ravel(), minlength=BINS * len(weights))
+        return added.reshape(-1, BINS).astype(np.float64)  # without values, they are counted
 
     size = add(weights)
     effective = size**2 / np.maximum(add(weights**2), 1)

@@ -16,7 +16,7 @@ def probe_sources(
     sources: Shaped[np.ndarray, " n"],
     groups: Int[np.ndarray, " n"],
     fitted: Bool[np.ndarray, " n"],
-    num_resamples: int = 2000,
+    num_resamples: int,
 ) -> Estimates:
     """Fit a logistic regression of the source, sources weighted evenly, and judge it on the other images.
 

@@ -1,7 +1,6 @@
 """Estimates as cells of a table and as JSON."""
 
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 
 from busi.figures import Cell, Table
 from busi.metrics import Estimate, Estimates, defined
@@ -54,7 +53,7 @@ def estimate_table(
     names: Mapping[str, str],
     columns: Mapping[str, Estimates],
     caption: str,
-    counts: Mapping[str, str] = MappingProxyType({}),
+    counts: Mapping[str, str],
 ) -> Table:
     """A table with a row for each metric, below numbers of images.
 

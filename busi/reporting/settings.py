@@ -36,9 +36,7 @@ DIAGNOSIS = entitle(("auroc_malignant", "recall_malignant", "macro_f1", "brier")
 BySource = Mapping[str, Estimates]
 
 
-def describe_settings(
-    variants: Sequence[Variant], fit: Fit | None = None
-) -> tuple[list[Section], JsonObject]:
+def describe_settings(variants: Sequence[Variant], fit: Fit | None) -> tuple[list[Section], JsonObject]:
     """A section for masks and one for the diagnosis, as far as there are such runs, and their content.
 
     Args:
@@ -220,7 +218,7 @@ def measure_masks(variant: Variant) -> Measured:
     return Measured(variant, estimate_masks(seeds), each, seeds[0])
 
 
-def measure_diagnosis(variant: Variant, fit: Fit | None = None) -> Measured:
+def measure_diagnosis(variant: Variant, fit: Fit | None) -> Measured:
     """The same of the diagnosis."""
     seeds = [score(seed, fit) for seed in variant.seeds]
     each = [estimate([one], measure_compared, num_resamples=0) for one in seeds]

@@ -36,7 +36,6 @@ from .predictions import find_records as find_records
 from .predictions import find_records_of as find_records_of
 from .predictions import learned_classes as learned_classes
 from .predictions import read_columns as read_columns
-from .predictions import read_predictions as read_predictions
 from .predictions import read_run_columns as read_run_columns
 from .predictions import read_shortcut as read_shortcut
 from .predictions import read_split as read_split
@@ -67,8 +66,6 @@ from .start import describe_start as describe_start
 from .start import find_checkpoint as find_checkpoint
 from .start import open_finished as open_finished
 from .stored import Interval as Interval
-from .stored import Normals as Normals
-from .stored import Probe as Probe
 from .stored import Shortcut as Shortcut
 from .variant import Variant as Variant
 from .variants import open_runs as open_runs

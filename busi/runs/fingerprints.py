@@ -97,9 +97,7 @@ def flatten(cfg: DictConfig, leave_out: Sequence[str]) -> dict[str, object]:
 
 
 def find_differences(
-    there: DictConfig,
-    other: DictConfig,
-    leave_out: Sequence[str] = (*PLACES, *REPEATED, "resume", "test", "trust"),
+    there: DictConfig, other: DictConfig, leave_out: Sequence[str]
 ) -> dict[str, tuple[object, object]]:
     """Which values two configs do not share: name -> value there, value in the other.
 

@@ -14,7 +14,6 @@ from .fitting import go_on as go_on
 from .fitting import resolve as resolve
 from .fitting import run_as_worker as run_as_worker
 from .fitting import wants_test as wants_test
-from .keys import check_keys as check_keys
 from .loggers import CSVLog as CSVLog
 from .loggers import wandb_logger as wandb_logger
 from .overrides import check_overrides as check_overrides
