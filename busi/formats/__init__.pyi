@@ -1,4 +1,4 @@
-from .conversion import convert as convert
+from .converting import convert as convert
 from .dicom_made import Maker as Maker
 from .dicom_made import need_highdicom as need_highdicom
 from .dicom_seg import make_segmentation as make_segmentation

@@ -10,9 +10,9 @@ import numpy as np
 from busi.core import CLASSES, NORMAL, InputError, import_extra, write_json
 from busi.data import Problem
 from busi.formats.annotations import Annotation, Case, Found, Shape, Unplaced
+from busi.formats.conversion import Conversion
 from busi.formats.files import OtherKind, read_json
 from busi.formats.images import name_no_folders
-from busi.formats.original import Original
 from busi.formats.placing import place_image
 from busi.formats.run_lengths import check_runs, from_runs
 from busi.formats.shapes import (
@@ -27,28 +27,28 @@ FILE = "annotations/instances_default.json"
 """Where CVAT and other tools look for it."""
 
 
-def read(original: Original) -> Iterator[Found]:
+def read(conversion: Conversion) -> Iterator[Found]:
     """Read the JSON files of a folder, or one of them.
 
     An annotation with a category and neither a segmentation nor a box is a tag of its image. So is the value
     ``class`` of an image, if it is a class.
     """
-    for path in original.files:
-        if path.suffix.lower() != ".json" and path != original.path:
+    for path in conversion.files:
+        if path.suffix.lower() != ".json" and path != conversion.path:
             continue
         try:
             content = read_json(path)
             if "images" not in content and "annotations" not in content:
                 raise OtherKind("JSON of another kind")
-            yield from read_content(content, path, original)
+            yield from read_content(content, path, conversion)
         except OtherKind as error:
             yield Problem(path.name, str(error), path.name)
         except InputError as error:
             yield Unplaced(path.name, str(error), path.name)
-    original.images.tell_unused()
+    conversion.images.tell_unused()
 
 
-def read_content(content: Mapping[str, Any], path: Path, original: Original) -> Iterator[Found]:
+def read_content(content: Mapping[str, Any], path: Path, conversion: Conversion) -> Iterator[Found]:
     """The annotations of one file; images may lie in a folder that is called as its subset.
 
     Raises:
@@ -61,7 +61,7 @@ def read_content(content: Mapping[str, Any], path: Path, original: Original) -> 
     for one in as_list(content.get("annotations"), "annotations"):
         drawn.setdefault(key_of(one, "image_id"), []).append(one)
     how: dict[str, Any] = {
-        "place": "" if original.image_folder else original.place_of(path),
+        "place": "" if conversion.image_folder else conversion.place_of(path),
         "bare": name_no_folders(image.get("file_name") for image in images if isinstance(image, dict)),
         "subset": path.stem.rpartition("_")[2],
     }
@@ -71,7 +71,7 @@ def read_content(content: Mapping[str, Any], path: Path, original: Original) -> 
             yield Problem(f"image {number}", "image without file_name", path.name)
             continue
         try:
-            name, file = original.images.find(name, **how)
+            name, file = conversion.images.find(name, **how)
             if key is None:
                 raise InputError("image without an id")
             if counts[key] > 1:

@@ -11,9 +11,9 @@ import numpy as np
 from busi.core import CLASSES, NORMAL, InputError, import_extra, printable, write_whole
 from busi.data import Problem
 from busi.formats.annotations import Annotation, Case, Found, Mask, Shape, Unplaced
+from busi.formats.conversion import Conversion
 from busi.formats.files import MAX_TEXT, OtherKind
 from busi.formats.images import stem_of
-from busi.formats.original import Original
 from busi.formats.placing import place_image
 from busi.formats.run_lengths import check_runs, from_runs, to_runs
 from busi.formats.shapes import (
@@ -34,13 +34,13 @@ MAX_DEPTH = 12
 NO_AREAS = {"points": "points", "polyline": "a line"}
 
 
-def read(original: Original) -> Iterator[Found]:
+def read(conversion: Conversion) -> Iterator[Found]:
     """Read the XML files of a folder, or one of them; a tag is a word about its image."""
     attributes: dict[str, None] = {}
-    for path in original.files:
-        if path.suffix.lower() != ".xml" and path != original.path:
+    for path in conversion.files:
+        if path.suffix.lower() != ".xml" and path != conversion.path:
             continue
-        place = "" if original.image_folder else original.place_of(path)
+        place = "" if conversion.image_folder else conversion.place_of(path)
         try:
             for image in read_elements(path):
                 name = image.get("name") or ""
@@ -51,7 +51,7 @@ def read(original: Original) -> Iterator[Found]:
                     continue
                 try:
                     stem, subset = stem_of(name) == name, image.get("subset") or ""  # as frames of videos
-                    name, file = original.images.find(name, stem, place=place, subset=subset)
+                    name, file = conversion.images.find(name, stem, place=place, subset=subset)
                     yield read_image(image, name, file)
                 except InputError as error:
                     yield Problem(name or f"image {image.get('id')}", str(error), name or path.name)
@@ -59,7 +59,7 @@ def read(original: Original) -> Iterator[Found]:
             yield Problem(path.name, str(error), path.name)
         except InputError as error:
             yield Unplaced(path.name, str(error), path.name)
-    original.images.tell_unused()
+    conversion.images.tell_unused()
     if attributes:
         names = printable(", ".join(attributes))
         log.warning("Attributes are not read (%s): give the class as a label, a tag or in a --sheet", names)

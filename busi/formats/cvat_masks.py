@@ -10,9 +10,9 @@ from PIL import Image
 from busi.core import InputError
 from busi.data import Problem, is_image, read_one
 from busi.formats.annotations import Annotation, Found, Shape, Unplaced
+from busi.formats.conversion import Conversion
 from busi.formats.files import list_all
 from busi.formats.images import Images
-from busi.formats.original import Original
 from busi.formats.shapes import Draw
 
 BACKGROUND = 0
@@ -23,14 +23,14 @@ MASKS = ("SegmentationClass", "SegmentationObject")
 DEEPER = f"mask in a folder {MASKS[0]} that lies deeper: convert the folder around that one by itself"
 
 
-def read(original: Original) -> Iterator[Found]:
+def read(conversion: Conversion) -> Iterator[Found]:
     """Read the folder of an unpacked archive; the images are in it, or in the folder of ``--images``."""
-    folder = original.folder
+    folder = conversion.folder
     words = read_colors(folder / "labelmap.txt")
-    top = original.image_folder or folder
+    top = conversion.image_folder or folder
     images = Images(top, lambda path: is_image(path) and {*MASKS}.isdisjoint(path.relative_to(top).parts))
     seen = set()
-    for path in original.files:
+    for path in conversion.files:
         place = path.relative_to(folder)
         if MASKS[0] not in place.parts[:-1]:
             continue

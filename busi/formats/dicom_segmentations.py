@@ -18,6 +18,7 @@ from jaxtyping import Bool, UInt8
 from busi.core import InputError
 from busi.data import Frame, Problem, is_dicom, read_frames
 from busi.formats.annotations import Annotation, Found, Shape, Unplaced
+from busi.formats.conversion import Conversion
 from busi.formats.dicom_images import (
     LABELMAP,
     Image,
@@ -28,7 +29,6 @@ from busi.formats.dicom_images import (
     to_count,
 )
 from busi.formats.orientation import check_size
-from busi.formats.original import Original
 
 MAX_UNPACKED = 2_000_000_000
 """Bytes of all frames of a segmentation, one a pixel; each frame may have as many as an image."""
@@ -94,19 +94,19 @@ class Clip:
         return self.read(number).gray
 
 
-def read(original: Original) -> Iterator[Found]:
+def read(conversion: Conversion) -> Iterator[Found]:
     """Read all segmentations of a folder, or one; images without any have no annotation.
 
     Of a clip, each frame on which something is drawn is an image.
     """
-    folders = [original.folder, *([original.image_folder] if original.image_folder else [])]
+    folders = [conversion.folder, *([conversion.image_folder] if conversion.image_folder else [])]
     found, unread = find_images(folders)
     images = {uid: group[0] for uid, group in found.items()}
     shapes: dict[tuple[str, int], list[Shape]] = {}
-    for path in original.files:
-        name = path.relative_to(original.folder).as_posix()
+    for path in conversion.files:
+        name = path.relative_to(conversion.folder).as_posix()
         if not is_dicom(path) or not is_segmentation(path):
-            if path == original.path:
+            if path == conversion.path:
                 yield Problem(name, "file that is no DICOM segmentation", path.name)
             continue
         try:
@@ -123,15 +123,15 @@ def read(original: Original) -> Iterator[Found]:
     for uid, frame in sorted(shapes):
         frames.setdefault(uid, []).append(frame)
     for uid, group in found.items():
-        if len(group) > 1 and (uid in frames or original.path.is_dir()):
+        if len(group) > 1 and (uid in frames or conversion.path.is_dir()):
             yield from (Problem(one.name, REPEATED, one.name) for one in group)
             continue
         clip = Clip(group[0].path, max(frames.get(uid, [1])))
         for frame in frames.get(uid, []):
             yield annotate(group[0], frame, tuple(shapes[uid, frame]), clip)
-        if uid not in frames and original.path.is_dir():
+        if uid not in frames and conversion.path.is_dir():
             yield Annotation(group[0].name, group[0].path, size=group[0].size)
-    if original.path.is_dir():
+    if conversion.path.is_dir():
         yield from unread
 
 

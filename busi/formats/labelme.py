@@ -19,9 +19,9 @@ from PIL import Image
 from busi.core import CLASSES, NORMAL, InputError, write_whole
 from busi.data import BROKEN, Problem, real_pages, to_gray, to_lesion
 from busi.formats.annotations import Annotation, Case, Found, Shape, Unplaced
+from busi.formats.conversion import Conversion
 from busi.formats.files import OtherKind, read_json
 from busi.formats.images import climb, split_path, stem_of
-from busi.formats.original import Original
 from busi.formats.placing import name_of, place_image
 from busi.formats.shapes import Draw, fill_circle, fill_pillow, no_mask, pair_up, split_lesions
 
@@ -31,37 +31,37 @@ VERSION = "5.5.0"
 T = TypeVar("T")
 
 
-def read(original: Original) -> Iterator[Found]:
+def read(conversion: Conversion) -> Iterator[Found]:
     """Read a folder of JSON files and images, or one JSON file.
 
     Flags that are on, of the image or of a shape, are words about the image. Images without a JSON file have
     no annotation.
     """
     used: set[Path] = set()
-    stems = {stem_of(name) for name in original.images.files}
-    for path in original.files:
-        if path.suffix.lower() != ".json" and path != original.path:
+    stems = {stem_of(name) for name in conversion.images.files}
+    for path in conversion.files:
+        if path.suffix.lower() != ".json" and path != conversion.path:
             continue
-        name, image = path.relative_to(original.folder).as_posix(), None
+        name, image = path.relative_to(conversion.folder).as_posix(), None
         try:
             content = read_json(path)
             if "shapes" not in content and "imagePath" not in content:
                 raise OtherKind("JSON of another kind")
-            image = find_image(content, path, original, stems)
+            image = find_image(content, path, conversion, stems)
             used.add(image[1])
             yield read_content(content, path, *image)
         except OtherKind as error:
             yield Problem(name, str(error), name)
         except InputError as error:
             yield Unplaced(name, str(error), name) if image is None else Problem(image[0], str(error), name)
-    if original.path.is_dir():
-        for name, path in original.images.files.items():
+    if conversion.path.is_dir():
+        for name, path in conversion.images.files.items():
             if path not in used:
                 yield Annotation(name, path)
 
 
 def find_image(
-    content: Mapping[str, Any], path: Path, original: Original, stems: Collection[str]
+    content: Mapping[str, Any], path: Path, conversion: Conversion, stems: Collection[str]
 ) -> tuple[str, Path]:
     """Name and file of the image that a file is about: the file itself where the image stands in it.
 
@@ -70,19 +70,19 @@ def find_image(
     """
     given = content.get("imagePath")
     text = given.replace("\\", "/") if isinstance(given, str) else ""
-    place, names = original.place_of(path), list_names(text, original.place_of(path))
-    if there := [name for name in names if name in original.images.files]:
-        return original.images.find(there[0])
+    place, names = conversion.place_of(path), list_names(text, conversion.place_of(path))
+    if there := [name for name in names if name in conversion.images.files]:
+        return conversion.images.find(there[0])
     if not isinstance(content.get("imageData"), str):
         failed = None
         for name in names:
             try:
-                return original.images.find(name, place=place if split_path(name)[1] else "")
+                return conversion.images.find(name, place=place if split_path(name)[1] else "")
             except InputError as error:
                 failed = failed or error
         assert failed is not None
         raise failed
-    own = path.relative_to(original.folder).with_suffix("").as_posix()
+    own = path.relative_to(conversion.folder).with_suffix("").as_posix()
     if own in stems:
         raise InputError("imagePath that is not there, beside an image of the name of the file: correct it")
     return f"{own}.png", path

@@ -12,8 +12,8 @@ from busi.core import CLASSES, NORMAL, Record, write_table
 from busi.data import find_data, find_given, read_mask, to_row
 from busi.figures import write_png
 from busi.formats.annotations import Annotation, Case, Found, Shape
+from busi.formats.conversion import Conversion
 from busi.formats.labels import MASK
-from busi.formats.original import Original
 from busi.formats.placing import copy_image, name_of
 
 log = logging.getLogger(__name__)
@@ -22,9 +22,9 @@ FILE = "manifest.csv"
 VALUES = ("source", "scanner", "birads")
 
 
-def read(original: Original) -> Iterator[Found]:
+def read(conversion: Conversion) -> Iterator[Found]:
     """Read a data set by its name, a manifest, or a folder in the layout of one of the readers."""
-    records, problems = find_data(original.text or str(original.path)).open()
+    records, problems = find_data(conversion.text or str(conversion.path)).open()
     given = find_given(records)
     for record in records:
         word = MASK if record.label == NORMAL else CLASSES[record.label]

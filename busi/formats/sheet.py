@@ -11,9 +11,9 @@ from typing import Any
 from busi.core import InputError, printable, read_cells
 from busi.data import OPTIONAL, Problem, parse_values, read_one, read_workbook, to_mask
 from busi.formats.annotations import Annotation, Found, Mask, Shape, Unplaced
+from busi.formats.conversion import Conversion
 from busi.formats.images import IMAGE_FOLDER, MASK_FOLDER, Images, Names, NotThere, name_no_folders
 from busi.formats.labels import MASK
-from busi.formats.original import Original
 from busi.formats.volumes import is_volume, read_pair
 
 COLUMNS = ("image", "label", *OPTIONAL)
@@ -89,10 +89,10 @@ def read_row(number: int, row: list[str], places: Mapping[str, int]) -> Row:
     return Row(number, cells, values, tuple(problems))
 
 
-def read(original: Original) -> Iterator[Found]:
+def read(conversion: Conversion) -> Iterator[Found]:
     """Read a sheet whose rows name images, and masks where there are any."""
-    rows = read_sheet_rows(original.path, original.columns)
-    files = Files(original, rows)
+    rows = read_sheet_rows(conversion.path, conversion.columns)
+    files = Files(conversion, rows)
     for row in rows:
         cells = row.cells
         name = cells["image"] or f"row {row.number}"
@@ -105,10 +105,10 @@ def read(original: Original) -> Iterator[Found]:
             if not cells["image"]:
                 yield Unplaced(name, "row without an image", f"{name} (row {row.number})")
                 continue
-            yield read_case(row, files, original.orientation)
+            yield read_case(row, files, conversion.orientation)
         except InputError as error:
             yield Problem(name, getattr(error, "kind", str(error)), f"{name} (row {row.number})")
-    original.images.tell_unused()
+    conversion.images.tell_unused()
 
 
 def read_case(row: Row, files: "Files", orientation: str) -> Annotation:
@@ -132,13 +132,13 @@ class Files:
     """The files that the cells of a sheet name: images, NIfTI, NRRD and MetaImage files.
 
     Args:
-        original: The sheet.
+        conversion: The sheet.
         rows: Of it.
     """
 
-    def __init__(self, original: Original, rows: list[Row]) -> None:
-        folder = original.image_folder or original.folder
-        self._kinds = (original.images, Images(folder, is_volume))
+    def __init__(self, conversion: Conversion, rows: list[Row]) -> None:
+        folder = conversion.image_folder or conversion.folder
+        self._kinds = (conversion.images, Images(folder, is_volume))
         self._bare_images = name_no_folders(row.cells["image"] for row in rows)
         self._bare_masks = name_no_folders((text for row in rows for text in list_masks(row)), MASK_FOLDER)
 

@@ -10,13 +10,13 @@ from jaxtyping import Bool, Shaped, UInt8
 from busi.core import CLASSES, NORMAL, InputError
 from busi.data import Problem, is_image, read_gray
 from busi.formats.annotations import Annotation, Case, Found, Shape, Unplaced
+from busi.formats.conversion import Conversion
 from busi.formats.files import list_all
 from busi.formats.known import is_metaimage, is_nifti, read_head
 from busi.formats.metaimage import read_metaimage
 from busi.formats.nifti import read_nifti, write_nifti_file
 from busi.formats.nrrd import read_nrrd, write_nrrd_file
 from busi.formats.orientation import Slice, Volume, slice_to_gray, to_slice
-from busi.formats.original import Original
 from busi.formats.placing import name_of
 from busi.formats.volume_names import find_masks, image_keys, index_images, list_stems, mask_keys
 
@@ -25,28 +25,30 @@ NRRD, METAIMAGE = (".nrrd", ".nhdr"), (".mha", ".mhd")
 """What the names of files end with."""
 
 
-def read(original: Original) -> Iterator[Found]:
+def read(conversion: Conversion) -> Iterator[Found]:
     """Read a folder of images and masks, or one mask.
 
     A mask belongs to the image of its name, or of its name without ``_mask``, ``.seg`` and the like, in the
     same folder or in two such as ``images`` and ``masks``; or else to the only image of its folder. Where
     ``--images`` gives images a folder, all other files are masks.
     """
-    whole = original.path.is_dir()
-    below = {path.relative_to(original.folder).as_posix(): path for path in list_all(original.folder)}
+    whole = conversion.path.is_dir()
+    below = {path.relative_to(conversion.folder).as_posix(): path for path in list_all(conversion.folder)}
     volumes = {name: path for name, path in below.items() if is_volume(path)}
-    masks = find_masks(volumes) if whole else {original.path.name}
-    if original.image_folder is not None:
-        inside = original.image_folder.resolve()
+    masks = find_masks(volumes) if whole else {conversion.path.name}
+    if conversion.image_folder is not None:
+        inside = conversion.image_folder.resolve()
         masks |= {name for name, path in volumes.items() if whole and inside not in path.resolve().parents}
-        listed = list_all(original.image_folder)
-        below = {path.relative_to(original.image_folder).as_posix(): path for path in listed}
+        listed = list_all(conversion.image_folder)
+        below = {path.relative_to(conversion.image_folder).as_posix(): path for path in listed}
     others = {name: path for name, path in below.items() if is_volume(path) or is_image(path)}
     no_images = find_masks(others)
-    if original.image_folder is not None:  # what is called exactly as a mask is its image
+    if conversion.image_folder is not None:  # what is called exactly as a mask is its image
         exact = {image_keys(name)[0] for name in masks}
         no_images = {name for name in no_images if not exact & {*image_keys(name)}}
-    images = {name: path for name, path in others.items() if name not in no_images and path != original.path}
+    images = {
+        name: path for name, path in others.items() if name not in no_images and path != conversion.path
+    }
     exact_names, channels = index_images(images)
     for name, path in volumes.items():  # a volume that is called as an image of another kind is its mask
         key = image_keys(name)[0]
@@ -59,10 +61,12 @@ def read(original: Original) -> Iterator[Found]:
         if name in no_images and others[name] not in drawn.values():
             kind = "file that is called as a mask: give masks as .nii.gz or .nrrd, or list them in a sheet"
             yield Unplaced(name, kind, name)
-    yield from pair_files(drawn if whole else {original.path.name: original.path}, images, original)
+    yield from pair_files(drawn if whole else {conversion.path.name: conversion.path}, images, conversion)
 
 
-def pair_files(masks: Mapping[str, Path], images: Mapping[str, Path], original: Original) -> Iterator[Found]:
+def pair_files(
+    masks: Mapping[str, Path], images: Mapping[str, Path], conversion: Conversion
+) -> Iterator[Found]:
     """The annotation of each image, by the masks that belong to it."""
     mine: dict[str, list[Path]] = {}
     indices = index_images(images)
@@ -77,10 +81,10 @@ def pair_files(masks: Mapping[str, Path], images: Mapping[str, Path], original: 
             kind = "mask with several images of its name" if found else "mask without an image of its name"
             yield Unplaced(name, kind, path.name)
     for name, path in images.items():
-        if name not in mine and original.path.is_file():
+        if name not in mine and conversion.path.is_file():
             continue
         try:
-            yield read_pair(name, path, mine.get(name, []), original.orientation)
+            yield read_pair(name, path, mine.get(name, []), conversion.orientation)
         except InputError as error:
             yield Problem(name, getattr(error, "kind", str(error)), name)
 

@@ -20,7 +20,7 @@ from busi.core.types import InputError
 from busi.core.words import read_mapping
 from busi.data.files import read_gray
 from busi.data.manifest import read_csv
-from busi.formats.conversion import convert
+from busi.formats.converting import convert
 from busi.formats.known import WRITTEN
 from busi.formats.labels import Meanings
 from tests.formats.made import HEIGHT, WIDTH, draw_masks, read_back, same, write_manifest

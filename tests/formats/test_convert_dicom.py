@@ -24,7 +24,7 @@ from busi.data.manifest import read_csv
 from busi.data.masks import read_mask
 from busi.formats import Maker, dicom_segmentations, make_segmentation
 from busi.formats.annotations import MAY_BE_MISSING
-from busi.formats.conversion import convert
+from busi.formats.converting import convert
 from busi.formats.dicom_segmentations import find_group
 from busi.formats.known import recognize
 from tests.data.test_dicom import region, write

@@ -19,7 +19,7 @@ from busi.core.tables import read_table
 from busi.core.types import InputError
 from busi.formats.annotations import MAY_BE_MISSING, NOTHING_SAID
 from busi.formats.coco import unpack_counts
-from busi.formats.conversion import convert
+from busi.formats.converting import convert
 from busi.formats.cvat_masks import DEEPER
 from busi.formats.known import recognize
 from busi.formats.run_lengths import from_runs, to_runs

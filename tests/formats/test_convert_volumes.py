@@ -23,7 +23,7 @@ from busi.core.types import InputError
 from busi.data.files import read_gray
 from busi.data.workbook import read_workbook
 from busi.formats.annotations import MAY_BE_MISSING
-from busi.formats.conversion import convert
+from busi.formats.converting import convert
 from busi.formats.nifti import read_nifti
 from busi.formats.nrrd import read_nrrd
 from busi.formats.orientation import to_slice

@@ -10,7 +10,7 @@ from PIL import Image
 
 from busi.core.tables import read_table
 from busi.core.types import InputError
-from busi.formats.conversion import convert
+from busi.formats.converting import convert
 from busi.formats.images import ELSEWHERE, NO_IMAGE, Names
 from tests.formats.made import HEIGHT, WIDTH, draw_masks, problems_of, write_images
 
