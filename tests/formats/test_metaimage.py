@@ -14,7 +14,7 @@ from PIL import Image
 from busi.core.types import InputError
 from busi.data.files import read_gray
 from busi.data.manifest import read_csv
-from busi.formats.conversion import convert
+from busi.formats.converting import convert
 from busi.formats.known import recognize
 from busi.formats.metaimage import read_metaimage
 from busi.formats.orientation import to_slice
