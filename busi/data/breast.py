@@ -14,7 +14,7 @@ from busi.data.layouts import (
     read_label,
     unknown_label,
 )
-from busi.data.records import Problem, Reading
+from busi.data.records import Problem, Reading, has_images
 from busi.data.workbook import read_sheet
 
 IMAGES = "BrEaST-Lesions_USG-images_and_masks"
@@ -22,7 +22,7 @@ TABLE = "BrEaST-Lesions-USG-clinical-data*.xlsx"
 LAYOUT = Layout(
     "breast",
     "BrEaST-Lesions-USG",
-    (IMAGES, TABLE),
+    (f"{IMAGES}*/", TABLE),
     "BREAST_ROOT",
     "https://www.cancerimagingarchive.net/collection/breast-lesions-usg",
 )
@@ -41,13 +41,15 @@ def read_breast(root: Path) -> Reading:
     Args:
         root: The folder with ``BrEaST-Lesions_USG-images_and_masks`` and the workbook
             ``BrEaST-Lesions-USG-clinical-data-Dec-15-2023.xlsx`` (of any date), or one that holds it alone.
+            The folder of images may have the name of its archive, and may lie in a folder of that name.
 
     Returns:
         Records and problems. Masks of other findings (``caseNNN_otherK.png``) are not read.
 
     Raises:
         WrongLayout: If the folder holds something else.
-        InputError: If openpyxl is not installed, or the workbook is damaged or one of several.
+        InputError: If openpyxl is not installed, the workbook is damaged or one of several, or nobody knows
+            which folder has the images.
 
     Source: Pawłowska et al., "Curated benchmark dataset for ultrasound based breast lesion analysis",
     Scientific Data 11 (2024).
@@ -57,7 +59,7 @@ def read_breast(root: Path) -> Reading:
     if len(tables) > 1:
         raise InputError(f"{folder} has several tables, keep one: {', '.join(x.name for x in tables)}")
     table = tables[0].name
-    found, problems = list_images(folder / IMAGES)
+    found, problems = list_images(find_images(folder))
     tumors: dict[str, list[Path]] = {}
     images = {}
     for name, path in found.items():
@@ -72,6 +74,21 @@ def read_breast(root: Path) -> Reading:
     for name in tumors.keys() - images.keys():
         problems += [Problem(name, "mask without an image", path.name) for path in tumors[name]]
     return LAYOUT.finish(folder, [one for one in made if isinstance(one, Record)], problems)
+
+
+def find_images(folder: Path) -> Path:
+    """The folder of images: the one of that name, or one in it, as archives nest it.
+
+    Raises:
+        InputError: If several have images.
+    """
+    outer = [path for path in folder.glob(f"{IMAGES}*") if path.is_dir()]
+    inner = [path for one in outer for path in one.glob(f"{IMAGES}*") if path.is_dir()]
+    found = sorted(path for path in (*outer, *inner) if has_images(path))
+    if len(found) > 1:
+        listed = ", ".join(str(path.relative_to(folder)) for path in found)
+        raise InputError(f"{folder} has several folders of images, keep one: {listed}")
+    return found[0] if found else min(outer)
 
 
 def read_image(name: str, path: Path, row: Row, masks: list[Path], table: str) -> Record | Problem:

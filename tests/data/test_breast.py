@@ -12,6 +12,7 @@ import pytest
 from busi.core import BENIGN, MALIGNANT, NORMAL, InputError
 from busi.data import workbook
 from busi.data.breast import read_breast
+from busi.data.catalog import find_data
 from busi.data.contents import read_contents
 from busi.data.files import read_gray
 from busi.data.masks import read_mask
@@ -54,6 +55,23 @@ def test_white_under_transparent_pixels_is_black(folder: Path) -> None:
     shape[:, :10] = False
     assert np.array_equal(read_gray(record.image), expected)
     assert np.array_equal(read_mask(record, 72, 80) > 0, shape)
+
+
+def test_images_in_a_folder_that_has_the_name_of_their_archive_are_found(folder: Path) -> None:
+    archive = folder / f"{BREAST_IMAGES}-Dec-15-2023"
+    (folder / BREAST_IMAGES).rename(archive)
+    (folder / f"{archive.name}.zip").touch()
+    assert len(read_breast(folder)[0]) == 5
+    inner = folder / "unpacked"
+    archive.rename(inner)
+    archive.mkdir()
+    inner.rename(archive / BREAST_IMAGES)
+    assert find_data(str(folder)).name == "breast"
+    assert len(read_breast(folder)[0]) == 5
+    (folder / BREAST_IMAGES).mkdir()
+    rgba(folder / BREAST_IMAGES / "case001.png", draw(1), np.zeros((72, 80), bool))
+    with pytest.raises(InputError, match="several folders of images, keep one: "):
+        read_breast(folder)
 
 
 @pytest.mark.parametrize(
