@@ -30,7 +30,7 @@ def find_key_results(
     if masks := content.get("segmentation"):
         found = masks["by_class"]["all"]
         numbers += list_numbers(found, MASKS)
-        said += say_masks(found, num_images["segmentation"], groups)
+        said += say_masks(found, num_images["segmentation"], max(num_images.values()), groups)
     guides: Mapping[str, Any] = content["diagnosis"]["guides"] if "diagnosis" in content else {}
     for guide, part in guides.items():
         found, name = part["metrics"], f", guide {guide}" if len(guides) > 1 else ""
@@ -87,10 +87,10 @@ def find_key_of_left_out(content: Mapping[str, Any], warning: str) -> KeyResults
     return KeyResults(f"{warning} {' '.join(said)}".strip(), numbers)
 
 
-def say_masks(found: Mapping[str, Any], number: int, groups: str) -> list[str]:
-    """How good the masks are."""
+def say_masks(found: Mapping[str, Any], number: int, whole: int, groups: str) -> list[str]:
+    """How good the masks are; `whole` counts lesions without a mask, too."""
     if value_of(found, "dice") is None:
-        return [f"None of the {number} test images has an annotated lesion."]
+        return [f"None of the {whole} test images has an annotated lesion."]
     if not (dice := with_interval(found, "dice")):
         few = f"too few {groups} ({found['dice']['groups']})"
         return [f"On {number} test images nothing can be said about masks of lesions: {few}."]

@@ -189,7 +189,7 @@ def write_report(
     section, origin = describe_origin(variants, about)
     with writing_to(output):
         write_json(output / "report.json", {**content, **origin})
-        counts = {variant.name: count_images([variant]) for variant in variants}
+        counts = {variant.name: count_images(variant) for variant in variants}
         numbers = {name: sum(found.values()) for name, found in counts.items()}
         several = any(len(found) > 1 for found in counts.values())
         groups = name_groups(variants[0].seeds[0][0]).partition(":")[0]
@@ -225,18 +225,21 @@ def about_split(variants: Sequence[Variant]) -> str:
     )
 
 
-def count_images(variants: Sequence[Variant]) -> dict[str, int]:
+def count_images(variant: Variant) -> dict[str, int]:
     """Number of test images of each source."""
+    columns = join(variant.seeds[0])
     columns = join(variants[0].seeds[0])
+    return {source: int(here.sum()) for source, here in by_source(columns).items()}
     return {source: int(here.sum()) for source, here in rows_by_source(columns).items()}
 
 
 def lead(variants: Sequence[Variant]) -> str:
     """What a reader must know before the results."""
-    counts = count_images(variants)
+    whole = max(variants, key=lambda variant: sum(count_images(variant).values()))
+    counts = count_images(whole)  # lesions without a mask count in the diagnosis alone
     parts = f" ({', '.join(f'{number} of {name}' for name, number in counts.items())})" * (len(counts) > 1)
-    groups = name_groups(variants[0].seeds[0][0])
-    images = f"{sum(counts.values())} test images{parts} in {count_groups(variants[0])} {groups}."
+    groups = name_groups(whole.seeds[0][0])
+    images = f"{sum(counts.values())} test images{parts} in {count_groups(whole)} {groups}."
     strata = ["sources"] * bool(parts) + ["folds"] * (len(variants[0].folds) > 1 and not variants[0].held_out)
     within = f" within {' and '.join(strata)}" if strata else ""
     intervals = INTERVALS.format(groups=groups.partition(":")[0], within=within)

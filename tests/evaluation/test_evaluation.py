@@ -172,6 +172,7 @@ def test_what_no_image_tells_stays_and_unannotated_lesions_count_in_the_diagnosi
     count = sum(not row["dice"] for row in rows_of(tmp_path / "out").values())
     assert count > 0
     assert f"{count} lesions without a mask count in the diagnosis" in page
+    assert f"{len(rows_of(tmp_path / 'out'))} test images in " in page
     alone = make_manifest(tmp_path / "benign.csv", other, ("benign",))
     with pytest.raises(InputError, match="images of one class alone"):
         evaluate(bundle, str(alone), tmp_path / "no", cache_dir=cache, calibrate_on="0.5")

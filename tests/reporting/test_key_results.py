@@ -49,6 +49,9 @@ def test_nothing_measured_is_said() -> None:
     }
     key = find_key_results({"segmentation": nothing}, "", {"segmentation": 3}, "groups", several=False)
     assert (key.verdict, list(key.numbers)) == ("None of the 3 test images has an annotated lesion.", [])
+    both = {"segmentation": 3, "empty": 8}
+    key = find_key_results({"segmentation": nothing}, "", both, "groups", several=False)
+    assert key.verdict == "None of the 8 test images has an annotated lesion."
     normals = {"macro_f1": value(0.8), "recall_malignant": value(None), "auroc_malignant": value(None)}
     guides = {"diagnosis": {"guides": {"empty": {"metrics": normals}}}}
     key = find_key_results(guides, "", {"empty": 9}, "groups", several=False)
