@@ -25,6 +25,7 @@ def describe_missing(missing: int, total: int) -> str:
     if not missing:
         return ""
     return (
-        f"{missing} of the {total} images that it has seen are no longer where they were: of these only "
-        "identical ones are recognized, so altered versions of them may be among these images."
+        f"{missing} of the {total} images that it has seen were not found (they are looked for where they "
+        "were, or by the environment variable of their data set, e.g. BUSI_ROOT): of these only identical "
+        "ones are recognized, so near-duplicates and altered versions of them may be among these images."
     )
