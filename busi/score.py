@@ -39,7 +39,7 @@ def main() -> None:
     arguments = parse_trusting(parser)
     check_there(arguments.submissions, "predictions: masks, a table, a submission.json, or a run folder")
     check_there([arguments.exclude], "a CSV file with the column id")
-    found = data.find_data(arguments.data).map_labels(join_labels(arguments.labels))
+    found = data.find_data(arguments.data, join_labels(arguments.labels))
     submissions.score_submissions(
         arguments.submissions,
         found,

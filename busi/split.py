@@ -28,7 +28,7 @@ def main() -> None:
     arguments = parse_trusting(parser)
     check_there([arguments.exclude], "a CSV file with the column id")
     formats.check_output(arguments.to, arguments.output)
-    found = data.find_data(arguments.data).map_labels(join_labels(arguments.labels))
+    found = data.find_data(arguments.data, join_labels(arguments.labels))
     split = data.share_split(
         found,
         cache_dir=arguments.cache or default_cache_dir(),

@@ -98,7 +98,10 @@ def test_a_handful_of_images_is_enough(
         (["notes.csv", "--output", "out"], "error: notes.csv has unknown columns"),
         (["lost.csv", "--output", "out"], "error: no image of lost.csv can be used: 1 x label is none of"),
         (["ROOT", "--output", "file/out"], "error: cannot write to file/out"),
-        (["ROOT", "--output", "out", "--labels", "x=benign"], "error: labels are for the words of a CSV"),
+        (
+            ["synthetic", "--output", "out", "--labels", "x=benign"],
+            "error: labels are for the words of",
+        ),
         (["ROOT"], "the following arguments are required: --output"),
     ],
 )

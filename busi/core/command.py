@@ -162,7 +162,7 @@ def add_data(parser: argparse.ArgumentParser, name: str = "--data") -> None:
         action="extend",
         default=[],
         metavar="WORD=CLASS",
-        help="other words for the classes in a CSV manifest: cancer=malignant,fibroadenoma=benign",
+        help="other words for the classes, in a CSV manifest or as names of folders: cancer=malignant",
     )
     add_configs(parser)
 

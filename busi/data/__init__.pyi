@@ -12,15 +12,16 @@ from .busbra import read_busbra as read_busbra
 from .busuclm import read_busuclm as read_busuclm
 from .cache import load_array as load_array
 from .catalog import DataSet as DataSet
-from .catalog import compose_data as compose_data
 from .catalog import find_data as find_data
-from .catalog import list_data as list_data
 from .catalog import name_sources as name_sources
 from .catalog import read_with as read_with
 from .citations import CITATIONS as CITATIONS
+from .class_folders import read_busi as read_busi
 from .cohort import Cohort as Cohort
 from .cohort import describe_cohort as describe_cohort
 from .cohort import fingerprint_data as fingerprint_data
+from .composing import compose_data as compose_data
+from .composing import list_data as list_data
 from .contents import Content as Content
 from .contents import map_threads as map_threads
 from .contents import read_contents as read_contents
@@ -88,7 +89,6 @@ from .records import WrongLayout as WrongLayout
 from .records import file_name as file_name
 from .records import list_problems as list_problems
 from .records import natural as natural
-from .records import read_busi as read_busi
 from .shared_split import SharedSplit as SharedSplit
 from .shared_split import as_options as as_options
 from .shared_split import find_given as find_given

@@ -1,28 +1,14 @@
 """Data sets by name: what ``data=NAME`` means, also where no training is composed, and folders recognized."""
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import hydra
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from busi.core import (
-    InputError,
-    construct,
-    expand,
-    is_file,
-    is_folder,
-    one_line,
-    open_configs,
-    own_search_path,
-    to_plain,
-)
+from busi.core import CLASSES, InputError, construct, expand, is_file, is_folder, to_plain
+from busi.data.composing import compose_data, list_data
 from busi.data.manifest_values import name_source
 from busi.data.records import Reading, WrongLayout
 
@@ -31,6 +17,8 @@ NO_LAYOUT = ("csv", "pooled", "synthetic")
 
 MANIFEST = "busi.data.read_csv"
 """The reader of manifests."""
+FOLDER = "busi.data.read_busi"
+"""The reader of class folders."""
 
 
 class DataSet(NamedTuple):
@@ -47,21 +35,22 @@ class DataSet(NamedTuple):
     read: dict[str, Any]
 
     @property
-    def is_manifest(self) -> bool:
-        """Whether it is a manifest, whose words for the classes can be mapped."""
-        return bool(self.read["_target_"] == MANIFEST)
+    def takes_labels(self) -> bool:
+        """Whether it is a manifest or class folders, whose words for the classes can be mapped."""
+        return self.read["_target_"] in (MANIFEST, FOLDER)
 
     def map_labels(self, labels: Mapping[str, str]) -> "DataSet":
         """The same with other words for the classes.
 
         Raises:
-            InputError: If there are some, and it is no manifest.
+            InputError: If there are some, and it is neither a manifest nor a folder of class folders.
         """
         if not labels:
             return self
-        if not self.is_manifest:
+        if not self.takes_labels:
             raise InputError(
-                f"labels are for the words of a CSV manifest, and {self.root} is none: leave them out"
+                "labels are for the words of a CSV manifest and the names of class folders, and "
+                f"{self.root} is neither: leave them out"
             )
         return self._replace(read={**self.read, "labels": {**self.read.get("labels", {}), **labels}})
 
@@ -76,16 +65,23 @@ def read_with(read: Mapping[str, Any], root: Path) -> Reading:
     return reading
 
 
-def find_data(text: str) -> DataSet:
+def find_data(text: str, labels: Mapping[str, str] = MappingProxyType({}), optional: bool = False) -> DataSet:
     """Find the data set that a name or a path means.
 
     Args:
         text: An option of ``data``, e.g. ``busbra``, whose root stands in its config or environment variable;
             a CSV manifest; or a folder in the layout of one of the readers.
+        labels: Other words for the classes, in a manifest or as names of folders.
+        optional: Leave `labels` out where the data takes none.
 
     Raises:
-        InputError: If it is none of these, or the root of an option is not given.
+        InputError: If it is none of these, the root of an option is not given, or it takes no labels.
     """
+    found = _find(text, labels)
+    return found.map_labels({} if optional and not found.takes_labels else labels)
+
+
+def _find(text: str, labels: Mapping[str, str]) -> DataSet:
     if text in list_data():
         config = compose_data(text)
         if config.get("sources"):
@@ -101,10 +97,10 @@ def find_data(text: str) -> DataSet:
             f"no data at {path}, nor data of that name: give a folder, a CSV manifest, or one of "
             f"{', '.join(name for name in list_data() if name not in NO_LAYOUT)}"
         )
-    return recognize_layout(path)
+    return recognize_layout(path, labels)
 
 
-def recognize_layout(folder: Path) -> DataSet:
+def recognize_layout(folder: Path, labels: Mapping[str, str]) -> DataSet:
     """Find the reader whose layout a folder has.
 
     Any hospital may have the layout of BUSI, so such a folder has its own name, unless that says BUSI.
@@ -117,6 +113,8 @@ def recognize_layout(folder: Path) -> DataSet:
         if name in NO_LAYOUT:
             continue
         read = compose_data(name, alone=True)["read"]
+        if labels and read["_target_"] == FOLDER:
+            read = {**read, "labels": {**labels}}
         try:
             reader = construct({**read, "_partial_": True}, "data")
         except InputError:  # of a package that is not trusted
@@ -130,38 +128,12 @@ def recognize_layout(folder: Path) -> DataSet:
             pass  # of this layout, but with faults: whoever opens it is told of them
         own = name_source(folder.resolve().name)
         return DataSet(own if name == "busi" and own and "busi" not in own.lower() else name, folder, read)
-    raise InputError(f"{folder} is in no layout that is known: {'; '.join(looked_for)}")
-
-
-def list_data() -> list[str]:
-    """Names of the options of ``data``."""
-    with _hydra():
-        loader = GlobalHydra.instance().config_loader()
-        return sorted(loader.get_group_options("data", overrides=_search_path()))
-
-
-def compose_data(name: str, alone: bool = False) -> dict[str, Any]:
-    """Compose the option ``data=name`` without anything else of a command line.
-
-    Returns:
-        Plain values; ``root`` is None where it has to be given. With `alone`, in a third of the time, what
-        values refer to in the rest of the config stays as it is written, but for ``read``.
-
-    Raises:
-        InputError: If it cannot be composed.
-    """
-    try:
-        with _hydra():
-            path = _search_path()
-            if alone and not path:  # on one that is given so, Hydra finds groups alone
-                option = hydra.compose(f"data/{name}")
-                plain: dict[str, Any] = OmegaConf.to_container(option.data)  # type: ignore[assignment]
-                if "${" not in str(plain.get("read")):
-                    return plain
-            config = hydra.compose("train", overrides=[f"data={name}", *path]).data
-        return to_plain(config)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(f"data={name}: {one_line(error)}") from error
+    raise InputError(
+        f"{folder} is in no layout that is known: list its images in a CSV manifest (image,label,mask,"
+        f"patient), or put them into folders called {', '.join(CLASSES)} (--labels maps other names: "
+        f"gutartig=benign). "
+        f"{'; '.join(looked_for)}"
+    )
 
 
 def name_sources(data: DictConfig) -> DictConfig:
@@ -214,14 +186,14 @@ def _describe(name: str, one: object) -> DataSet:
             f"data.sources: give the name or path of {name}, or its root with read, or with labels "
             f"({name}: {{root: manifest.csv, labels: {{cancer: malignant}}}})"
         )
-    read, labels = plain.get("read"), plain.get("labels") or {}
+    read, labels, root = plain.get("read"), plain.get("labels") or {}, str(plain["root"])
     if read and not (isinstance(read, dict) and "_target_" in read):
         raise InputError(f"data.sources: read of {name} needs a _target_, e.g. busi.data.read_csv")
     if not isinstance(labels, dict):
         raise InputError(f"data.sources: labels of {name} is no mapping: write labels: {{cancer: malignant}}")
-    root = str(plain["root"])
-    found = DataSet(name, expand(root), read) if read else find_data(root)
-    return found._replace(name=name).map_labels(labels)
+    if not read:
+        return find_data(root, labels)._replace(name=name)
+    return DataSet(name, expand(root), read).map_labels(labels)
 
 
 def _name(text: str, known: dict[str, DataSet], data: DictConfig) -> str:
@@ -250,17 +222,3 @@ def _texts(value: object) -> list[str]:
     if value is None:
         return []
     return [value] if isinstance(value, str) else [str(one) for one in value]  # type: ignore[attr-defined]
-
-
-def _search_path() -> list[str]:
-    """What the command line says of where configs lie."""
-    if not HydraConfig.initialized():
-        return own_search_path()
-    return [text for text in HydraConfig.get().overrides.hydra if text.startswith("hydra.searchpath=")]
-
-
-def _hydra() -> Any:
-    """Hydra as it is where a command runs under it, else on the configs of busi."""
-    if GlobalHydra.instance().is_initialized():
-        return contextlib.nullcontext()
-    return open_configs()

@@ -17,12 +17,13 @@ from busi.data.augmentation import Augmentation
 from busi.data.balance import balance_draws, class_balance, logit_shift
 from busi.data.batch_augmentation import BatchAugmentation
 from busi.data.cache import load_letterboxed, trim
+from busi.data.class_folders import read_busi
 from busi.data.cohort import Cohort, build_cohort, describe_cohort
 from busi.data.dataset import BUSIDataset, EpochSampler, Guides, collate, share_batches
 from busi.data.download import check_published, download_busi
 from busi.data.options import check_folds, check_options, check_sizes
 from busi.data.pool import Sources, read_records
-from busi.data.records import Reading, read_busi
+from busi.data.records import Reading
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +166,7 @@ class BUSIDataModule(lightning.LightningDataModule):
         return cohort
 
     def list_images(self) -> Reading:
-        """Read the data set, or those of a pool; see `busi.data.records.read_busi`."""
+        """Read the data set, or those of a pool; see `busi.data.class_folders.read_busi`."""
         return read_records(self.root, self.read, self.sources)
 
     @property

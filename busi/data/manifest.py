@@ -7,7 +7,7 @@ from typing import Any
 
 from busi.core import CLASSES, NORMAL, InputError, Record, expand, is_file, is_there, read_given_table
 from busi.data.files import strip_suffix
-from busi.data.manifest_values import PARSERS, Spellings, fold_case, keep_spacing, name_source
+from busi.data.manifest_values import PARSERS, Spellings, fold_case, keep_spacing, name_source, read_labels
 from busi.data.records import Problem, Reading, check_ids, natural
 
 MEANT = {
@@ -150,25 +150,6 @@ def parse_values(row: Mapping[str, str], name: str, number: int) -> tuple[dict[s
         except ValueError:
             problems.append(Problem(name, f"{column} is not {rule}", f"{row[column][:40]} (row {number})"))
     return values, problems
-
-
-def read_labels(labels: Mapping[str, str]) -> dict[str, int]:
-    """The number of the class that each word means, be it a class name or one of the user's own.
-
-    Raises:
-        InputError: If a word means no class, or a class name means another class.
-    """
-    known = {name: k for k, name in enumerate(CLASSES)}
-    words = dict(known)
-    for word, name in labels.items():
-        number = known.get(fold_case(str(name).strip()))
-        if number is None or words.setdefault(fold_case(str(word).strip()), number) != number:
-            raise InputError(
-                f"labels: {word} cannot mean {name}: give a word of the manifest and its class, which is one "
-                f"of {', '.join(CLASSES)} and no other where the word is one (data.read.labels={{cancer: "
-                "malignant} in training, --labels cancer=malignant elsewhere)"
-            )
-    return words
 
 
 def find_file(folder: Path, text: str) -> Path:

@@ -1,9 +1,11 @@
-"""What the columns of a manifest beside image, label and mask may hold: source, scanner, BI-RADS, fold."""
+"""What the columns of a manifest may hold: words for the classes, source, scanner, BI-RADS, spacing, fold."""
 
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from busi.core import CLASSES, InputError
 
 MAX_SOURCE, MAX_SCANNER = 40, 100
 """Characters."""
@@ -67,6 +69,25 @@ def parse_fold(text: str) -> int:
 def fold_case(text: str) -> str:
     """Equal for texts that differ in case, or in how their accents are stored."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def read_labels(labels: Mapping[str, str]) -> dict[str, int]:
+    """The number of the class that each word means, be it a class name or one of the user's own, in any case.
+
+    Raises:
+        InputError: If a word means no class, or a class name means another class.
+    """
+    known = {name: k for k, name in enumerate(CLASSES)}
+    words = dict(known)
+    for word, name in labels.items():
+        number = known.get(fold_case(str(name).strip()))
+        if number is None or words.setdefault(fold_case(str(word).strip()), number) != number:
+            raise InputError(
+                f"labels: {word} cannot mean {name}: give a word of the data and its class, which is one "
+                f"of {', '.join(CLASSES)} and no other where the word is one (data.read.labels={{cancer: "
+                "malignant} in training, --labels cancer=malignant elsewhere)"
+            )
+    return words
 
 
 class Spellings:

@@ -15,7 +15,7 @@ Sources = Mapping[str, Mapping[str, Any]]
 
 
 def read_records(root: Path | None, read: Callable[[Path], Reading], sources: Sources | None) -> Reading:
-    """Read the images of a data set, or those of a pool; see `busi.data.records.read_busi`.
+    """Read the images of a data set, or those of a pool; see `busi.data.class_folders.read_busi`.
 
     Raises:
         InputError: If nobody said where they are, or they cannot be read.
@@ -40,7 +40,7 @@ def read_sources(sources: Sources) -> Reading:
     Raises:
         InputError: If a data set cannot be read, or two have images of one source.
     """
-    readings = {name: _read(name, one) for name, one in sources.items()}
+    readings = {name: _read(name, one, len(sources) == 1) for name, one in sources.items()}
     owners: dict[str, str] = {}
     for name, (records, _) in readings.items():
         for source in sorted({record.source for record in records}):
@@ -62,12 +62,12 @@ def read_sources(sources: Sources) -> Reading:
     return all_records, all_problems
 
 
-def _read(name: str, one: Mapping[str, Any]) -> Reading:
+def _read(name: str, one: Mapping[str, Any], alone: bool) -> Reading:
     read, root = one["read"], expand(str(one["root"]))
     try:
         records, problems = read(root) if callable(read) else read_with(read, root)
     except InputError as error:
-        raise InputError(f"data.sources, {name}: {error}") from error
+        raise error if alone else InputError(f"data.sources, {name}: {error}") from error
     several = len({record.source for record in records}) > 1
     records = [replace(one, source=(one.source if several else "") or name) for one in records]
     return records, problems

@@ -1,13 +1,12 @@
-"""The records of a folder in the layout of BUSI; `busi.data.manifest` reads any other data."""
+"""What all readers of data share: problems, names, and which file annotates which."""
 
-import difflib
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from busi.core import CLASSES, NORMAL, InputError, Record, expand, is_file, is_folder, list_some, printable
+from busi.core import InputError, Record, list_some
 from busi.data.files import is_image, strip_suffix
 
 UNREAD_SUFFIXES = frozenset(
@@ -59,52 +58,6 @@ class WrongLayout(InputError):
         self.looked_for = looked_for
 
 
-def read_busi(root: Path) -> Reading:
-    """Read a folder in the layout of the BUSI release.
-
-    Args:
-        root: Folder with the folders ``normal``, ``benign`` and ``malignant``; beside each image
-            ``x.png`` its masks ``x_mask.png``, ``x_mask_1.png`` and so on, in any case and of any format.
-            Images may be DICOM files, by any name.
-
-    Returns:
-        Records and problems. A normal image has no mask files: its annotation is empty.
-
-    Raises:
-        InputError: If the folder is missing or empty, or a class folder is missing or misspelled.
-
-    Source: Al-Dhabyani et al., "Dataset of breast ultrasound images", Data in Brief 28 (2020).
-    """
-    root = expand(root)
-    check_layout(root)
-    records, problems = [], []
-    for label, name in enumerate(CLASSES):
-        names = list_files(root / name)
-        images = {file for file in names if is_image(root / name / file)}
-        image_of = annotations(images)
-        masks_of: dict[str, list[Path]] = {}
-        for mask, image in sorted(image_of.items()):
-            masks_of.setdefault(image, []).append(root / name / mask)
-        for path in sorted((root / name / file for file in names if file not in image_of), key=natural):
-            stem = strip_suffix(path.name)
-            image_id, masks = printable(stem, "_"), masks_of.get(path.name, [])
-            if path.name not in images:  # notes, thumbnails
-                if path.suffix.lower() in UNREAD_SUFFIXES:
-                    image_id = printable(path.stem, "_")
-                    problems.append(Problem(image_id, "file that training does not read", path.name))
-            elif MASK_STEM.search(stem):
-                problems.append(Problem(image_id, "mask without an image", path.name))
-            elif label != NORMAL and not masks:
-                problems.append(Problem(image_id, "lesion without a mask", path.name))
-            else:
-                shown = () if label == NORMAL else tuple(masks)
-                records.append(Record(image_id, path, shown, label, source="busi"))
-    if not records and not problems:
-        raise InputError(f"no images in {root}: its class folders are empty. {how_to_get_data()}")
-    check_ids(record.id for record in records)
-    return records, problems
-
-
 def annotations(names: Iterable[str]) -> dict[str, str]:
     """The annotations among the image files of a folder: name of the mask -> name of its image.
 
@@ -134,35 +87,6 @@ def list_files(folder: Path) -> list[str]:
         return [path.name for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise InputError(f"cannot list {folder}: {error.strerror}") from error
-
-
-def check_layout(root: Path) -> None:
-    """Raise `InputError` unless `root` holds the three class folders and no other with images."""
-    looked_for = ", ".join(CLASSES)
-    if is_file(root):
-        raise WrongLayout(f"{root} is a file: for a manifest, add data=csv", looked_for)
-    if not is_folder(root):
-        raise WrongLayout(f"no data at {root}. {how_to_get_data()}", looked_for)
-    inner = [path.name for path in root.iterdir() if path.is_dir()]
-    missing = [name for name in CLASSES if name not in inner]
-    strangers = [name for name in inner if name not in CLASSES and has_images(root / name)]
-    if len(missing) == len(CLASSES):
-        near = [path.parent for path in (*root.glob("*/benign"), *root.absolute().parent.glob("benign"))]
-        hint = f": did you mean data.root={near[0]}?" if near else f". {how_to_get_data()}"
-        text = f"{root} has none of the folders {looked_for}{hint}"
-        raise WrongLayout(text, looked_for + (f" (found in {near[0]})" if near else ""))
-    for name in missing:
-        close = difflib.get_close_matches(name, strangers, 1) or [x for x in inner if x.lower() == name]
-        hint = f"rename the folder '{close[0]}'" if close else "make it (empty if the class has no images)"
-        raise InputError(f"{root} has no folder '{name}': {hint}")
-    if strangers:
-        raise InputError(
-            f"{root} has images in a folder that is no class: '{strangers[0]}'. "
-            f"Classes are {', '.join(CLASSES)}: rename it or move it away"
-        )
-    for path in sorted(root / name / below for name in CLASSES for below in list_files(root / name)):
-        if path.is_dir() and has_images(path):
-            raise InputError(f"{path} has images: move them to {path.parent}, where they are looked for")
 
 
 def has_images(folder: Path) -> bool:

@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from busi.core import BENIGN, CLASSES, MALIGNANT, NORMAL, InputError, whole_folder, writing_cache
-from busi.data.records import Reading, read_busi
+from busi.data.class_folders import read_busi
+from busi.data.records import Reading
 
 Rng = np.random.Generator
 

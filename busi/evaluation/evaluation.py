@@ -64,7 +64,8 @@ def evaluate(
         on_bad: ``error``, or ``skip`` to go on without unusable files.
         calibrate_on: See `busi.evaluation.local_part.set_aside`.
         seed: Of the draws.
-        labels: Other words for the classes in a manifest, of the data or of those that calibrate.
+        labels: Other words for the classes: in the data (a manifest, or names of folders), or in the manifest
+            of those that calibrate.
 
     Returns:
         The page.
@@ -80,9 +81,8 @@ def evaluate(
         raise InputError(f"--seed {seed}: give 0 or more")
     check_own(output)
     opened = open_model(model or PRETRAINED, cache_dir)
-    found = find_data(data)
-    if found.is_manifest or calibrate_on is None or parse_number(calibrate_on) is not None:
-        found = found.map_labels(labels)
+    is_list = calibrate_on is not None and parse_number(calibrate_on) is None  # labels may be for it alone
+    found = find_data(data, labels, optional=is_list)
     cohort, unknown = open_cohort(opened, found, exclude, on_bad, cache_dir)
     own = keep_recognized(opened, cohort).own_sources
     if calibrate_on is not None:

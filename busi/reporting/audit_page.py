@@ -32,7 +32,7 @@ def write_audit(
         data: A name, manifest or folder, see `busi.data.find_data`.
         output: Where they go.
         cache_dir: Where decoded data is kept.
-        labels: Other words for the classes in a manifest.
+        labels: Other words for the classes, in a manifest or as names of folders.
 
     Raises:
         InputError: If there is no such data, it cannot be read, no image can be used, or `output` cannot be
@@ -41,7 +41,7 @@ def write_audit(
     began = time.monotonic()
     if not holds_audit(output):
         check_overwritten(output, WRITTEN, "audit")
-    audit = examine(find_data(data).map_labels(labels), cache_dir)
+    audit = examine(find_data(data, labels), cache_dir)
     findings = collect_findings(audit)
     findings["seconds"] = round(time.monotonic() - began, 1)
     findings["environment"] = describe_environment("busi.audit")

@@ -228,8 +228,6 @@ def about_split(variants: Sequence[Variant]) -> str:
 def count_images(variant: Variant) -> dict[str, int]:
     """Number of test images of each source."""
     columns = join(variant.seeds[0])
-    columns = join(variants[0].seeds[0])
-    return {source: int(here.sum()) for source, here in by_source(columns).items()}
     return {source: int(here.sum()) for source, here in rows_by_source(columns).items()}
 
 

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from busi.core.types import InputError
+from busi.data.class_folders import read_busi
 from busi.data.cohort import Cohort, build_cohort, describe_cohort
 from busi.data.contents import read_contents
 from busi.data.manifest import read_csv
-from busi.data.records import Reading, read_busi
+from busi.data.records import Reading
 from tests.data.conftest import PER_CLASS, draw, lesion, save
 
 Build = Callable[..., Cohort]

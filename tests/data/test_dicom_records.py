@@ -23,13 +23,14 @@ from pydicom.uid import (
 )
 
 from busi.core.types import CLASSES, Record
+from busi.data.class_folders import read_busi
 from busi.data.contents import Content, read_contents
 from busi.data.files import pixel_format, read_gray
 from busi.data.images import pixel_hash
 from busi.data.inputs import InputFile, find_inputs, read_items
 from busi.data.manifest import read_csv
 from busi.data.masks import read_mask
-from busi.data.records import Problem, read_busi
+from busi.data.records import Problem
 from tests.data.conftest import draw, lesion
 from tests.data.test_dicom import region, write
 from tests.data.test_dicom_gray import COLOR, YCBCR, encode_jpeg, halve_color, palette, rewrite, write_stream

@@ -168,7 +168,7 @@ def test_other_words_mean_the_classes(root: Path) -> None:
     sources = name_sources(OmegaConf.create(data)).sources
     assert read_with(sources.mine.read, Path(manifest))[0] == records
     with pytest.raises(InputError, match="labels are for the words of a CSV manifest"):
-        DataSet("busi", root, {"_target_": "busi.data.read_busi"}).map_labels(said)
+        DataSet("busbra", root, {"_target_": "busi.data.read_busbra"}).map_labels(said)
     for wrong, named in (
         ({"cancer": "bad"}, "cancer cannot mean bad"),
         ({"Benign": "malignant"}, "Benign cannot mean malignant"),

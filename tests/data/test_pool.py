@@ -12,12 +12,14 @@ import pytest
 
 from busi.core import BENIGN, CLASSES, MALIGNANT, NORMAL, InputError
 from busi.data.balance import balance_draws, class_balance, logit_shift, source_corrections
-from busi.data.catalog import find_data, list_data, name_sources
+from busi.data.catalog import find_data, name_sources
+from busi.data.class_folders import read_busi
 from busi.data.cohort import Cohort, build_cohort
+from busi.data.composing import list_data
 from busi.data.datamodule import BUSIDataModule
 from busi.data.dataset import draw_epoch
 from busi.data.pool import read_sources
-from busi.data.records import Reading, read_busi
+from busi.data.records import Reading
 from tests.conftest import Compose
 from tests.data.conftest import draw, lesion, save
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from busi.core.types import CLASSES, NORMAL, InputError
+from busi.core.types import BENIGN, CLASSES, NORMAL, InputError
+from busi.data.class_folders import read_busi
 from busi.data.masks import read_mask
-from busi.data.records import annotations, file_name, join_rows, read_busi
+from busi.data.records import annotations, file_name, join_rows
 from tests.data.conftest import PER_CLASS, draw, lesion, save
 
 
@@ -133,15 +134,59 @@ def test_missing_folder_says_how_to_get_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("benign", "bengin", "no folder 'benign': rename the folder 'bengin'"),
-        ("normal", "Normal", "no folder 'normal': rename the folder 'Normal'"),
-        ("normal", "../elsewhere", "no folder 'normal': make it"),
+        ("benign", "bengin", r"no class: 'bengin'\..*rename .*--labels bengin=benign, .*{bengin: benign}"),
+        ("malignant", "böse", r"no class: 'böse'\..*--labels böse=CLASS, "),
     ],
 )
-def test_misspelled_or_missing_class_folder_is_named(root: Path, old: str, new: str, words: str) -> None:
+def test_folder_of_another_name_is_named(root: Path, old: str, new: str, words: str) -> None:
     (root / old).rename(root / new)
     with pytest.raises(InputError, match=words):
         read_busi(root)
+    found = read_busi(root, {new.upper(): old})[0]
+    assert [CLASSES[one.label] for one in found] == [name for name in CLASSES for _ in range(PER_CLASS)]
+
+
+def test_class_folders_in_any_case_or_missing_are_read(root: Path) -> None:
+    before = read_busi(root)[0]
+    (root / "benign").rename(root / "Benign")
+    assert [(one.id, one.label) for one in read_busi(root)[0]] == [(one.id, one.label) for one in before]
+    (root / "normal").rename(root.parent / "elsewhere")
+    assert read_busi(root)[1] == []
+    assert [one.id for one in read_busi(root)[0]] == [one.id for one in before if one.label != NORMAL]
+
+
+def test_several_folders_may_mean_one_class(root: Path) -> None:
+    (root / "benign").rename(root / "cyst")
+    (root / "fibroadenoma").mkdir()
+    for name in ("benign (1).png", "benign (1)_mask.png"):
+        (root / "cyst" / name).rename(root / "fibroadenoma" / name)
+    records, problems = read_busi(root, {"cyst": "benign", "fibroadenoma": "benign"})
+    assert problems == []
+    assert len([one for one in records if one.label == BENIGN]) == PER_CLASS
+
+
+def test_equal_names_in_two_folders_are_told_apart_by_their_folder(root: Path) -> None:
+    for name in ("benign", "malignant"):
+        save(root / name / "scan 1.png", draw(70 + len(name)))
+        save(root / name / "scan 1_mask.png", lesion())
+    records, problems = read_busi(root)
+    assert problems == []
+    assert len(records) == 3 * PER_CLASS + 2
+    assert {"benign/scan 1", "malignant/scan 1", "normal/normal (1)"} <= {one.id for one in records}
+
+
+def test_without_any_mask_nobody_annotated_the_lesions(root: Path) -> None:
+    for path in root.glob("*/*_mask*.png"):
+        path.unlink()
+    records, problems = read_busi(root)
+    assert problems == []
+    assert [one.annotated for one in records] == [one.label == NORMAL for one in records]
+    for name in ("benign (1)_seg.png", "benign (1) kopie.png", "other_1.png", "other_2.png"):
+        save(root / "benign" / name, draw(0))
+    records, problems = read_busi(root)
+    assert {one.id for one in problems} == {"benign (1)_seg", "benign (1) kopie"}
+    assert {one.kind.split(",")[0] for one in problems} == {"name of another image and a word"}
+    assert {"other_1", "other_2", "benign (1)"} <= {one.id for one in records}
 
 
 def test_images_in_a_folder_that_is_no_class_are_not_passed_over(root: Path) -> None:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from busi.core.types import InputError, Record
+from busi.data.class_folders import read_busi
 from busi.data.cohort import Cohort
 from busi.data.contents import read_contents
-from busi.data.records import read_busi
 from busi.data.synthetic import make_synthetic
 from busi.evaluation.local_part import SET_ASIDE, draw_share, set_aside
 

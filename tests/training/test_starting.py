@@ -252,8 +252,8 @@ def test_whole_chain_of_commands(cache: Path, tmp_path: Path) -> None:
 
 def is_of(folder: Path, hashes: set[str], kept: Path) -> bool:
     """Whether most of the images that have these pixel hashes are in a folder."""
+    from busi.data.class_folders import read_busi
     from busi.data.contents import read_contents
-    from busi.data.records import read_busi
 
     _, contents, _ = read_contents(read_busi(folder), kept)
     return len(hashes & {content.pixel_hash for content in contents}) > len(hashes) / 2
