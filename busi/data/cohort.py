@@ -22,7 +22,7 @@ from busi.data.assignment import (
 from busi.data.contents import Content, read_contents
 from busi.data.exclusions import EXCLUDED, apply_exclusions, drop_reasons
 from busi.data.groups import join_patients
-from busi.data.records import Problem, Reading, raise_problems
+from busi.data.records import Problem, Reading, list_problems, raise_problems
 from busi.data.splits import SPLITS, fingerprint, separate
 
 log = logging.getLogger(__name__)
@@ -184,7 +184,8 @@ def _check_files(records: Sequence[Record], every: Sequence[Problem], on_bad: st
     if on_bad == "error":
         raise_problems(problems)
     if not records:
-        raise InputError("no usable image is left: mend the files, or give another data.root")
+        why = f" ({list_problems(problems)})" if problems else ""
+        raise InputError(f"no usable image is left{why}: mend the files, or give another data.root")
     if problems:
         log.warning("Going on without %d unusable images (data.on_bad=skip)", len(problems))
 

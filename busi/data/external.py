@@ -58,8 +58,9 @@ def build_external_cohort(
             reasons[i] = "no mask"
     splits = ["dropped" if reason else "test" for reason in reasons]
     if "test" not in splits:
+        reasons += [problem.kind for problem in problems]
         counts = ", ".join(f"{reasons.count(why)} dropped: {why}" for why in sorted(set(reasons)))
-        raise InputError(f"none of {len(records)} images is left ({counts or 'no image'}): give other data")
+        raise InputError(f"none of {len(reasons)} images is left ({counts or 'no image'}): give other data")
     groups = join_patients(near_duplicates, records)
     folds = np.where([split == "test" for split in splits], fold, -1)
     rows = [[c.pixel_hash, int(g), s] for c, g, s in zip(contents, groups, splits, strict=True)]

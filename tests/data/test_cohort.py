@@ -12,6 +12,7 @@ from busi.core.types import InputError
 from busi.data.class_folders import read_busi
 from busi.data.cohort import Cohort, build_cohort, describe_cohort
 from busi.data.contents import read_contents
+from busi.data.external import build_external_cohort
 from busi.data.manifest import read_csv
 from busi.data.records import Reading
 from tests.data.conftest import PER_CLASS, draw, lesion, save
@@ -137,6 +138,18 @@ def test_bad_files_can_be_skipped_and_are_recorded(root: Path, build: Build) -> 
     rows = [row for row in cohort.rows() if row["split"] == "dropped"]
     assert len(rows) == 17
     assert {row["reason"] for row in rows} >= {"lesion without a mask", "unreadable or truncated file"}
+
+
+def test_where_no_image_can_be_used_it_is_said_why(root: Path, build: Build, tmp_path: Path) -> None:
+    for path in root.glob("*/*.png"):
+        path.write_bytes(b"no image")
+    number = len(read_busi(root)[0])
+    with pytest.raises(InputError, match=rf"no usable image is left \({number} x unreadable .*\): mend"):
+        build(read_busi(root), on_bad="skip")
+    options: dict[str, Any] = {"known": ([], []), "seen": [], "fold": 0, "need_masks": False}
+    why = rf"none of {number} images is left \({number} dropped: unreadable or truncated file\)"
+    with pytest.raises(InputError, match=why):
+        build_external_cohort(read_busi(root), **options, on_bad="skip", cache_dir=tmp_path / "kept")
 
 
 def test_contents_are_remembered_until_a_byte_changes(root: Path, tmp_path: Path) -> None:
