@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
-from busi.core import BENIGN, CLASSES, MALIGNANT, NORMAL, InputError
+from busi.core import BENIGN, CLASSES, MALIGNANT, NORMAL, InputError, to_plain
 from busi.data.balance import balance_draws, class_balance, logit_shift, source_corrections
 from busi.data.catalog import find_data, name_sources
 from busi.data.class_folders import read_busi
@@ -456,6 +457,30 @@ def test_wrong_name_of_a_source_is_one_error(
     filled = [text.format(ours=ours, theirs=theirs) for text in options]
     with pytest.raises(InputError, match=words):
         name_sources(compose(*filled).data)
+
+
+def test_class_folders_of_other_names_are_recognized_by_their_labels(ours: Path, tmp_path: Path) -> None:
+    folder = ours.rename(tmp_path / "klinik")
+    words = {"ohne": "normal", "gutartig": "benign", "krebs": "malignant"}
+    before = read_busi(folder)[0]
+    for word, name in words.items():
+        (folder / name).rename(folder / word)
+    with pytest.raises(InputError, match=r"klinik is in no layout that is known: list its images in a CSV"):
+        find_data(str(folder))
+    found = find_data(str(folder), words)
+    assert found.name == "klinik"
+    assert [(one.id, one.label) for one in found.open()[0]] == [(one.id, one.label) for one in before]
+    with pytest.raises(InputError, match="labels are for the words of"):
+        find_data("synthetic", words)
+    assert find_data("synthetic", words, optional=True) == find_data("synthetic")
+    pool = {"mine": {"root": str(folder), "labels": words}}
+    data = OmegaConf.create({"sources": pool, "train_only": [], "hold_out": None, "download": False})
+    records, _ = read_sources(to_plain(name_sources(data).sources))
+    assert [(one.id, one.label, one.source) for one in records] == [(x.id, x.label, "mine") for x in before]
+    # What is wrong with data that is read alone needs no name in front.
+    (folder / "krebs").rename(folder / "fraglich")
+    with pytest.raises(InputError, match=rf"^{folder} has images in folders that are no class: 'fraglich'"):
+        read_sources({"mine": {"root": str(folder), "read": found.read}})
 
 
 def test_data_is_found_by_name_by_layout_and_by_manifest(ours: Path, tmp_path: Path) -> None:
