@@ -56,7 +56,7 @@ def measure(image_size: int, rounds: int) -> list[Row]:
     for seed in range(rounds):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            split = write_json(folder / "split.json", read_split(folder))
+            split = write_json(folder / "split.json", list_split(folder))
             peer = ["-m", "busi.benchmarks.plain", str(split), str(image_size), str(seed), str(DICE)]
             leave = "busi.benchmarks.time_to_dice.LeaveAtDice"
             run = [
@@ -71,7 +71,7 @@ def measure(image_size: int, rounds: int) -> list[Row]:
     return [Row(name, median(busi), "min", "plain script", ratio, "x", 0.5, at_most=True, spread=between)]
 
 
-def read_split(cache_dir: Path) -> dict[str, list[tuple[str, str, list[str], int]]]:
+def list_split(cache_dir: Path) -> dict[str, list[tuple[str, str, list[str], int]]]:
     """The images that train and validate in fold 0, with a cache that is not that of the run."""
     cfg = compose(["stage=seg", f"cache_dir={cache_dir}/split"])
     data: BUSIDataModule = construct(cfg.data, "data")
