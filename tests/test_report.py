@@ -184,7 +184,6 @@ def test_a_run_that_has_lost_a_part_is_named(runs: Path, report: Report, tmp_pat
     ("arguments", "words"),
     [
         (["nowhere", "--output", "out"], "error: nowhere does not exist: give a run folder"),
-        (["RUNS", "RUNS/empty/0", "--output", "out"], "error: fold 0 of empty with seed 0 is there twice"),
         (["RUNS", "--output", "file/out"], "error: cannot write to file/out"),
         (["RUNS"], "the following arguments are required: --output"),
     ],

@@ -146,7 +146,7 @@ def test_where_no_image_can_be_used_it_is_said_why(root: Path, build: Build, tmp
     number = len(read_busi(root)[0])
     with pytest.raises(InputError, match=rf"no usable image is left \({number} x unreadable .*\): mend"):
         build(read_busi(root), on_bad="skip")
-    options: dict[str, Any] = {"known": ([], []), "seen": [], "fold": 0, "need_masks": False}
+    options: dict[str, Any] = {"known": ([], []), "seen": [], "fold": 0, "need_masks": False, "exclude": None}
     why = rf"none of {number} images is left \({number} dropped: unreadable or truncated file\)"
     with pytest.raises(InputError, match=why):
         build_external_cohort(read_busi(root), **options, on_bad="skip", cache_dir=tmp_path / "kept")
