@@ -506,8 +506,9 @@ def test_what_could_not_be_read_again_is_not_written(bundle: Path, tmp_path: Pat
 def test_operators_of_the_graphs_that_come_along_are_those_of_onnx() -> None:
     graph = onnx.load(PRETRAINED / "model.onnx", load_external_data=False).graph
     assert {node.domain for node in graph.node} == {""}
-    mask_probs, _ = open_graph(PRETRAINED / "model.onnx", 320)(np.zeros((2, 320, 320), np.uint8))
-    assert mask_probs.shape == (2, 320, 320)
+    size = read_model_info(PRETRAINED).image_size
+    mask_probs, _ = open_graph(PRETRAINED / "model.onnx", size)(np.zeros((2, size, size), np.uint8))
+    assert mask_probs.shape == (2, size, size)
 
 
 def test_arguments_of_a_program_are_checked(bundle: Path) -> None:

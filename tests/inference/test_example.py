@@ -184,7 +184,8 @@ def test_example_and_model_card_of_the_model_that_comes_along_are_those_of_an_ex
         assert (tmp_path / name).read_text() == (PRETRAINED / name).read_text()
     model_card = (tmp_path / "README.md").read_text()
     assert "Pixels of at least 0.5 (`threshold`) form parts; pixels that touch at a corner" in model_card
-    assert "A part is kept if one of its pixels reaches 0.95 (`high_threshold`)." in model_card
+    high = info.postprocess.high_threshold
+    assert f"A part is kept if one of its pixels reaches {high:g} (`high_threshold`)." in model_card
 
 
 def test_foreign_text_in_the_model_card_is_text(tmp_path: Path) -> None:

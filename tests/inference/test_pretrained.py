@@ -123,7 +123,7 @@ def test_evaluated_on_its_own_data_its_test_fold_remains_with_the_numbers_of_the
     for name, (value, *_) in read_model_info(PRETRAINED).metrics.items():
         _, source, metric = ["", "", *name.split("/")][-3:]
         if source == "busi" and metric != "hd95":
-            # Masks are those of images of 320 px that were made smaller, and of images of 160 px in the run:
+            # Masks are those of images of 448 px that were made smaller, and of images of 224 px in the run:
             # another mask of one normal image is 0.037 of them, and 0.007 of all images.
             of_masks = metric.startswith(("dice", "iou"))
             most = {"normal_fp_rate": 0.04, "dice_all": 0.011}.get(metric, 0.0075 if of_masks else 0.0055)

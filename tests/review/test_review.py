@@ -23,8 +23,10 @@ from busi.data.files import read_frames
 from busi.data.manifest import read_csv
 from busi.data.masks import read_mask
 from busi.formats.run_lengths import from_runs, to_runs
+from busi.inference.bundle import PRETRAINED
 from busi.inference.demo_guard import Guard
 from busi.inference.folder import predict_files
+from busi.inference.model_info import read_model_info
 from busi.review import store
 from busi.review.app import make_app
 from busi.review.original import find_file
@@ -184,7 +186,8 @@ def test_corrections_become_a_manifest_that_training_reads(folder: Path) -> None
         assert int(found["_changed_pixels"]) == (was != expected).sum()
         assert found["_was_label"] in CLASSES
         assert (found["_reviewer"], found["_started_from"]) == ("Ann", "prediction")
-        assert found["_model"].startswith("pooled_fold0 (178b346a)")
+        shipped = read_model_info(PRETRAINED)
+        assert found["_model"].startswith(f"pooled_fold0 ({shipped.fingerprints['checkpoint'][:8]})")
     patients = {one.id: one.patient for one in records}
     assert patients["a"] == "p 1"
     frames_of_clip = [one.patient for one in records if one.id.startswith("clip")]
