@@ -193,12 +193,13 @@ def recalibrate(
         why = save_bundle(model, local, cohort, data, numbers, output / "bundle")
         path = output / "bundle"
         saved = f"It is not saved as a bundle: {why}." if why else f"The recalibrated model is {path}."
-    anew = "temperature, thresholds of the operating points, conformal sets and " * model.has_classes
+    anew = ["temperature", "thresholds of the operating points", "conformal sets"] * model.has_classes
+    anew += ["post-processing"] * (local.postprocess != frozen.postprocess)
+    how = f" (its {', '.join(anew)})" if anew else ", which changed nothing"
     about = (
-        f"{len(val)} images of {data.name} (--calibrate-on {part}) calibrated the model anew: its "
-        f"{anew}post-processing. Both columns "
-        f"are of the same {len(cohort.indices('test'))} other images, none of which is a near-duplicate or "
-        f"of a known patient of these. No weight of the networks changed. {saved}"
+        f"{len(val)} images of {data.name} (--calibrate-on {part}) calibrated the model anew{how}. "
+        f"Both columns are of the same {len(cohort.indices('test'))} other images, none of "
+        f"which is a near-duplicate or of a known patient of these. No weight of the networks changed. {saved}"
     )
     section, content["recalibration"] = describe_comparison(about, frozen, local, compared)
     sections.append(section)
