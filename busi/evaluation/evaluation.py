@@ -198,8 +198,8 @@ def recalibrate(
     how = f" (its {', '.join(anew)})" if anew else ", which changed nothing"
     about = (
         f"{len(val)} images of {data.name} (--calibrate-on {part}) calibrated the model anew{how}. "
-        f"Both columns are of the same {len(cohort.indices('test'))} other images, none of "
-        f"which is a near-duplicate or of a known patient of these. No weight of the networks changed. {saved}"
+        f"Both columns are of the same {len(cohort.indices('test'))} other images, none of which "
+        f"is a near-duplicate or of a known patient of these. No weight of the networks changed. {saved}"
     )
     section, content["recalibration"] = describe_comparison(about, frozen, local, compared)
     sections.append(section)
