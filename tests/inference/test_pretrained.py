@@ -122,9 +122,23 @@ def test_evaluated_on_its_own_data_its_test_fold_remains_with_the_numbers_of_the
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
     for name, (value, *_) in read_model_info(PRETRAINED).metrics.items():
         _, source, metric = ["", "", *name.split("/")][-3:]
-        if source == "busi" and metric != "hd95":
-            # Masks are those of images of 448 px that were made smaller, and of images of 224 px in the run:
-            # another mask of one normal image is 0.037 of them, and 0.007 of all images.
-            of_masks = metric.startswith(("dice", "iou"))
-            most = {"normal_fp_rate": 0.04, "dice_all": 0.011}.get(metric, 0.0075 if of_masks else 0.0055)
-            assert found[f"test/{metric}"] == pytest.approx(value, abs=most), name
+        # The calibration error is the root of a difference that is cut at 0, and jumps near it.
+        if source == "busi" and metric not in ("hd95", "calibration_error"):
+            assert found[f"test/{metric}"] == pytest.approx(value, abs=largest_change(metric)), name
+
+
+def largest_change(metric: str) -> float:
+    """How far a metric of 27 normal, 85 benign and 41 malignant images may be from that of the run.
+
+    Masks are those of images of 448 px that were made smaller, and of images of 224 px in the run. So one
+    normal image may have another mask, and one image another class: in the run, benign (201) is as probably
+    normal as benign.
+    """
+    if metric == "dice_all":
+        return 0.011
+    if metric.startswith(("dice", "iou")):
+        return 0.0075
+    if metric.startswith(("precision_", "recall_", "f1_")):
+        return {"normal": 0.038, "benign": 0.012, "malignant": 0.025}[metric.partition("_")[2]]
+    of_counts = {"normal_fp_rate": 0.038, "accuracy": 0.0066, "balanced_accuracy": 0.013, "macro_f1": 0.013}
+    return of_counts.get(metric, 0.0055)
