@@ -9,7 +9,7 @@ from PIL import Image
 from pydicom.uid import JPEGBaseline8Bit
 
 from busi.core import MALIGNANT, InputError
-from busi.data import Frame, draw_sample
+from busi.data import Frame, draw_sample, read_gray
 from busi.inference.folder import predict_files
 from busi.inference.predictor import Predictor
 from tests.data.test_dicom import write
@@ -51,7 +51,9 @@ def test_jpeg_in_dicom_that_says_another_color_gets_the_same_answer(
     dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
     dataset.PixelData = pydicom.encaps.encapsulate([stream])
     dataset.save_as(tmp_path / "a.dcm")
-    assert predictor(tmp_path / "a.dcm").probs == pytest.approx(expected.probs, abs=0.01)
+    grays = [read_gray(tmp_path / name).astype(int) for name in ("a.dcm", "a.jpg")]
+    assert np.abs(grays[0] - grays[1]).max() <= 2  # two decoders round differently
+    assert predictor(tmp_path / "a.dcm").probs == pytest.approx(expected.probs, abs=0.02)
     plain = rewrite(write(tmp_path / "b.dcm", SCAN), pydicom.uid.RLELossless)
     assert predictor(plain).probs == pytest.approx(predictor(SCAN).probs, abs=1e-6)
 
