@@ -9,6 +9,7 @@ import albumentations as A  # noqa: N812  the name that its users know
 import cv2
 import numpy as np
 from jaxtyping import UInt8
+from torch import nn
 
 from busi.core import InputError
 
@@ -106,9 +107,18 @@ class Augmentation:
     Args:
         transforms: Name -> albumentations transform, in order of application. The names are those
             of the config: ``augmentation.flip.p=0`` or ``~augmentation.flip`` on the command line.
+
+    Raises:
+        InputError: If a transform is of kornia.
     """
 
-    def __init__(self, **transforms: A.BasicTransform | Mapping[str, object]) -> None:
+    def __init__(self, **transforms: A.BasicTransform | Mapping[str, object] | nn.Module) -> None:
+        for name, one in transforms.items():
+            if type(one).__module__.startswith("kornia."):
+                raise InputError(
+                    f"augmentation.{name}: {type(one).__name__} of kornia augments whole batches: take "
+                    "it with augmentation=strong_gpu"
+                )
         self.compose = A.Compose(list(transforms.values()), additional_targets={"guide": "mask"})
 
     def __call__(self, letterboxed: UInt8[np.ndarray, "3 s s"], seed: int) -> UInt8[np.ndarray, "3 s s"]:

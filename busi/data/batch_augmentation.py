@@ -21,11 +21,19 @@ class BatchAugmentation:
         transforms: Name -> transform of ``kornia.augmentation``, in order of application.
 
     Raises:
-        InputError: If kornia is not installed.
+        InputError: If kornia is not installed, a transform is not of kornia, or its chance is out of range.
     """
 
     def __init__(self, **transforms: Any) -> None:
         kornia = import_extra("kornia.augmentation", "kornia", "gpu")
+        for name, one in transforms.items():
+            if not isinstance(one, kornia.AugmentationBase2D):
+                raise InputError(
+                    f"augmentation.{name}: {type(one).__name__} is no transform of kornia, and whole batches "
+                    "are augmented by these alone: take it with augmentation=light or augmentation=strong"
+                )
+            if not 0 <= one.p <= 1:
+                raise InputError(f"augmentation.{name}.p={one.p}: give a chance from 0 to 1")
         keys = ["input", "mask", "mask"]
         self.sequence = kornia.AugmentationSequential(*transforms.values(), data_keys=keys)
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import albumentations as A  # noqa: N812
 import kornia.augmentation as K  # noqa: N812
 import lightning
 import pytest
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from busi.core.batch import Batch
 from busi.core.targets import check_section
 from busi.core.types import InputError
+from busi.data.augmentation import Augmentation
 from busi.data.batch_augmentation import BatchAugmentation
 from busi.data.datamodule import BUSIDataModule
 
@@ -74,6 +76,20 @@ def test_seed_of_the_batch_alone_decides_and_each_image_has_numbers_of_its_own()
 def test_transform_that_changes_the_size_is_named() -> None:
     with pytest.raises(InputError, match=r"makes of the image \(4, 1, 16, 16\), and must leave it"):
         BatchAugmentation(crop=K.RandomCrop((16, 16)))(make_batch())
+
+
+def test_what_is_not_of_kornia_or_no_chance_is_named() -> None:
+    with pytest.raises(InputError, match=r"augmentation\.blur: GaussianBlur is no transform of kornia"):
+        BatchAugmentation(blur=A.GaussianBlur())
+    with pytest.raises(InputError, match=r"augmentation\.flip\.p=2\.0: give a chance from 0 to 1"):
+        BatchAugmentation(flip=K.RandomHorizontalFlip(p=2.0))
+
+
+def test_kornia_among_transforms_of_single_images_is_named() -> None:
+    with pytest.raises(
+        InputError, match=r"augmentation\.flip: RandomHorizontalFlip of kornia augments whole"
+    ):
+        Augmentation(flip=K.RandomHorizontalFlip())
 
 
 class Recorder(lightning.LightningModule):
