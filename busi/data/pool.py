@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from busi.core import InputError, Record, expand
+from busi.core import InputError, Record, expand, real
 from busi.data.catalog import read_with
 from busi.data.records import Problem, Reading, check_ids, file_name
 
@@ -38,7 +38,7 @@ def read_sources(sources: Sources) -> Reading:
         sources: The data sets.
 
     Raises:
-        InputError: If a data set cannot be read, or two have images of one source.
+        InputError: If a data set cannot be read, or two have images of one source or one file in common.
     """
     readings = {name: _read(name, one, len(sources) == 1) for name, one in sources.items()}
     owners: dict[str, str] = {}
@@ -46,6 +46,7 @@ def read_sources(sources: Sources) -> Reading:
         for source in sorted({record.source for record in records}):
             if owners.setdefault(source, name) != name:
                 raise InputError(f"{owners[source]} and {name} both have images of the source {source!r}")
+    _check_apart(readings)
     files = {
         name: {file_name(one.id).lower() for part in reading for one in part}
         for name, reading in readings.items()
@@ -60,6 +61,17 @@ def read_sources(sources: Sources) -> Reading:
         all_problems += [replace(one, id=first + one.id) for one in problems]
     check_ids(record.id for record in all_records)
     return all_records, all_problems
+
+
+def _check_apart(readings: Mapping[str, Reading]) -> None:
+    """Raise `InputError` if two data sets have a file in common: its image would count twice."""
+    folders = {one.image.parent for records, _ in readings.values() for one in records}
+    reached = {folder: real(folder) for folder in folders}
+    owners: dict[Path, str] = {}
+    for name, (records, _) in readings.items():
+        for path in {reached[one.image.parent] / one.image.name for one in records}:
+            if owners.setdefault(path, name) != name:
+                raise InputError(f"{owners[path]} and {name} both have the image {path}: give each image once")
 
 
 def _read(name: str, one: Mapping[str, Any], alone: bool) -> Reading:

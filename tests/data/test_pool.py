@@ -1,6 +1,7 @@
 """Several sources together: groups, folds, what is held out, and how often each is drawn."""
 
 import csv
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -194,10 +195,11 @@ def test_source_that_is_held_out_tests_alone_and_whole(
 
 
 def test_source_that_is_held_out_twice_over_is_an_error_that_says_so(
-    ours: Path, build: Callable[..., Cohort]
+    ours: Path, tmp_path: Path, build: Callable[..., Cohort]
 ) -> None:
+    again = shutil.copytree(ours, tmp_path / "again")
     with pytest.raises(InputError, match=r"train split, 30 dropped \(near-duplicate of a held-out image\)"):
-        build(pool(a=ours, b=ours), hold_out="b")
+        build(pool(a=ours, b=again), hold_out="b")
 
 
 @pytest.mark.parametrize("fold", [0, 1, 2])
@@ -303,6 +305,13 @@ def test_one_name_for_two_data_sets_is_an_error(ours: Path, theirs: Path) -> Non
     sources = {name: {"root": str(root), "read": read} for name, root in (("a", ours), ("b", theirs))}
     with pytest.raises(InputError, match="a and b both have images of the source 's0'"):
         read_sources(sources)
+
+
+def test_one_folder_under_two_names_is_an_error(ours: Path, theirs: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(ours)
+    with pytest.raises(InputError, match=r"a and c both have the image .*\.png: give each image once"):
+        pool(a=ours, b=theirs, c=tmp_path / "link")
+    assert len(pool(a=ours, b=theirs)[0]) == 55
 
 
 # The shares of an epoch.
