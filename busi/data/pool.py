@@ -71,7 +71,9 @@ def _check_apart(readings: Mapping[str, Reading]) -> None:
     for name, (records, _) in readings.items():
         for path in {reached[one.image.parent] / one.image.name for one in records}:
             if owners.setdefault(path, name) != name:
-                raise InputError(f"{owners[path]} and {name} both have the image {path}: give each image once")
+                raise InputError(
+                    f"{owners[path]} and {name} both have the image {path}: give each image once"
+                )
 
 
 def _read(name: str, one: Mapping[str, Any], alone: bool) -> Reading:

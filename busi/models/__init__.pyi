@@ -1,6 +1,7 @@
 from .building import build_network as build_network
 from .building import guided_classifier as guided_classifier
 from .building import unet as unet
+from .described_views import DescribedViews as DescribedViews
 from .encoders import NAMED_WEIGHTS as NAMED_WEIGHTS
 from .encoders import Normalized as Normalized
 from .encoders import check_encoder as check_encoder

@@ -18,6 +18,7 @@ NETWORKS = {
     "EarlyGuide": "classifier with early guide",
     "LateGuide": "classifier with late guide",
     "TwoViews": "classifier with two views",
+    "DescribedViews": "classifier with two views and descriptors",
 }
 """Class of a network -> what a title calls it; another one has the name of its class."""
 DATA = {

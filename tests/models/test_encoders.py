@@ -9,6 +9,7 @@ import torch
 from huggingface_hub import constants
 
 from busi.core.types import InputError
+from busi.models.described_views import DescribedViews
 from busi.models.encoders import Normalized, check_encoder, load_encoder_weights
 from busi.models.guided import EarlyGuide
 from busi.models.two_views import TwoViews
@@ -55,7 +56,9 @@ def test_unet_and_classifier_start_from_the_same_encoder() -> None:
     )
 
 
-@pytest.mark.parametrize("classifier", [EarlyGuide(ENCODER), TwoViews(ENCODER, 32)])
+@pytest.mark.parametrize(
+    "classifier", [EarlyGuide(ENCODER), TwoViews(ENCODER, 32), DescribedViews(ENCODER, 32)]
+)
 def test_classifier_starts_from_the_encoder_of_its_segmenter(classifier: torch.nn.Module) -> None:
     """Wherever the segmenter has features, those of a classifier without a guide are the same."""
     segmenter, model = unet(), Normalized(classifier)
@@ -144,7 +147,7 @@ def test_mirrored_network_averages_both_sides_once_trained(marks: bool) -> None:
     torch.testing.assert_close(mirrored.eval()(image), expected)
 
 
-@pytest.mark.parametrize("network", [EarlyGuide(ENCODER), TwoViews(ENCODER, 32)])
+@pytest.mark.parametrize("network", [EarlyGuide(ENCODER), TwoViews(ENCODER, 32), DescribedViews(ENCODER, 32)])
 def test_mirrored_classifier_says_the_same_of_both_sides(network: torch.nn.Module) -> None:
     model = Normalized(network, tta="flip").eval()
     image, guide = torch.rand(2, 1, 64, 64), torch.rand(2, 1, 64, 64)

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from busi.models.described_views import DescribedViews
 from busi.models.guided import EarlyGuide, LateGuide
+from busi.models.places import find_place, look_closer
 from busi.models.plain_unet import PlainUNet
-from busi.models.two_views import TwoViews, describe_shape, find_place, look_closer
+from busi.models.two_views import TwoViews, describe_shape
 
 ENCODER = "tf_efficientnet_lite0"
 
@@ -31,7 +33,10 @@ def test_plain_unet_sees_across_the_image() -> None:
     assert (network(image) != network(changed))[..., 40:, 40:].any()
 
 
-@pytest.mark.parametrize("network", [EarlyGuide(ENCODER), LateGuide(ENCODER), TwoViews(ENCODER, 32)])
+@pytest.mark.parametrize(
+    "network",
+    [EarlyGuide(ENCODER), LateGuide(ENCODER), TwoViews(ENCODER, 32), DescribedViews(ENCODER, 32)],
+)
 def test_guide_changes_the_diagnosis(network: torch.nn.Module) -> None:
     image = torch.rand(2, 1, 64, 64)
     guide = torch.zeros_like(image)
@@ -74,7 +79,7 @@ def test_place_of_a_guide_is_its_weighted_mean_and_covariance() -> None:
 
 def test_closer_view_holds_the_lesion_in_its_middle_half() -> None:
     guide = ellipse(0.4, 0.6, 0.1, 0.08)
-    close = look_closer(guide, guide, 64)[0, 0]
+    close = look_closer(guide, *find_place(guide), 64)[0, 0]
     found = describe_shape(close[None, None])[0]
     torch.testing.assert_close(found[[3, 4, 8]], torch.tensor([0.5, 0.4, 0.5]), atol=0.04, rtol=0)
 
@@ -82,7 +87,7 @@ def test_closer_view_holds_the_lesion_in_its_middle_half() -> None:
 @pytest.mark.parametrize("guide", [torch.zeros(1, 1, 64, 64), torch.ones(1, 1, 64, 64)])
 def test_without_a_place_the_closer_view_is_the_whole_image(guide: torch.Tensor) -> None:
     image = torch.rand(1, 1, 64, 64)
-    torch.testing.assert_close(look_closer(image, guide, 64), image, atol=1e-4, rtol=0)
+    torch.testing.assert_close(look_closer(image, *find_place(guide), 64), image, atol=1e-4, rtol=0)
 
 
 def test_shape_of_an_ellipse_is_as_geometry_says() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from busi.core.types import CLASSES
+from busi.models.described_views import DescribedViews
 from busi.models.encoders import Normalized
 from busi.models.ensemble import Ensemble
 from busi.models.guided import EarlyGuide, LateGuide
@@ -43,6 +44,7 @@ def with_segmenter() -> nn.Module:
         (early, ["head.1"]),
         (lambda: LateGuide(ENCODER), ["head.1"]),
         (lambda: TwoViews(ENCODER, 32), ["head.1"]),
+        (lambda: DescribedViews(ENCODER, 32), ["head"]),
         (lambda: Normalized(TwoViews(ENCODER, 32), tta="flip"), ["network.head.1"]),
         (ensemble, ["members.0.network.head.1", "members.1.network.head.1"]),
         (lambda: Classifier(Normalized(ensemble()), torch.tensor([1.0, 2.0, 3.0])), [
