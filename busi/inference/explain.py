@@ -80,8 +80,9 @@ def find_last_maps(network: nn.Module, *inputs: Tensor) -> list[nn.Module]:
     for hook in hooks:
         hook.remove()
     found = [next((layer for layer in reversed(seen) if layer in set(own)), None) for own in leaves]
-    if None in found:
+    maps = [layer for layer in found if layer is not None]
+    if not maps:
         raise InputError(
             "Grad-CAM needs a feature map, which this classifier has not: export it, and show the bundle"
         )
-    return [layer for layer in found if layer is not None]
+    return maps

@@ -1,49 +1,52 @@
-"""A classifier that looks twice, and is told what a radiologist would describe of the lesion."""
+"""A classifier that looks twice, beside one that is told what a radiologist would describe of the lesion."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from busi.core import CLASSES, InputError
+from busi.core import CLASSES
 from busi.models.descriptors import DESCRIPTORS, describe_lesion
+from busi.models.ensemble import Ensemble
 from busi.models.two_views import TwoViews
 
 GAIN = 4.0
-"""Spread of each descriptor: the weights of these few move as slowly as those of the many features."""
+"""Spread of each descriptor: the few weights of these then move as far as they have to."""
 
 
-class DescribedViews(TwoViews):
-    """`TwoViews` whose last layer also reads `describe_lesion`.
+class DescribedLesion(nn.Module):
+    """A linear classifier of what `describe_lesion` says."""
 
-    In training the features are left out for a share of the images, so that the descriptors learn to tell by
-    themselves, and not only what the features leave over.
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.BatchNorm1d(len(DESCRIPTORS), affine=False)
+        self.linear = nn.Linear(len(DESCRIPTORS), len(CLASSES))
+
+    def forward(
+        self, image: Float[Tensor, "b 1 h w"], guide: Float[Tensor, "b 1 h w"]
+    ) -> Float[Tensor, "b 3"]:
+        """Logits of the classes in the order of `busi.core.types.CLASSES`."""
+        return self.linear(GAIN * self.scale(describe_lesion(image, guide)))  # type: ignore[no-any-return]
+
+
+class DescribedViews(Ensemble):
+    """`TwoViews` and `DescribedLesion`, trained side by side.
+
+    Each learns by itself: of their sum, the one that learns the training images by heart would leave nothing
+    to the other.
 
     Args:
         encoder: See `TwoViews`.
         view_size: See `TwoViews`.
-        dropout: See `TwoViews`; of features, not of descriptors.
-        drop_views: Chance of all features of an image to be left out in training, at least 0 and below 1.
+        dropout: See `TwoViews`.
 
     Raises:
-        InputError: If `view_size` or `drop_views` is out of range.
-
-    Source: Neverova, Wolf, Taylor, Nebout, "ModDrop: Adaptive Multi-Modal Gesture Recognition", IEEE TPAMI 38
-    (2016).
+        InputError: If `view_size` is out of range.
     """
 
-    def __init__(self, encoder: str, view_size: int, dropout: float = 0.2, drop_views: float = 0.5) -> None:
-        super().__init__(encoder, view_size, dropout)
-        if not 0 <= drop_views < 1:
-            raise InputError(f"model.network.drop_views={drop_views}: give a number from 0 to below 1")
-        self.drop_views = drop_views
-        self.dropout = nn.Dropout(dropout)
-        self.scale = nn.BatchNorm1d(len(DESCRIPTORS), affine=False)
-        self.head = nn.Linear(self.num_features + len(DESCRIPTORS), len(CLASSES))
+    def __init__(self, encoder: str, view_size: int, dropout: float = 0.2) -> None:
+        views = TwoViews(encoder, view_size, dropout)
+        super().__init__([views, DescribedLesion()])
 
-    def look(self, image: Float[Tensor, "b 1 h w"], guide: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b f"]:
-        """Features of both views, the shape of the guide, and descriptors."""
-        features = self.dropout(super().look(image, guide))
-        if self.training:
-            kept = torch.rand(len(features), 1, device=features.device) >= self.drop_views
-            features = features * kept
-        return torch.cat([features, GAIN * self.scale(describe_lesion(image, guide))], dim=1)
+    @property
+    def encoder(self) -> nn.Module:
+        """The encoder of the views, for pretrained weights."""
+        return self.members[0].encoder  # type: ignore[return-value]

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 class Ensemble(nn.Module):
     """The mean of what several networks say: of logits, so that one temperature can calibrate it.
 
+    In training it gives what each says, so that each learns by itself.
+
     Args:
         members: Called alike, and giving one shape.
     """
@@ -18,5 +20,6 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """The mean."""
-        return torch.stack([member(*inputs) for member in self.members]).mean(dim=0)
+        """The mean, of the shape that each gives; in training all, (members, ...)."""
+        each = torch.stack([member(*inputs) for member in self.members])
+        return each if self.training else each.mean(dim=0)

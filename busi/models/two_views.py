@@ -35,23 +35,18 @@ class TwoViews(nn.Module):
         self.encoder: nn.Module = timm.create_model(encoder, num_classes=0, in_chans=2)
         self.view_size = view_size
         num_features: int = self.encoder.head_hidden_size  # type: ignore[assignment]
-        self.num_features = 2 * num_features + NUM_SHAPES
-        self.head: nn.Module = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.num_features, len(CLASSES)))
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * num_features + NUM_SHAPES, len(CLASSES)))
 
     def forward(
         self, image: Float[Tensor, "b 1 h w"], guide: Float[Tensor, "b 1 h w"]
     ) -> Float[Tensor, "b 3"]:
         """Logits of the classes in the order of `busi.core.types.CLASSES`."""
-        return self.head(self.look(image, guide))  # type: ignore[no-any-return]
-
-    def look(self, image: Float[Tensor, "b 1 h w"], guide: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b f"]:
-        """Features of both views, and the shape of the guide."""
         both = torch.cat([image, guide], dim=1)
         size = (self.view_size, self.view_size)
         close = look_closer(both, *find_place(guide), self.view_size)
         features = self.encoder(torch.cat([interpolate(both, size, mode="area"), close]))
         whole, close = features.reshape(2, -1, features.shape[1])
-        return torch.cat([whole, close, describe_shape(guide)], dim=1)
+        return self.head(torch.cat([whole, close, describe_shape(guide)], dim=1))  # type: ignore[no-any-return]
 
 
 def describe_shape(guide: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 9"]:

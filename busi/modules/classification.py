@@ -22,7 +22,8 @@ class ClsModule(StageModule):
 
     Args:
         network: Image and guide (b, 1, h, w) in [0, 1] -> logits (b, 3), e.g.
-            `busi.models.guided_classifier`.
+            `busi.models.guided_classifier`. In training it may give those of several classifiers,
+            (k, b, 3): each learns by itself.
         loss: Of logits, labels and class weights; cross-entropy by default.
         optimizer: See `SegModule`.
         scheduler: See `SegModule`.
@@ -101,9 +102,10 @@ class ClsModule(StageModule):
     def step(self, batch: Batch, metrics: MetricCollection) -> Float[Tensor, ""]:
         """Loss of a batch, under the balanced prior; metrics under the data's own."""
         logits = self._raw_logits(batch["image"], batch["guide"])
-        probs = (logits.detach().float() + self.logit_correction).softmax(dim=1)
+        each = logits.reshape(-1, *logits.shape[-2:])
+        probs = (each.detach().float().mean(dim=0) + self.logit_correction).softmax(dim=1)
         metrics.update(probs, batch["label"], batch.get("source"))
-        return self._compare(logits, batch)
+        return torch.stack([self._compare(one, batch) for one in each]).mean()
 
     def _compare(self, logits: Float[Tensor, "b 3"], batch: Batch) -> Float[Tensor, ""]:
         """Loss of a batch; of each image among the classes that its source has."""

@@ -11,6 +11,7 @@ from busi import Predictor
 from busi.inference.bundle import Model
 from busi.inference.explain import Explainer, find_last_maps
 from busi.inference.loading import as_network, load_networks
+from busi.models.described_views import DescribedViews
 from busi.models.ensemble import Ensemble
 from busi.models.two_stage import Segmenter, TwoStage
 from tests.inference.test_predictor import make_image
@@ -49,6 +50,13 @@ def test_heatmap_shows_the_feature_map() -> None:
     right = explainer.compute_heatmap(gray, 0)
     assert np.allclose(right[:, 16:], 1)
     assert np.allclose(right[:, :16], 0, atol=1e-6)
+
+
+def test_a_member_without_maps_is_passed_over() -> None:
+    network = DescribedViews("resnet10t", 32).eval()
+    layers = find_last_maps(network, torch.rand(1, 1, 64, 64), torch.rand(1, 1, 64, 64))
+    assert len(layers) == 1
+    assert layers[0] in set(network.encoder.modules())
 
 
 def test_last_map_is_the_one_before_pooling() -> None:

@@ -7,6 +7,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from busi.data.balance import balanced_weights, prior_correction
+from busi.models.ensemble import Ensemble
 from busi.modules.classification import ClsModule
 from busi.modules.losses import CrossEntropyLoss, FocalLoss
 
@@ -86,6 +87,25 @@ def test_correction_moves_predictions_and_not_the_loss() -> None:
     torch.testing.assert_close(losses[0], losses[1])
     difference = moved(batch["image"], batch["guide"]) - plain(batch["image"], batch["guide"])
     torch.testing.assert_close(difference, torch.tensor([[1.0, 0.0, -1.0]]).expand(4, 3))
+
+
+def test_each_of_several_classifiers_learns_by_itself_and_their_mean_is_measured() -> None:
+    batch = {
+        "image": torch.rand(4, 1, 8, 8),
+        "guide": torch.rand(4, 1, 8, 8),
+        "label": torch.tensor([0, 1, 2, 1]),
+    }
+    both = Ensemble([Pixels(), Pixels()])
+    each = [ClsModule(network=member) for member in both.members]
+    together = ClsModule(network=both)
+    losses = [x.step(batch, x.train_metrics) for x in (*each, together)]  # type: ignore[arg-type]
+    torch.testing.assert_close(losses[2], (losses[0] + losses[1]) / 2)
+    together.eval()
+    together.train_metrics.reset()
+    together.step(batch, together.train_metrics)  # type: ignore[arg-type]
+    answered = together(batch["image"], batch["guide"]).argmax(dim=1)
+    accuracy = (answered == batch["label"]).float().mean()
+    torch.testing.assert_close(together.train_metrics.compute()["train/accuracy"], accuracy)
 
 
 @pytest.mark.parametrize("loss", [CrossEntropyLoss(label_smoothing=0.1), FocalLoss()])

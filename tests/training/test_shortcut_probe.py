@@ -44,7 +44,7 @@ def with_segmenter() -> nn.Module:
         (early, ["head.1"]),
         (lambda: LateGuide(ENCODER), ["head.1"]),
         (lambda: TwoViews(ENCODER, 32), ["head.1"]),
-        (lambda: DescribedViews(ENCODER, 32), ["head"]),
+        (lambda: DescribedViews(ENCODER, 32), ["members.0.head.1", "members.1.linear"]),
         (lambda: Normalized(TwoViews(ENCODER, 32), tta="flip"), ["network.head.1"]),
         (ensemble, ["members.0.network.head.1", "members.1.network.head.1"]),
         (lambda: Classifier(Normalized(ensemble()), torch.tensor([1.0, 2.0, 3.0])), [
