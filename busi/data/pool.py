@@ -65,11 +65,9 @@ def read_sources(sources: Sources) -> Reading:
 
 def _check_apart(readings: Mapping[str, Reading]) -> None:
     """Raise `InputError` if two data sets have a file in common: its image would count twice."""
-    folders = {one.image.parent for records, _ in readings.values() for one in records}
-    reached = {folder: real(folder) for folder in folders}
     owners: dict[Path, str] = {}
     for name, (records, _) in readings.items():
-        for path in {reached[one.image.parent] / one.image.name for one in records}:
+        for path in (real(one.image) for one in records):
             if owners.setdefault(path, name) != name:
                 raise InputError(
                     f"{owners[path]} and {name} both have the image {path}: give each image once"

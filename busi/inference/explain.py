@@ -43,7 +43,7 @@ class Explainer:
 
         Source: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
         Localization", ICCV 2017, over the classifier's last feature map; of an ensemble, the mean over those
-        of its members.
+        of its members that have one.
         """
         image = self._image(gray)
         with torch.no_grad():
@@ -61,7 +61,9 @@ class Explainer:
 
 @torch.no_grad()
 def find_last_maps(network: nn.Module, *inputs: Tensor) -> list[nn.Module]:
-    """The last layer whose output, (b, c, h, w), has more than one pixel; of each member of an ensemble.
+    """The last layer whose output, (b, c, h, w), has more than one pixel.
+
+    Of an ensemble, those of all members that have one.
 
     Raises:
         InputError: If there is none.

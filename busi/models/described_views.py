@@ -9,7 +9,7 @@ from busi.models.ensemble import Ensemble
 from busi.models.two_views import TwoViews
 
 GAIN = 4.0
-"""Spread of each descriptor: the few weights of these then move as far as they have to."""
+"""Standard deviation of each descriptor: its few weights then go far enough at the learning rate of all."""
 
 
 class DescribedLesion(nn.Module):
@@ -30,8 +30,8 @@ class DescribedLesion(nn.Module):
 class DescribedViews(Ensemble):
     """`TwoViews` and `DescribedLesion`, trained side by side.
 
-    Each learns by itself: of their sum, the one that learns the training images by heart would leave nothing
-    to the other.
+    In training the logits of both are given, (2, b, 3), so that each has its own loss. With one loss of their
+    mean, the one that overfits first would leave little to learn for the other.
 
     Args:
         encoder: See `TwoViews`.
@@ -50,3 +50,7 @@ class DescribedViews(Ensemble):
     def encoder(self) -> nn.Module:
         """The encoder of the views, for pretrained weights."""
         return self.members[0].encoder  # type: ignore[return-value]
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """The mean of both; in training both."""
+        return self.ask_each(*inputs) if self.training else super().forward(*inputs)

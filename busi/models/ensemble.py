@@ -9,8 +9,6 @@ from torch import Tensor, nn
 class Ensemble(nn.Module):
     """The mean of what several networks say: of logits, so that one temperature can calibrate it.
 
-    In training it gives what each says, so that each learns by itself.
-
     Args:
         members: Called alike, and giving one shape.
     """
@@ -20,6 +18,9 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """The mean, of the shape that each gives; in training all, (members, ...)."""
-        each = torch.stack([member(*inputs) for member in self.members])
-        return each if self.training else each.mean(dim=0)
+        """The mean."""
+        return self.ask_each(*inputs).mean(dim=0)
+
+    def ask_each(self, *inputs: Tensor) -> Tensor:
+        """What each member says, (members, ...)."""
+        return torch.stack([member(*inputs) for member in self.members])

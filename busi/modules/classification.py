@@ -97,12 +97,11 @@ class ClsModule(StageModule):
         self, image: Float[Tensor, "b 1 h w"], guide: Float[Tensor, "b 1 h w"]
     ) -> Float[Tensor, "b 3"]:
         """Logits under the prior of the training set."""
-        return self._raw_logits(image, guide) + self.logit_correction
+        return self._ask_each(image, guide).mean(dim=0) + self.logit_correction
 
     def step(self, batch: Batch, metrics: MetricCollection) -> Float[Tensor, ""]:
         """Loss of a batch, under the balanced prior; metrics under the data's own."""
-        logits = self._raw_logits(batch["image"], batch["guide"])
-        each = logits.reshape(-1, *logits.shape[-2:])
+        each = self._ask_each(batch["image"], batch["guide"])
         probs = (each.detach().float().mean(dim=0) + self.logit_correction).softmax(dim=1)
         metrics.update(probs, batch["label"], batch.get("source"))
         return torch.stack([self._compare(one, batch) for one in each]).mean()
@@ -125,6 +124,10 @@ class ClsModule(StageModule):
         """Logits under the prior of the training set, float32."""
         return self(batch["image"], batch["guide"]).float()  # type: ignore[no-any-return]
 
-    def _raw_logits(self, image: Float[Tensor, "b 1 h w"], guide: Float[Tensor, "b 1 h w"]) -> Tensor:
+    def _ask_each(
+        self, image: Float[Tensor, "b 1 h w"], guide: Float[Tensor, "b 1 h w"]
+    ) -> Float[Tensor, "k b 3"]:
+        """Logits under the balanced prior, of each classifier that the network is made of."""
         image, guide = (x.contiguous(memory_format=torch.channels_last) for x in (image, guide))
-        return self.network(image, guide)  # type: ignore[no-any-return]
+        logits: Tensor = self.network(image, guide)
+        return logits.reshape(-1, *logits.shape[-2:])
