@@ -1,4 +1,4 @@
-"""A classifier that looks twice, beside one that is told what a radiologist would describe of the lesion."""
+"""A classifier that looks twice, beside a linear one that reads descriptors of the lesion."""
 
 from jaxtyping import Float
 from torch import Tensor, nn

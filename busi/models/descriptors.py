@@ -101,7 +101,7 @@ def describe_ellipse(covariance: Float[Tensor, "b 2 2"], share: Numbers) -> tupl
 
 
 def describe_outline(mask: Maps) -> tuple[Numbers, ...]:
-    """Compactness (1 for a disk), and areas after closings and openings of two sizes, relative to it."""
+    """Compactness (1 for a disk), and the area after closings and openings, as a share of its own."""
     area = mask.sum(dim=(1, 2, 3)) + SMALL
     dx, dy = slopes(mask)
     length = (dx.square() + dy.square() + SMALL).sqrt().sum(dim=(1, 2, 3)) - SMALL**0.5 * dx[0].numel()

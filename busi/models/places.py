@@ -15,7 +15,7 @@ def find_place(
     """Center (x, y) and covariance of the guide, in units of the image's sides, from 0 to 1.
 
     Args:
-        guide: Of no unit.
+        guide: From 0 to 1.
         nothing: Added to every pixel: where there is no guide, the place is the whole image.
     """
     weights = guide[:, 0] + nothing
@@ -41,7 +41,7 @@ def look_closer(
     scattered.
 
     Args:
-        both: What is cut.
+        both: Images and maps that the square is cut from.
         center: See `find_place`.
         covariance: See `find_place`.
         view_size: Side of the square in pixels.
