@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from busi.core import (
     LOCK,
     InputError,
+    collect_rarely,
     conf_dir,
     hold,
     missing_package,
@@ -221,6 +222,7 @@ def is_rank_of_many() -> bool:
 
 
 if __name__ == "__main__":
+    collect_rarely()
     print_anything()
     if "_ARGCOMPLETE" in os.environ:
         from busi.training import complete_training

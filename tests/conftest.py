@@ -1,5 +1,6 @@
 """Synthetic data and composed configs that many tests share."""
 
+import gc
 import importlib
 import json
 import os
@@ -26,6 +27,9 @@ os.fsync = no_wait  # type: ignore[assignment]
 # Threads that wait for each other make networks of this size many times slower on a busy machine. Libraries
 # read this when they are imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A million objects of libraries would be searched for garbage again and again.
+gc.set_threshold(100_000, 20, 20)
 
 Compose = Callable[..., DictConfig]
 Fitted = Callable[..., "Run"]

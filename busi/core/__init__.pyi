@@ -55,6 +55,8 @@ from .locks import hold as hold
 from .markdown import Markdown as Markdown
 from .markdown import code_span as code_span
 from .markdown import escape_markdown as escape_markdown
+from .memory import collect_rarely as collect_rarely
+from .memory import collect_within as collect_within
 from .memory import keep_freed_memory as keep_freed_memory
 from .own_code import own_search_path as own_search_path
 from .own_code import use_configs as use_configs

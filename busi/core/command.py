@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from busi.core.files import EMPTY, conf_dir, expand
+from busi.core.memory import collect_rarely
 from busi.core.own_code import use_configs
 from busi.core.rules import LAST_SEED, MAX_FOLDS, whole
 from busi.core.targets import trust
@@ -251,6 +252,7 @@ def run_command(main: Callable[[], None]) -> None:
     )
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
     print_anything()
+    collect_rarely()
     try:
         main()
     except InputError as error:

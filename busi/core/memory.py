@@ -1,8 +1,11 @@
 """How this process gives memory back."""
 
+import contextlib
 import ctypes
+import gc
 import os
 import platform
+from collections.abc import Iterator
 
 # Parameters of mallopt, see malloc.h.
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3
@@ -13,6 +16,31 @@ SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX
 """Variables that set the same."""
 STEP = 2**28
 """Bytes by which the heap grows; pages that nobody touches cost nothing."""
+
+USUAL, RARE = gc.get_threshold(), (100_000, 20, 20)
+"""When Python looks for garbage, see `gc.set_threshold`."""
+
+
+def collect_rarely() -> None:
+    """Look for garbage rarely, until `collect_within`: libraries make half a million objects, and hardly any.
+
+    To go through them again and again is a quarter of the time of importing PyTorch and Lightning.
+    """
+    gc.set_threshold(*RARE)
+
+
+@contextlib.contextmanager
+def collect_within() -> Iterator[None]:
+    """Look for garbage as often as Python does, but among nothing that was there before."""
+    gc.set_threshold(*USUAL)
+    if gc.get_freeze_count():  # somebody else took out what was there
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def keep_freed_memory() -> bool:

@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig
 from timm.layers.norm_act import convert_sync_batchnorm
 
-from busi.core import InputError, construct, keep_freed_memory, remember
+from busi.core import InputError, collect_within, construct, keep_freed_memory, remember
 from busi.data import BUSIDataModule
 from busi.guides import Guide
 from busi.models import Normalized, Postprocess, build_network, load_encoder_weights
@@ -154,5 +154,6 @@ def train(
     module: StageModule, trainer: lightning.Trainer, data: BUSIDataModule, last: Checkpoint | None
 ) -> None:
     """Train on all ranks, and end the connection between them."""
-    trainer.fit(module, datamodule=data, ckpt_path=last.path if last else None, weights_only=True)
+    with collect_within():
+        trainer.fit(module, datamodule=data, ckpt_path=last.path if last else None, weights_only=True)
     teardown()
