@@ -27,22 +27,21 @@ class LastFeatures:
         self.differences: list[Float[np.ndarray, "b 3"]] = []
         self.found = True
 
-    def add(self, layers: list[tuple[Tensor, Tensor]], logits: Tensor) -> None:
+    def add(self, layers: list[tuple[float, Tensor, Tensor]], logits: Tensor) -> None:
         """Add a batch.
 
         Args:
-            layers: Of each member, input and output of its last linear layer, in all its calls.
+            layers: Of each member, its weight, and input and output of its last linear layer, in all calls.
             logits: What the classifier made of them.
         """
         size = len(logits)
-        fit = [_fits(given, gave, logits) for given, gave in layers]
+        fit = [_fits(given, gave, logits) for _, given, gave in layers]
         self.found = self.found and bool(fit) and all(fit)
         if self.found:
-            inputs, outputs = (
-                [pair[k].reshape(-1, size, pair[k].shape[1]).mean(dim=0) for pair in layers] for k in (0, 1)
-            )
+            inputs = [_mean_of_calls(given, size) for _, given, _ in layers]
+            answer = sum(weight * _mean_of_calls(gave, size) for weight, _, gave in layers)
             self.rows.append(torch.cat(inputs, dim=1).double().cpu().numpy())
-            self.differences.append((logits - torch.stack(outputs).mean(dim=0)).double().cpu().numpy())
+            self.differences.append((logits - answer).double().cpu().numpy())
 
     def stack(self) -> Float[np.ndarray, "n d"] | None:
         """The features, in the order of prediction; None unless the logits are those of the layer.
@@ -69,13 +68,16 @@ def watch_features(network: nn.Module) -> Iterator[LastFeatures]:
     members = [member for ensemble in ensembles for member in ensemble.members]
     # A layer belongs to the innermost member around it.
     owners = {part: k for k, whole in enumerate([network, *members]) for part in whole.modules()}
+    weights = [1.0]
+    for ensemble in ensembles:  # outer ones first
+        weights += [weights[owners[ensemble]] / len(ensemble.members)] * len(ensemble.members)
     calls: dict[int, list[Call]] = {}
 
     def note(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         calls.setdefault(owners[part], []).append((part, inputs[0], output))
 
     def finish(_: nn.Module, __: object, logits: Tensor) -> None:
-        features.add([_last_calls(own) for own in calls.values()], logits)
+        features.add([(weights[k], *_last_calls(own)) for k, own in calls.items()], logits)
         calls.clear()
 
     handles = [part.register_forward_hook(note) for part in owners if _may_be_last(part)]
@@ -90,6 +92,10 @@ def watch_features(network: nn.Module) -> Iterator[LastFeatures]:
 def _fits(given: Tensor, gave: Tensor, logits: Tensor) -> bool:
     """Whether a layer has given a row of logits of each image of a batch, or several in turn."""
     return given.ndim == 2 and gave.shape[1:] == logits.shape[1:] and len(given) % len(logits) == 0
+
+
+def _mean_of_calls(rows: Tensor, size: int) -> Tensor:
+    return rows.reshape(-1, size, rows.shape[1]).mean(dim=0)
 
 
 def _may_be_last(part: nn.Module) -> bool:

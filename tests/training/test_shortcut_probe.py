@@ -1,6 +1,6 @@
 """The features that the shortcut probe reads, and pools that it cannot probe."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -38,23 +38,33 @@ def with_segmenter() -> nn.Module:
     )
 
 
+def nested() -> nn.Module:
+    return Ensemble([early(), DescribedViews(ENCODER, 32)])
+
+
 @pytest.mark.parametrize(
     ("make", "heads"),
     [
-        (early, ["head.1"]),
-        (lambda: LateGuide(ENCODER), ["head.1"]),
-        (lambda: TwoViews(ENCODER, 32), ["head.1"]),
-        (lambda: DescribedViews(ENCODER, 32), ["members.0.head.1", "members.1.linear"]),
-        (lambda: Normalized(TwoViews(ENCODER, 32), tta="flip"), ["network.head.1"]),
-        (ensemble, ["members.0.network.head.1", "members.1.network.head.1"]),
-        (lambda: Classifier(Normalized(ensemble()), torch.tensor([1.0, 2.0, 3.0])), [
-            "network.network.members.0.network.head.1", "network.network.members.1.network.head.1"
-        ]),
-        (with_segmenter, ["network.head.1"]),
+        (early, {"head.1": 1}),
+        (lambda: LateGuide(ENCODER), {"head.1": 1}),
+        (lambda: TwoViews(ENCODER, 32), {"head.1": 1}),
+        (lambda: DescribedViews(ENCODER, 32), {"members.0.head.1": 1 / 2, "members.1.linear": 1 / 2}),
+        (lambda: Normalized(TwoViews(ENCODER, 32), tta="flip"), {"network.head.1": 1}),
+        (ensemble, {"members.0.network.head.1": 1 / 2, "members.1.network.head.1": 1 / 2}),
+        (nested, {
+            "members.0.head.1": 1 / 2,
+            "members.1.members.0.head.1": 1 / 4,
+            "members.1.members.1.linear": 1 / 4,
+        }),
+        (lambda: Classifier(Normalized(ensemble()), torch.tensor([1.0, 2.0, 3.0])), {
+            "network.network.members.0.network.head.1": 1 / 2,
+            "network.network.members.1.network.head.1": 1 / 2,
+        }),
+        (with_segmenter, {"network.head.1": 1}),
     ],
 )  # fmt: skip
 def test_logits_are_the_last_layer_of_the_features(
-    make: Callable[[], nn.Module], heads: Sequence[str]
+    make: Callable[[], nn.Module], heads: Mapping[str, float]
 ) -> None:
     """What the last layers make of the features is what the classifier says, but for a constant."""
     torch.manual_seed(0)
@@ -64,8 +74,8 @@ def test_logits_are_the_last_layer_of_the_features(
         logits = torch.cat([network(image[:3], guide[:3]), network(image[3:], guide[3:])]).numpy()
     found = features.stack()
     assert found is not None
-    parts = [network.get_submodule(name) for name in heads]
-    weights = torch.cat([part.weight for part in parts], dim=1).detach().numpy() / len(parts)
+    parts = [share * network.get_submodule(name).weight for name, share in heads.items()]
+    weights = torch.cat(parts, dim=1).detach().numpy()
     rest = logits - found @ weights.T
     np.testing.assert_allclose(rest, np.broadcast_to(rest[0], rest.shape), atol=1e-5)
     with torch.inference_mode():
