@@ -207,7 +207,7 @@ def test_each_of_the_two_learns_alone_and_their_mean_answers() -> None:
 
 def test_graph_describes_as_the_network_does(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = TwoStage(Segmenter(Same(), 128), DescribedViews("resnet10t", 32), 1.0).eval()
+    network = TwoStage(Segmenter(Same(), 128), DescribedViews("test_efficientnet", 32), 1.0).eval()
     letterboxed = np.stack([255 * outline(w, 20, waves=3, depth=0.2)[64:192, 64:192] for w in (15, 30)])
     letterboxed = cv2.GaussianBlur(letterboxed.transpose(1, 2, 0), (0, 0), 2).transpose(2, 0, 1)
     images = np.ascontiguousarray(letterboxed).astype(np.uint8)
