@@ -124,12 +124,11 @@ def write_int8(path: Path, records: Sequence[Record], image_size: int) -> None:
             letterboxed = next(batches, None)
             return None if letterboxed is None else {"images": letterboxed}
 
-    # Probabilities in steps of 1/256 would be none.
-    exact = [node.name for node in onnx.load(path).graph.node if node.op_type in EXACT]
     prepared = path.with_suffix(".prepared.onnx")
     logging.disable(logging.WARNING)  # a line for every channel whose scale it adapts
     try:
         quant_pre_process(path, prepared, skip_symbolic_shape=True)
+        exact = name_exact(onnx.load(prepared).graph.node)
         quantize_static(
             prepared,
             path,
@@ -143,6 +142,23 @@ def write_int8(path: Path, records: Sequence[Record], image_size: int) -> None:
     finally:
         logging.disable(logging.NOTSET)
     prepared.unlink()
+
+
+def name_exact(nodes: Sequence[Any]) -> list[str]:
+    """Names of the nodes that stay in float32: `EXACT`, and all from which no convolution gets anything.
+
+    Probabilities in steps of 1/256 would be none, and what is measured on masks is cheap.
+
+    Args:
+        nodes: Of a graph, each after those that it needs.
+    """
+    exact, needed = [], set[str]()
+    for node in reversed(nodes):
+        if node.op_type == "Conv" or needed & set(node.output):
+            needed.update(node.input)
+        elif node.op_type not in EXACT:
+            exact.append(node.name)
+    return exact + [node.name for node in nodes if node.op_type in EXACT]
 
 
 def letterbox_batches(records: Sequence[Record], image_size: int) -> Iterator[UInt8[np.ndarray, "b s s"]]:

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 
 from busi.models.places import find_place, look_closer
+from busi.models.shrinking import shrink
 
 Maps = Float[Tensor, "b 1 h w"]
 Numbers = Float[Tensor, " b"]
@@ -77,9 +78,10 @@ def find_visible(gray: Maps) -> Maps:
 
 def keep_fullest(mask: Maps) -> Maps:
     """Leave of a mask the part around its fullest place; parts are told apart on a coarse grid."""
-    coarse = interpolate(mask, size=(GRID, GRID), mode="area")
+    coarse = shrink(mask, GRID)
     covered = (10 * coarse).clamp(0, 1)
-    fullness = avg_pool2d(coarse, 15, stride=1, padding=7, count_include_pad=False) * covered
+    rows = avg_pool2d(coarse, (15, 1), stride=1, padding=(7, 0), count_include_pad=False)
+    fullness = avg_pool2d(rows, (1, 15), stride=1, padding=(0, 7), count_include_pad=False) * covered
     part = (fullness >= fullness.amax(dim=(2, 3), keepdim=True)) * covered
     for _ in range(GRID):
         part = torch.minimum(max_pool2d(part, 3, stride=1, padding=1), covered)

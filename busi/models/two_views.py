@@ -4,10 +4,10 @@ import timm
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from busi.core import CLASSES, InputError
 from busi.models.places import NOTHING, find_place, look_closer
+from busi.models.shrinking import shrink
 
 NUM_SHAPES = 9
 """Numbers that `describe_shape` gives."""
@@ -42,9 +42,8 @@ class TwoViews(nn.Module):
     ) -> Float[Tensor, "b 3"]:
         """Logits of the classes in the order of `busi.core.types.CLASSES`."""
         both = torch.cat([image, guide], dim=1)
-        size = (self.view_size, self.view_size)
         close = look_closer(both, *find_place(guide), self.view_size)
-        features = self.encoder(torch.cat([interpolate(both, size, mode="area"), close]))
+        features = self.encoder(torch.cat([shrink(both, self.view_size), close]))
         whole, close = features.reshape(2, -1, features.shape[1])
         return self.head(torch.cat([whole, close, describe_shape(guide)], dim=1))  # type: ignore[no-any-return]
 

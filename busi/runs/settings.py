@@ -3,6 +3,8 @@
 import json
 from collections.abc import Mapping, Sequence
 
+from omegaconf import OmegaConf
+
 from busi.runs.finding import knows_overrides, read_overrides
 from busi.runs.fingerprints import NOT_SETTINGS, SEED_SETTINGS, flatten, not_settings
 from busi.runs.predictions import Predictions
@@ -42,11 +44,22 @@ def name_settings(groups: Sequence[Sequence[Predictions]]) -> list[str]:
     for read in (_typed, _configured) if typed else (_configured,):
         values = [read(group[0]) for group in groups]
         names = dict.fromkeys(name for one in values for name in one)
-        apart = [name for name in names if len({repr(one.get(name)) for one in values}) > 1]
+        apart = [
+            name
+            for name in names
+            if len({repr(one.get(name)) for one in values}) > 1 and _differs(name, groups)
+        ]
         labels = [_label({name: one[name] for name in apart if name in one}) for one in values]
         if len(set(labels)) == len(labels):
             return labels
     return [f"{label} ({group[0].run.folder})" for label, group in zip(labels, groups, strict=True)]
+
+
+def _differs(name: str, groups: Sequence[Sequence[Predictions]]) -> bool:
+    """Whether configs differ where an override says so: what one typed, the recipe of another may say."""
+    parts = [OmegaConf.select(group[0].config, name.lstrip("+~")) for group in groups]
+    known = [part for part in parts if part is not None]  # none of ``experiment``, which no config keeps
+    return not known or len({repr(part) for part in parts}) > 1
 
 
 def _number(value: object) -> object:

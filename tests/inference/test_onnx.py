@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import busi
 from busi.inference.export import split_records
 from busi.inference.graph import open_graph
-from busi.inference.onnx import write_graph, write_int8
+from busi.inference.onnx import name_exact, write_graph, write_int8
 from busi.models.two_stage import Segmenter, TwoStage
 from busi.models.two_views import TwoViews
 from busi.runs.run import open_run
@@ -19,6 +19,22 @@ def test_graph_names_no_folder_of_the_machine_that_made_it(bundle: Path) -> None
     content = (bundle / "model.onnx").read_bytes()
     assert b"stack_trace" not in content
     assert str(Path(busi.__file__).parent).encode() not in content
+
+
+def test_what_gives_nothing_to_a_convolution_stays_exact() -> None:
+    from onnx import helper
+
+    steps = [
+        ("scaled", "Div", ["image"], ["gray"]),
+        ("within", "Relu", ["gray"], ["a"]),
+        ("first", "Conv", ["a", "weights"], ["b"]),
+        ("between", "Add", ["b", "gray"], ["c"]),
+        ("last", "Conv", ["c", "weights"], ["d"]),
+        ("measured", "MaxPool", ["d"], ["e"]),
+        ("compared", "Sub", ["e", "gray"], ["f"]),
+    ]
+    nodes = [helper.make_node(kind, given, made, name) for name, kind, given, made in steps]
+    assert sorted(name_exact(nodes)) == ["compared", "measured", "scaled"]
 
 
 class Same(nn.Module):

@@ -80,15 +80,18 @@ def test_a_setting_of_one_seed_makes_no_claim_and_its_name_is_what_was_typed(
         make(tmp_path / name, "cls", folds=1, lr=lr, worse=lr)
         folder = tmp_path / name / "0-0" / ".hydra"
         folder.mkdir()
-        (folder / "overrides.yaml").write_text(f"- model={name}\n- optimizer=fast\n- data.fold=0\n- seed=3\n")
+        size = "- image_size=32\n" if name == "a" else ""  # which b has, too
+        (folder / "overrides.yaml").write_text(
+            f"- model=fast\n{size}- optimizer={name}\n- data.fold=0\n- seed=3\n"
+        )
     found, page = report(tmp_path / "out", tmp_path / "a", tmp_path / "b", partial=True)
     diagnosis = found["diagnosis"]
-    assert list(diagnosis["settings"]) == ["model=a", "model=b"]
-    assert diagnosis["settings"]["model=a"]["folds"] == [0]
+    assert list(diagnosis["settings"]) == ["optimizer=a", "optimizer=b"]
+    assert diagnosis["settings"]["optimizer=a"]["folds"] == [0]
     assert "test images of fold 0" in page
     assert "all folds" not in page
     assert "A claim needs at least 3 seeds of each side. One has 1: no claim can be made" in page
-    assert not diagnosis["differences"]["model=b"]["enough_seeds"]
+    assert not diagnosis["differences"]["optimizer=b"]["enough_seeds"]
     assert "partial, not all of 3 folds" in page
 
 

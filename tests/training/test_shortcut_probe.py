@@ -74,7 +74,7 @@ def test_logits_are_the_last_layer_of_the_features(
         logits = torch.cat([network(image[:3], guide[:3]), network(image[3:], guide[3:])]).numpy()
     found = features.stack()
     assert found is not None
-    parts = [share * network.get_submodule(name).weight for name, share in heads.items()]
+    parts = [share * network.get_parameter(f"{name}.weight") for name, share in heads.items()]
     weights = torch.cat(parts, dim=1).detach().numpy()
     rest = logits - found @ weights.T
     np.testing.assert_allclose(rest, np.broadcast_to(rest[0], rest.shape), atol=1e-5)
