@@ -1,4 +1,4 @@
-"""How this process gives memory back."""
+"""How this process gives memory back, and looks for what it no longer needs."""
 
 import contextlib
 import ctypes
@@ -22,18 +22,22 @@ USUAL, RARE = gc.get_threshold(), (100_000, 20, 20)
 
 
 def collect_rarely() -> None:
-    """Look for garbage rarely, until `collect_within`: libraries make half a million objects, and hardly any.
+    """Look for garbage rarely, until `collect_within`.
 
-    To go through them again and again is a quarter of the time of importing PyTorch and Lightning.
+    Libraries make half a million objects when they are imported, and hardly any garbage. To look through
+    them again and again is a quarter of the time of importing PyTorch and Lightning.
     """
     gc.set_threshold(*RARE)
 
 
 @contextlib.contextmanager
 def collect_within() -> Iterator[None]:
-    """Look for garbage as often as Python does, but among nothing that was there before."""
+    """Look for garbage as often as Python does, but among nothing that was there before.
+
+    What is frozen already (`gc.freeze`) stays so, and nothing more is: its owner decides.
+    """
     gc.set_threshold(*USUAL)
-    if gc.get_freeze_count():  # somebody else took out what was there
+    if gc.get_freeze_count():
         yield
         return
     gc.freeze()

@@ -44,11 +44,9 @@ def name_settings(groups: Sequence[Sequence[Predictions]]) -> list[str]:
     for read in (_typed, _configured) if typed else (_configured,):
         values = [read(group[0]) for group in groups]
         names = dict.fromkeys(name for one in values for name in one)
-        apart = [
-            name
-            for name in names
-            if len({repr(one.get(name)) for one in values}) > 1 and _differs(name, groups)
-        ]
+        apart = [name for name in names if len({repr(one.get(name)) for one in values}) > 1]
+        if read is _typed:
+            apart = [name for name in apart if _differs(name, groups)]
         labels = [_label({name: one[name] for name in apart if name in one}) for one in values]
         if len(set(labels)) == len(labels):
             return labels
