@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from busi.core.command import missing_package, path_argument, run_command
+from busi.core.arguments import path_argument
+from busi.core.command import missing_package, run_command
 from busi.core.files import conf_dir, expand
 from busi.core.silence import FOLDERS
 from busi.core.text import quote_path
