@@ -125,7 +125,7 @@ def random_two_stage(image_size: int) -> TwoStage:
         cfg = compose([f"stage={stage}", f"image_size={image_size}"])
         networks.append(build_network(cfg.model).eval())
     segmenter, classifier = networks
-    corrected = Classifier(classifier, torch.zeros(len(CLASSES)))
+    corrected = Classifier(classifier, torch.zeros(len(CLASSES)), torch.ones(()))
     return TwoStage(Segmenter(segmenter, image_size), corrected, 1.0).eval()
 
 

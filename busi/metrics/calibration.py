@@ -70,10 +70,21 @@ def calibrate(
     return Calibration(temperature, conformal_quantiles(scaled, labels, level, learned), level, thresholds)
 
 
-def fit_temperature(logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]) -> float:
-    """The temperature that gives the least log loss, between 0.05 and 20.
+def fit_temperature(
+    logits: Float[np.ndarray, "n c"],
+    labels: Int[np.ndarray, " n"],
+    prior: Float[np.ndarray, "n c"] | float = 0.0,
+    limits: tuple[float, float] = (0.05, 20.0),
+) -> float:
+    """The temperature that gives the least log loss.
 
     Source: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
+
+    Args:
+        logits: Of any images.
+        labels: Their true classes.
+        prior: Added to the logits after they are divided by the temperature.
+        limits: It lies between these.
 
     Raises:
         ValueError: If there are no images.
@@ -82,10 +93,11 @@ def fit_temperature(logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " 
         raise ValueError("no images to fit a temperature on")
 
     def loss(log_temperature: float) -> float:
-        log_probs = log_softmax(logits / np.exp(log_temperature), axis=1)
+        log_probs = log_softmax(logits / np.exp(log_temperature) + prior, axis=1)
         return -float(log_probs[np.arange(len(labels)), labels].mean())
 
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded").x))
+    low, high = np.log(limits)
+    return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x))
 
 
 def conformal_quantiles(

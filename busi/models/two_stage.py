@@ -53,21 +53,24 @@ class Classifier(nn.Module):
 
     Args:
         network: Image and guide (b, 1, s, s) -> logits (b, 3) under the prior that it was trained with.
-        correction: Added to the logits, (3,).
+        logit_correction: Added to the logits, (3,).
+        logit_scale: By which they are multiplied before, a number.
     """
 
-    correction: Tensor
+    logit_correction: Tensor
+    logit_scale: Tensor
 
-    def __init__(self, network: nn.Module, correction: Tensor) -> None:
+    def __init__(self, network: nn.Module, logit_correction: Tensor, logit_scale: Tensor) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("correction", correction)
+        self.register_buffer("logit_correction", logit_correction)
+        self.register_buffer("logit_scale", logit_scale)
 
     def forward(
         self, image: Float[Tensor, "b 1 s s"], guide: Float[Tensor, "b 1 s s"]
     ) -> Float[Tensor, "b 3"]:
         """Logits."""
-        logits: Tensor = self.network(image, guide) + self.correction
+        logits: Tensor = self.network(image, guide) * self.logit_scale + self.logit_correction
         return logits
 
 

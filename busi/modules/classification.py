@@ -1,6 +1,7 @@
 """Stage two: a network that tells normal, benign and malignant from an image and its guide."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -35,6 +36,10 @@ class ClsModule(StageModule):
             these alone, so that a source without normals does not teach what a normal image is. None compares
             with all classes.
 
+    Attributes:
+        logit_scale: By which the network's logits are multiplied before the correction is added; 1 until
+            `busi.training.scoring.fit_logit_scale` has fitted it on the validation fold.
+
     Raises:
         InputError: See `build_arguments`.
     """
@@ -43,6 +48,7 @@ class ClsModule(StageModule):
     loss_inputs = ("logits", "label", "class_weights")
     class_weights: Tensor
     logit_correction: Tensor
+    logit_scale: Tensor
     source_classes: Tensor | None
 
     def __init__(
@@ -83,6 +89,7 @@ class ClsModule(StageModule):
         self.segmenter = None if frozen is None else frozen.requires_grad_(False).eval()
         self.register_buffer("class_weights", torch.tensor(list(class_weights), dtype=torch.float32))
         self.register_buffer("logit_correction", torch.tensor(list(logit_correction), dtype=torch.float32))
+        self.register_buffer("logit_scale", torch.ones(()))
         known = None if source_classes is None else torch.tensor([list(has) for has in source_classes])
         self.register_buffer("source_classes", known, persistent=False)
 
@@ -93,16 +100,22 @@ class ClsModule(StageModule):
             self.segmenter.eval()
         return self
 
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load weights; those of earlier versions have no ``logit_scale``."""
+        return super().load_state_dict({"logit_scale": torch.ones(()), **state_dict}, strict, assign)
+
     def forward(
         self, image: Float[Tensor, "b 1 h w"], guide: Float[Tensor, "b 1 h w"]
     ) -> Float[Tensor, "b 3"]:
         """Logits under the prior of the training set."""
-        return self._ask_each(image, guide).mean(dim=0) + self.logit_correction
+        return self._under_prior(self._ask_each(image, guide))
 
     def step(self, batch: Batch, metrics: MetricCollection) -> Float[Tensor, ""]:
         """Loss of a batch, under the balanced prior; metrics under the data's own."""
         each = self._ask_each(batch["image"], batch["guide"])
-        probs = (each.detach().float().mean(dim=0) + self.logit_correction).softmax(dim=1)
+        probs = self._under_prior(each.detach().float()).softmax(dim=1)
         metrics.update(probs, batch["label"], batch.get("source"))
         return torch.stack([self._compare(one, batch) for one in each]).mean()
 
@@ -123,6 +136,9 @@ class ClsModule(StageModule):
     def predict_step(self, batch: Batch, *_: int) -> Float[Tensor, "b 3"]:
         """Logits under the prior of the training set, float32."""
         return self(batch["image"], batch["guide"]).float()  # type: ignore[no-any-return]
+
+    def _under_prior(self, each: Float[Tensor, "k b 3"]) -> Float[Tensor, "b 3"]:
+        return each.mean(dim=0) * self.logit_scale + self.logit_correction
 
     def _ask_each(
         self, image: Float[Tensor, "b 1 h w"], guide: Float[Tensor, "b 1 h w"]

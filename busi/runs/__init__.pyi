@@ -11,6 +11,7 @@ from .checkpoints import postprocess_of as postprocess_of
 from .checkpoints import read_best as read_best
 from .checkpoints import read_checkpoint as read_checkpoint
 from .checkpoints import remove_parts as remove_parts
+from .checkpoints import write_logit_scale as write_logit_scale
 from .checkpoints import write_postprocess as write_postprocess
 from .claiming import check_unclaimed as check_unclaimed
 from .finding import find_runs as find_runs

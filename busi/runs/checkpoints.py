@@ -100,6 +100,14 @@ def write_postprocess(path: Path, postprocess: Postprocess) -> None:
         WholeCheckpointIO().save_checkpoint(content, path)
 
 
+def write_logit_scale(path: Path, scale: Tensor) -> None:
+    """Store in the checkpoint of a classifier what its logits are multiplied by."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if content["state_dict"].get("logit_scale") != scale.cpu():
+        content["state_dict"]["logit_scale"] = scale.cpu()
+        WholeCheckpointIO().save_checkpoint(content, path)
+
+
 class MetadataCallback(lightning.Callback):
     """Writes the metadata into every checkpoint."""
 
@@ -215,9 +223,10 @@ def load_network(checkpoint: Checkpoint) -> Normalized:
 def load_classifier(checkpoint: Checkpoint) -> Classifier:
     """Rebuild a trained classifier from its checkpoint alone, in evaluation mode."""
     correction = checkpoint.weights.get("logit_correction")
-    if correction is None or correction.shape != (len(CLASSES),):
-        raise InputError(f"{checkpoint.path} is damaged (logit_correction): give another")
-    return Classifier(load_network(checkpoint), correction).eval()
+    scale = checkpoint.weights.get("logit_scale", torch.ones(()))  # earlier versions had none
+    if correction is None or correction.shape != (len(CLASSES),) or scale.shape != ():
+        raise InputError(f"{checkpoint.path} is damaged (logit_correction or logit_scale): give another")
+    return Classifier(load_network(checkpoint), correction, scale).eval()
 
 
 def load_segmenter(checkpoint: Checkpoint) -> Segmenter | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Int
 from rich.progress import track
 from torch import nn
 
@@ -14,7 +14,7 @@ from busi.figures import write_png
 from busi.inference import predict_maps
 from busi.metrics import measure_mask
 from busi.models import Map, Mask, Postprocess, Segmenter
-from busi.runs import Row, describe_classes, describe_image, map_path
+from busi.runs import Row, describe_image, map_path
 
 Case = tuple[Row, int, Bool[np.ndarray, "_ _"]]
 """A row of predictions, the position of its image in the cohort, and its predicted mask."""
@@ -53,26 +53,22 @@ def predict_masks(
 
 
 @torch.inference_mode()
-def predict_classes(network: nn.Module, data: BUSIDataModule, splits: Sequence[str]) -> list[Row]:
-    """Classify clean images, in double precision so that probabilities sum to one.
-
-    Where classes are balanced, these are logits and probabilities under the prior of each image's source.
+def predict_logits(
+    network: nn.Module, data: BUSIDataModule, indices: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "n 3"]:
+    """What a classifier says of clean images, in double precision so that probabilities sum to one.
 
     Args:
         network: Image and guide -> logits, in evaluation mode.
         data: The images, with their guides.
-        splits: Whose images are classified.
+        indices: Of the images that are classified.
     """
-    cohort, device = data.cohort, next(network.parameters()).device
-    indices = cohort.indices(*splits)
+    device = next(network.parameters()).device
     batches = []
     for batch in track(data.clean_dataloader(indices), "classifying", transient=True):
         image, guide = batch["image"].to(device), batch["guide"].to(device)
         batches.append(network(image, guide).double().cpu().numpy())
-    logits = np.concatenate(batches) + data.logit_shift(indices)
-    return [
-        describe_image(cohort, i) | describe_classes(z) for i, z in zip(indices.tolist(), logits, strict=True)
-    ]
+    return np.concatenate(batches)
 
 
 def _maps(segmenter: Segmenter, data: BUSIDataModule, indices: Sequence[int], title: str) -> Iterator[Map]:

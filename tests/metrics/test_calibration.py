@@ -36,6 +36,17 @@ def test_temperature_is_the_best_of_a_fine_grid() -> None:
     assert fit_temperature(logits, labels) == pytest.approx(grid[np.argmin(losses)], rel=0.002)
 
 
+@pytest.mark.parametrize("hesitant", [0.4, 1.0, 2.5])
+def test_temperature_leaves_a_prior_as_it_is(hesitant: float) -> None:
+    """Logits of equal priors, made weaker; the labels follow them and a prior."""
+    rng, prior = np.random.default_rng(3), np.log([0.1, 0.7, 0.2])
+    logits = rng.normal(0.0, 1.5, (20_000, 3))
+    labels = np.array([rng.choice(3, p=p) for p in softmax(logits + prior, axis=1)])
+    priors = np.broadcast_to(prior, logits.shape)
+    assert fit_temperature(logits * hesitant, labels, priors) == pytest.approx(hesitant, rel=0.05)
+    assert 0.9 <= fit_temperature(logits * hesitant, labels, priors, limits=(0.9, 1.1)) <= 1.1
+
+
 def test_temperature_of_a_perfect_fold_stays_finite() -> None:
     logits = 10.0 * np.eye(3)[[0, 1, 2, 1]]
     assert 0.05 <= fit_temperature(logits, np.array([0, 1, 2, 1])) < 1

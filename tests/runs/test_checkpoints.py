@@ -12,12 +12,15 @@ from busi.core.files import need_room
 from busi.core.types import InputError
 from busi.models.building import build_network
 from busi.models.postprocess import Postprocess
+from busi.modules.classification import ClsModule
 from busi.runs.checkpoints import (
     WholeCheckpointIO,
+    load_classifier,
     load_network,
     make_metadata,
     read_checkpoint,
     remove_parts,
+    write_logit_scale,
 )
 from tests.guides.test_leaks import cohort
 
@@ -95,6 +98,31 @@ def test_network_is_rebuilt_from_its_checkpoint_alone(
     image = torch.rand(1, 1, 32, 32)
     assert not rebuilt.training
     assert torch.equal(rebuilt(image), network(image))
+
+
+def test_classifier_has_the_scale_of_its_checkpoint(trained: Path, tmp_path: Path) -> None:
+    """One that earlier versions wrote has none, which means 1."""
+    path = shutil.copy(trained / "checkpoints" / "best.ckpt", tmp_path / "x.ckpt")
+    image, guide = torch.rand(2, 3, 1, 64, 64)
+    answers = []
+    for scale in (None, 1.0, 3.0):
+        content = torch.load(path, weights_only=True)
+        if scale is None:
+            del content["state_dict"]["logit_scale"]
+            torch.save(content, path)
+        else:
+            write_logit_scale(path, torch.tensor(scale))
+        with torch.inference_mode():
+            answers.append(load_classifier(read_checkpoint(path))(image, guide))
+            module = ClsModule.load_from_checkpoint(path).eval()
+            assert torch.allclose(module(image, guide), answers[-1], atol=1e-5)
+    old, one, three = (x - content["state_dict"]["logit_correction"] for x in answers)
+    assert torch.equal(old, one)
+    assert torch.allclose(3 * one, three, atol=1e-5)
+    content["state_dict"]["logit_scale"] = torch.ones(3)
+    torch.save(content, path)
+    with pytest.raises(InputError, match=r"damaged \(.*logit_scale\)"):
+        load_classifier(read_checkpoint(path))
 
 
 @pytest.mark.parametrize("named", [{"encoder_weights": "imagenet"}, {"encoder_weights": True}, {}])

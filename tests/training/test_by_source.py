@@ -27,10 +27,11 @@ from busi.metrics.classification import classification_metrics
 from busi.metrics.segmentation import segmentation_metrics
 from busi.metrics.thresholds import ENOUGH, operating_points, source_rows
 from busi.models.postprocess import Postprocess, fixed_postprocess
+from busi.models.two_stage import Classifier
 from busi.modules.classification import ClsModule
 from busi.runs.predictions import read_columns
+from busi.runs.run import BEST
 from busi.training.loggers import CSVLog
-from busi.training.predicting import predict_classes
 from busi.training.probe import describe_pixels
 from busi.training.scoring import score_classification, score_segmentation
 from busi.training.summary import summarize
@@ -98,18 +99,29 @@ def pool(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> MakePool:
     return made
 
 
+def score(
+    network: nn.Module, data: BUSIDataModule, folder: Path, test: bool = True
+) -> dict[str, float | None]:
+    """Score a classifier, or a network whose classes are as common as in its training, in a folder."""
+    if not isinstance(network, ClsModule):
+        network = Classifier(network, torch.zeros(3), torch.ones(()))
+    (folder / BEST).parent.mkdir(parents=True)
+    torch.save({"state_dict": network.state_dict()}, folder / BEST)
+    return score_classification(network, data, folder, guide="empty", test=test)
+
+
 @pytest.fixture(scope="module")
 def scored(pool: MakePool, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both stages, scored on the pool with networks that have not learned anything."""
     folder = tmp_path_factory.mktemp("scored")
     for stage, options in (("cls", {}), ("held_out", {"hold_out": "b"})):
-        metrics = score_classification(Guided(), pool(**options), folder / stage, guide="empty", test=True)
+        metrics = score(Guided(), pool(**options), folder / stage)
         (folder / stage / "metrics.json").write_text(json.dumps(metrics))
-    network = nn.Conv2d(1, 1, 5, padding=2)
+    convolution = nn.Conv2d(1, 1, 5, padding=2)
     post = partial(fixed_postprocess, threshold=0.5, high_threshold=0.0)
     (folder / "seg" / "checkpoints").mkdir(parents=True)
-    torch.save({"busi": {"postprocess": asdict(Postprocess())}}, folder / "seg" / "checkpoints" / "best.ckpt")
-    metrics = score_segmentation(network, pool(), folder / "seg", postprocess=post, test=True)
+    torch.save({"busi": {"postprocess": asdict(Postprocess())}}, folder / "seg" / BEST)
+    metrics = score_segmentation(convolution, pool(), folder / "seg", postprocess=post, test=True)
     (folder / "seg" / "metrics.json").write_text(json.dumps(metrics))
     return folder
 
@@ -119,25 +131,43 @@ def metrics_of(folder: Path) -> dict[str, float | None]:
     return metrics
 
 
-def test_probabilities_are_those_under_the_prior_of_each_source(pool: MakePool) -> None:
-    """Bayes' rule by hand: what a network says of balanced classes, times how common they are there."""
+def test_probabilities_are_those_under_the_prior_of_each_source(pool: MakePool, tmp_path: Path) -> None:
+    """Bayes' rule by hand: what a network says of balanced classes, times how common they are there.
+
+    How far the network is believed is what makes validation images most likely, and test images say nothing.
+    """
     data, network = pool(balance="weights"), Guided()
-    module = ClsModule(network=network, **data.class_balance()).eval()
-    rows = predict_classes(module, data, ("val", "test"))
+    module = ClsModule(network=network, **data.class_balance())
+    score(module, data, tmp_path)
+    rows = read_rows(tmp_path)
     train, records = data.cohort.indices("train"), data.cohort.records
     places = data.cohort.indices("val", "test")
-    batch = next(iter(data.clean_dataloader(places[:8])))
     with torch.inference_mode():
-        posterior = network(batch["image"], batch["guide"]).double().softmax(dim=1).numpy()
-    for row, balanced in zip(rows, posterior, strict=False):
-        counts = np.zeros(3)
+        batches = [network(x["image"], x["guide"]).double() for x in data.clean_dataloader(places)]
+    logits, counts = torch.cat(batches).numpy(), np.zeros((len(rows), 3))
+    for row, count in zip(rows, counts, strict=True):
         for i in train:
-            counts[records[i].label] += records[i].source == row["source"]
-        expected = balanced * counts / (balanced * counts).sum()
+            count[records[i].label] += records[i].source == row["source"]
+
+    def believe(scale: float) -> np.ndarray:
+        weighed = softmax(logits * scale, axis=1) * counts
+        return np.asarray(weighed / weighed.sum(axis=1, keepdims=True))
+
+    val = np.array([row["split"] == "val" for row in rows])
+    of_class = np.array([CLASSES.index(str(row["label"])) for row in rows])
+    scales = np.geomspace(0.25, 4, 2001)
+    likely = [np.log(believe(scale)[val, of_class[val]]).sum() for scale in scales]
+    scale = float(module.logit_scale)
+    assert scale == pytest.approx(scales[np.argmax(likely)], rel=0.002)
+    assert scale != 1
+    for row, expected in zip(rows, believe(scale), strict=True):
         assert [row[f"prob_{name}"] for name in CLASSES] == pytest.approx(expected, rel=1e-5)
-        logits = np.array([row[f"logit_{name}"] for name in CLASSES], np.float64)
-        assert softmax(logits) == pytest.approx(expected, rel=1e-5)
+        found = np.array([row[f"logit_{name}"] for name in CLASSES], np.float64)
+        assert softmax(found) == pytest.approx(expected, rel=1e-5)
     assert {row["source"] for row in rows} == {"a", "b"}
+    assert torch.load(tmp_path / BEST, weights_only=True)["state_dict"]["logit_scale"] == module.logit_scale
+    score_classification(module, data, tmp_path, guide="empty", test=True)
+    assert read_rows(tmp_path) == rows
 
 
 def test_source_stands_after_the_id_and_is_read_again(scored: Path) -> None:
@@ -265,13 +295,13 @@ def test_source_that_is_held_out_has_the_plain_numbers_and_is_told_from_the_othe
 
 
 def test_one_source_has_no_probe(pool: MakePool, tmp_path: Path) -> None:
-    metrics = score_classification(Guided(), pool("b"), tmp_path, guide="empty", test=True)
+    metrics = score(Guided(), pool("b"), tmp_path)
     assert not (tmp_path / "shortcut.json").exists()
     assert not [name for name in metrics if name.count("/") > 1]
 
 
 def test_run_that_leaves_the_test_fold_alone_probes_nothing(pool: MakePool, tmp_path: Path) -> None:
-    metrics = score_classification(Guided(), pool(), tmp_path, guide="empty", test=False)
+    metrics = score(Guided(), pool(), tmp_path, test=False)
     assert not (tmp_path / "shortcut.json").exists()
     assert {name.split("/")[0] for name in metrics} == {"val"}
     assert "val/b/auroc" in metrics

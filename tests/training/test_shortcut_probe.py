@@ -56,7 +56,7 @@ def nested() -> nn.Module:
             "members.1.members.0.head.1": 1 / 4,
             "members.1.members.1.linear": 1 / 4,
         }),
-        (lambda: Classifier(Normalized(ensemble()), torch.tensor([1.0, 2.0, 3.0])), {
+        (lambda: Classifier(Normalized(ensemble()), torch.tensor([1.0, 2.0, 3.0]), torch.ones(())), {
             "network.network.members.0.network.head.1": 1 / 2,
             "network.network.members.1.network.head.1": 1 / 2,
         }),
