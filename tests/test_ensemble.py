@@ -97,7 +97,9 @@ def test_maps_are_those_of_the_mean_of_logits(
 def test_classes_are_those_of_the_mean_of_logits_guided_by_the_ensemble(
     ensembles: dict[str, Run], members: dict[str, list[Run]]
 ) -> None:
+    """Before the scale and the prior: the scale is that of the mean, fitted anew."""
     run, records = ensembles["cls"], find_records(ensembles["cls"])
+    weights = read_checkpoint(run.best_checkpoint).weights
     classifiers = [load_classifier(read_checkpoint(one.best_checkpoint)) for one in members["cls"]]
     network = load_network(read_checkpoint(ensembles["seg"].best_checkpoint))
     segmenter = Segmenter(network, 32)
@@ -110,7 +112,8 @@ def test_classes_are_those_of_the_mean_of_logits_guided_by_the_ensemble(
         guide = torch.from_numpy(quantize(segment(segmenter, square[None]).numpy())).float() / 255
         with torch.inference_mode():
             image = torch.from_numpy(square)[None, None].float() / 255
-            expected = torch.stack([classifier(image, guide) for classifier in classifiers]).mean(dim=0)[0]
+            answers = torch.stack([classifier.network(image, guide) for classifier in classifiers])
+            expected = answers.mean(dim=0)[0] * weights["logit_scale"] + weights["logit_correction"]
         stored = [float(row[f"logit_{name}"]) for name in CLASSES]
         assert stored == pytest.approx(expected.tolist(), abs=1e-4)
 
@@ -166,11 +169,16 @@ def test_classifiers_of_one_segmentation_model_keep_it(
 def test_empty_guides_need_no_segmentation_model(fitted: Fitted, tmp_path: Path) -> None:
     runs = [fitted("cls", "guide=empty", *of_seed(k)) for k in (0, 1)]
     made = make_ensemble(runs, tmp_path / "ensemble")
-    found = [read_table(run.folder / "predictions.csv") for run in (made, *runs)]
-    for mean, one, other in zip(*found, strict=True):
-        for name in CLASSES:
-            expected = (float(one[f"logit_{name}"]) + float(other[f"logit_{name}"])) / 2
-            assert float(mean[f"logit_{name}"]) == pytest.approx(expected, abs=1e-4)
+    mean, one, other = (answers_of(run) for run in (made, *runs))
+    assert mean == pytest.approx((one + other) / 2, abs=1e-4)
+
+
+def answers_of(run: Run) -> np.ndarray:
+    """Logits of the network of a classifier, without the scale and the prior, (n, 3)."""
+    rows = read_table(run.folder / "predictions.csv")
+    logits = np.array([[float(row[f"logit_{name}"]) for name in CLASSES] for row in rows])
+    weights = read_checkpoint(run.best_checkpoint).weights
+    return (logits - weights["logit_correction"].numpy()) / weights["logit_scale"].item()  # type: ignore[no-any-return]
 
 
 def test_untested_members_leave_the_test_fold_alone(fitted: Fitted, tmp_path: Path) -> None:

@@ -102,7 +102,8 @@ def test_network_is_rebuilt_from_its_checkpoint_alone(
 
 def test_classifier_has_the_scale_of_its_checkpoint(trained: Path, tmp_path: Path) -> None:
     """One that earlier versions wrote has none, which means 1."""
-    path = shutil.copy(trained / "checkpoints" / "best.ckpt", tmp_path / "x.ckpt")
+    path = tmp_path / "x.ckpt"
+    shutil.copy(trained / "checkpoints" / "best.ckpt", path)
     image, guide = torch.rand(2, 3, 1, 64, 64)
     answers = []
     for scale in (None, 1.0, 3.0):
