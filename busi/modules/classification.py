@@ -1,7 +1,6 @@
 """Stage two: a network that tells normal, benign and malignant from an image and its guide."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -90,6 +89,7 @@ class ClsModule(StageModule):
         self.register_buffer("class_weights", torch.tensor(list(class_weights), dtype=torch.float32))
         self.register_buffer("logit_correction", torch.tensor(list(logit_correction), dtype=torch.float32))
         self.register_buffer("logit_scale", torch.ones(()))
+        self.register_load_state_dict_pre_hook(_add_scale)  # type: ignore[no-untyped-call]
         known = None if source_classes is None else torch.tensor([list(has) for has in source_classes])
         self.register_buffer("source_classes", known, persistent=False)
 
@@ -99,12 +99,6 @@ class ClsModule(StageModule):
         if self.segmenter is not None:
             self.segmenter.eval()
         return self
-
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> Any:
-        """Load weights; those of earlier versions have no ``logit_scale``."""
-        return super().load_state_dict({"logit_scale": torch.ones(()), **state_dict}, strict, assign)
 
     def forward(
         self, image: Float[Tensor, "b 1 h w"], guide: Float[Tensor, "b 1 h w"]
@@ -147,3 +141,9 @@ class ClsModule(StageModule):
         image, guide = (x.contiguous(memory_format=torch.channels_last) for x in (image, guide))
         logits: Tensor = self.network(image, guide)
         return logits.reshape(-1, *logits.shape[-2:])
+
+
+def _add_scale(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Give checkpoints of earlier versions the scale that they lack, those of averaged weights too."""
+    del module
+    state.setdefault(f"{prefix}logit_scale", torch.ones(()))
