@@ -25,13 +25,14 @@ from busi.data.synthetic import make_synthetic
 from busi.guides.upstream import find_upstream
 from busi.inference.export import write_bundle
 from busi.inference.maps import segment
+from busi.metrics.calibration import fit_logit_scale
 from busi.models.ensemble import Ensemble
 from busi.models.two_stage import Segmenter, resize
 from busi.reporting.calibration import calibration_table
 from busi.reporting.pooling import score
 from busi.runs.checkpoints import Checkpoint, load_classifier, load_network, load_segmenter, read_checkpoint
 from busi.runs.members import check_members
-from busi.runs.predictions import find_records
+from busi.runs.predictions import find_records, read_run_columns
 from busi.runs.run import Run, open_run
 from busi.runs.variants import read_variants
 from busi.training.ensemble import make_ensemble, make_ensembles
@@ -100,6 +101,11 @@ def test_classes_are_those_of_the_mean_of_logits_guided_by_the_ensemble(
     """Before the scale and the prior: the scale is that of the mean, fitted anew."""
     run, records = ensembles["cls"], find_records(ensembles["cls"])
     weights = read_checkpoint(run.best_checkpoint).weights
+    columns, mean = read_run_columns(run), answers_of(run)
+    val, correction = columns["split"] == "val", weights["logit_correction"].double().numpy()
+    priors = np.broadcast_to(correction, mean[val].shape)
+    scale = fit_logit_scale(mean[val], columns["label"][val], priors)
+    assert weights["logit_scale"].item() == pytest.approx(scale, rel=1e-3)
     classifiers = [load_classifier(read_checkpoint(one.best_checkpoint)) for one in members["cls"]]
     network = load_network(read_checkpoint(ensembles["seg"].best_checkpoint))
     segmenter = Segmenter(network, 32)

@@ -7,6 +7,7 @@ from .calibration import COVERAGE as COVERAGE
 from .calibration import Calibration as Calibration
 from .calibration import calibrate as calibrate
 from .calibration import conformal_quantiles as conformal_quantiles
+from .calibration import fit_logit_scale as fit_logit_scale
 from .calibration import fit_temperature as fit_temperature
 from .calibration import net_benefit as net_benefit
 from .calibration import reliability as reliability

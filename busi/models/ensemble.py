@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Ensemble(nn.Module):
-    """The mean of what several networks say: of logits, so that one temperature can calibrate it.
+    """The mean of what several networks say: of logits, so that a scale and a temperature can calibrate it.
 
     Args:
         members: Called alike, and giving one shape.

@@ -9,6 +9,7 @@ from torch.nn import functional
 from torchmetrics import MetricCollection
 
 from busi.core import Batch, Config
+from busi.models import under_prior
 from busi.modules.base import MakeOptimizer, MakeScheduler, StageModule, build_arguments
 from busi.modules.losses import CrossEntropyLoss
 from busi.modules.source_mean import ClassMetric, accuracy, macro_f1, mean_auroc
@@ -37,7 +38,7 @@ class ClsModule(StageModule):
 
     Attributes:
         logit_scale: By which the network's logits are multiplied before the correction is added; 1 until
-            `busi.training.scoring.fit_logit_scale` has fitted it on the validation fold.
+            a command has fitted it on the validation fold, see `busi.metrics.fit_logit_scale`.
 
     Raises:
         InputError: See `build_arguments`.
@@ -100,6 +101,10 @@ class ClsModule(StageModule):
             self.segmenter.eval()
         return self
 
+    def on_fit_start(self) -> None:
+        """Forget the scale of other weights."""
+        self.logit_scale.fill_(1)
+
     def forward(
         self, image: Float[Tensor, "b 1 h w"], guide: Float[Tensor, "b 1 h w"]
     ) -> Float[Tensor, "b 3"]:
@@ -132,7 +137,7 @@ class ClsModule(StageModule):
         return self(batch["image"], batch["guide"]).float()  # type: ignore[no-any-return]
 
     def _under_prior(self, each: Float[Tensor, "k b 3"]) -> Float[Tensor, "b 3"]:
-        return each.mean(dim=0) * self.logit_scale + self.logit_correction
+        return under_prior(each.mean(dim=0), self.logit_scale, self.logit_correction)
 
     def _ask_each(
         self, image: Float[Tensor, "b 1 h w"], guide: Float[Tensor, "b 1 h w"]

@@ -94,17 +94,18 @@ def postprocess_of(metadata: Metadata) -> Postprocess:
 
 def write_postprocess(path: Path, postprocess: Postprocess) -> None:
     """Store in a checkpoint what makes a mask of its maps."""
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    if content["busi"]["postprocess"] != asdict(postprocess):
-        content["busi"]["postprocess"] = asdict(postprocess)
-        WholeCheckpointIO().save_checkpoint(content, path)
+    _change(path, "busi", "postprocess", asdict(postprocess))
 
 
 def write_logit_scale(path: Path, scale: Tensor) -> None:
-    """Store in the checkpoint of a classifier what its logits are multiplied by."""
+    """Store in the checkpoint of a classifier what its logits are multiplied by, a number."""
+    _change(path, "state_dict", "logit_scale", scale.cpu())
+
+
+def _change(path: Path, part: str, name: str, value: object) -> None:
     content = torch.load(path, map_location="cpu", weights_only=True)
-    if content["state_dict"].get("logit_scale") != scale.cpu():
-        content["state_dict"]["logit_scale"] = scale.cpu()
+    if content[part].get(name) != value:
+        content[part][name] = value
         WholeCheckpointIO().save_checkpoint(content, path)
 
 

@@ -24,7 +24,6 @@ class LastFeatures:
 
     def __init__(self) -> None:
         self.rows: list[Float[np.ndarray, "b d"]] = []
-        self.differences: list[Float[np.ndarray, "b 3"]] = []
         self.found = True
 
     def add(self, layers: list[tuple[float, Tensor, Tensor]], logits: Tensor) -> None:
@@ -40,20 +39,12 @@ class LastFeatures:
         if self.found:
             inputs = [_mean_of_calls(given, size) for _, given, _ in layers]
             answer = sum(weight * _mean_of_calls(gave, size) for weight, _, gave in layers)
+            self.found = bool((logits - answer).abs().max() < 1e-3)
             self.rows.append(torch.cat(inputs, dim=1).double().cpu().numpy())
-            self.differences.append((logits - answer).double().cpu().numpy())
 
     def stack(self) -> Float[np.ndarray, "n d"] | None:
-        """The features, in the order of prediction; None unless the logits are those of the layer.
-
-        A constant may have been added to them, for the prior.
-        """
-        if not self.found or not self.rows:
-            return None
-        differences = np.concatenate(self.differences)
-        if np.ptp(differences, axis=0).max() > 1e-3:
-            return None
-        return np.concatenate(self.rows)
+        """The features, in the order of prediction; None unless the logits are those of the layer."""
+        return np.concatenate(self.rows) if self.found and self.rows else None
 
 
 @contextmanager

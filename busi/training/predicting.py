@@ -1,4 +1,4 @@
-"""What a trained network says of images, as rows of ``predictions.csv`` and as maps."""
+"""What a trained network says of images: maps and their rows of ``predictions.csv``, and logits."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

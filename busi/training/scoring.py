@@ -5,15 +5,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from sklearn.metrics import confusion_matrix
 from torch import nn
 
 from busi.core import CLASSES, write_json, write_table
 from busi.data import BUSIDataModule, Cohort, read_gray, read_mask
 from busi.figures import Overlay, draw_confusions, draw_overlays, save_figure, title_mask
-from busi.metrics import fit_temperature, segmentation_metrics
-from busi.models import Classifier, Postprocess, Segmenter
+from busi.metrics import fit_logit_scale, segmentation_metrics
+from busi.models import Classifier, Postprocess, Segmenter, under_prior
 from busi.modules import ClsModule
 from busi.runs import (
     BEST,
@@ -87,7 +87,7 @@ def score_classification(
 
     Writes ``predictions.csv`` and ``figures/test_confusion.png`` (``val_confusion.png`` without a test), and
     ``shortcut.json`` if images of several sources are scored, the test fold too. Fits ``logit_scale`` of the
-    network and its checkpoint on the validation fold, see `fit_logit_scale`.
+    network and its checkpoint on the validation fold, see `busi.metrics.fit_logit_scale`.
 
     Args:
         network: Image and guide -> logits under the data's own prior.
@@ -97,53 +97,32 @@ def score_classification(
         test: Score the test fold too.
 
     Returns:
-        As `score_segmentation`; the operating points: thresholds from the validation fold, achieved values on
-        the test fold; and of several sources how well the features tell them, see `write_shortcut`.
+        As `score_segmentation`; ``val/logit_scale``; the operating points: thresholds from the validation
+        fold, achieved values on the test fold; and of several sources how well the features tell them, see
+        `write_shortcut`.
     """
     splits = scored_splits(test)
     indices = data.cohort.indices(*splits)
     with watch_features(network.eval().network) as features:
         logits = predict_logits(network.network, data, indices)
     prior = network.logit_correction.numpy(force=True) + data.logit_shift(indices)
-    network.logit_scale.fill_(fit_logit_scale(logits, prior, data, indices))
+    val = np.isin(indices, data.cohort.indices("val"))
+    scale = fit_logit_scale(logits[val], data.cohort.labels()[indices][val], prior[val])
+    network.logit_scale.fill_(scale)
     write_logit_scale(folder / BEST, network.logit_scale)
-    logits = logits * network.logit_scale.item() + prior
-    places = zip(indices.tolist(), logits, strict=True)
-    rows = [describe_image(data.cohort, i) | describe_classes(z) for i, z in places]
+    answers = zip(indices.tolist(), under_prior(logits, scale, prior), strict=True)
+    rows = [describe_image(data.cohort, i) | describe_classes(z) for i, z in answers]
     write_table(folder / "predictions.csv", rows)
     columns = columns_of(rows)
     shown = f"{title(data, splits[-1])}, guide={name_guide(guide)}"
     figure = draw_confusions(count_confusions(columns, splits[-1], shown))
     save_figure(figure, folder / "figures" / f"{splits[-1]}_confusion.png")
-    metrics = summarize(rows, measure_classes)
+    metrics = summarize(rows, measure_classes) | {"val/logit_scale": scale}
     if test:
         metrics |= source_operating_points(columns)
         if len(set(columns["source"].tolist())) > 1:
             metrics |= write_shortcut(folder, columns, data, features.stack())
     return metrics
-
-
-def fit_logit_scale(
-    logits: Float[np.ndarray, "n 3"],
-    prior: Float[np.ndarray, "n 3"],
-    data: BUSIDataModule,
-    indices: Int[np.ndarray, " n"],
-) -> float:
-    """What to multiply logits by, before the prior is added, for the least log loss on validation images.
-
-    A network that hesitates too much, as a mean of several does, would let the prior decide; a temperature
-    that divides both does not mend that.
-
-    Args:
-        logits: Under the prior that the network was trained with.
-        prior: Of the source of each image; see `busi.data.balance.prior_correction`.
-        data: The images.
-        indices: Which of them these are.
-    """
-    val = np.isin(indices, data.cohort.indices("val"))
-    labels = data.cohort.labels()[indices]
-    # Where validation is perfect, the least loss has no end.
-    return 1 / fit_temperature(logits[val], labels[val], prior[val], limits=(0.25, 4.0))
 
 
 def count_confusions(columns: Columns, split: str, title: str) -> dict[str, Int[np.ndarray, "3 3"]]:

@@ -9,6 +9,7 @@ from sklearn.metrics import confusion_matrix
 from busi.metrics.calibration import (
     calibrate,
     conformal_quantile,
+    fit_logit_scale,
     fit_temperature,
     net_benefit,
     reliability,
@@ -45,6 +46,17 @@ def test_temperature_leaves_a_prior_as_it_is(hesitant: float) -> None:
     priors = np.broadcast_to(prior, logits.shape)
     assert fit_temperature(logits * hesitant, labels, priors) == pytest.approx(hesitant, rel=0.05)
     assert 0.9 <= fit_temperature(logits * hesitant, labels, priors, limits=(0.9, 1.1)) <= 1.1
+
+
+def test_scale_undoes_what_weakened_logits_and_ends_where_all_are_right() -> None:
+    rng, prior = np.random.default_rng(4), np.log([0.2, 0.5, 0.3])
+    logits = rng.normal(0.0, 1.5, (20_000, 3))
+    labels = np.array([rng.choice(3, p=p) for p in softmax(logits + prior, axis=1)])
+    priors = np.broadcast_to(prior, logits.shape)
+    assert fit_logit_scale(logits / 2, labels, priors) == pytest.approx(2, rel=0.05)
+    assert fit_logit_scale(logits / 9, labels, priors) == pytest.approx(4, rel=1e-3)
+    assert fit_logit_scale(2 * np.eye(3)[labels], labels, priors) == pytest.approx(4, rel=1e-3)
+    assert fit_logit_scale(-2 * np.eye(3)[labels], labels, priors) == pytest.approx(0.25, rel=1e-3)
 
 
 def test_temperature_of_a_perfect_fold_stays_finite() -> None:

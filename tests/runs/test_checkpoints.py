@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from busi.core.files import need_room
 from busi.core.types import InputError
@@ -118,8 +118,9 @@ def test_classifier_has_the_scale_of_its_checkpoint(trained: Path, tmp_path: Pat
         with torch.no_grad():
             answers.append(load_classifier(read_checkpoint(path))(image, guide))
             assert torch.allclose(module(image, guide), answers[-1], atol=1e-5)
-    del content["state_dict"]["logit_scale"]
-    nn.Sequential(module).load_state_dict({f"0.{name}": x for name, x in content["state_dict"].items()})
+    averaged = AveragedModel(module, use_buffers=True).state_dict()  # of callbacks=[default,ema]
+    del averaged["module.logit_scale"]
+    AveragedModel(module, use_buffers=True).load_state_dict(averaged)
     old, one, three = (x - content["state_dict"]["logit_correction"] for x in answers)
     assert torch.equal(old, one)
     assert torch.allclose(3 * one, three, atol=1e-5)

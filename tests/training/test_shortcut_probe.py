@@ -13,9 +13,7 @@ from busi.models.described_views import DescribedViews
 from busi.models.encoders import Normalized
 from busi.models.ensemble import Ensemble
 from busi.models.guided import EarlyGuide, LateGuide
-from busi.models.two_stage import Classifier
 from busi.models.two_views import TwoViews
-from busi.modules.classification import ClsModule
 from busi.training.features import watch_features
 from busi.training.probe import choose_parts, measure_shortcut
 
@@ -28,14 +26,6 @@ def early() -> nn.Module:
 
 def ensemble() -> nn.Module:
     return Ensemble([Normalized(EarlyGuide(ENCODER), tta="flip"), Normalized(LateGuide(ENCODER))])
-
-
-def with_segmenter() -> nn.Module:
-    """A classifier that carries an ensemble along, and adds a correction."""
-    convolution = nn.Conv2d(1, 1, 3, padding=1)
-    return ClsModule(
-        early(), segmenter=Ensemble([convolution, convolution]), logit_correction=(1.0, 0.0, -2.0)
-    )
 
 
 def nested() -> nn.Module:
@@ -56,17 +46,12 @@ def nested() -> nn.Module:
             "members.1.members.0.head.1": 1 / 4,
             "members.1.members.1.linear": 1 / 4,
         }),
-        (lambda: Classifier(Normalized(ensemble()), torch.tensor([1.0, 2.0, 3.0]), torch.ones(())), {
-            "network.network.members.0.network.head.1": 1 / 2,
-            "network.network.members.1.network.head.1": 1 / 2,
-        }),
-        (with_segmenter, {"network.head.1": 1}),
     ],
 )  # fmt: skip
 def test_logits_are_the_last_layer_of_the_features(
     make: Callable[[], nn.Module], heads: Mapping[str, float]
 ) -> None:
-    """What the last layers make of the features is what the classifier says, but for a constant."""
+    """What the last layers make of the features is what the network says, but for their biases."""
     torch.manual_seed(0)
     network = make().eval()
     image, guide = torch.rand(2, 5, 1, 64, 64)
