@@ -1,7 +1,7 @@
 """Several runs of a fold as one model, by their mean logits.
 
 Source: Lakshminarayanan, Pritzel, Blundell, "Simple and Scalable Predictive Uncertainty Estimation using Deep
-Ensembles", NeurIPS 2017; logits instead of probabilities, so that a scale and a temperature calibrate the mean.
+Ensembles", NeurIPS 2017; logits instead of probabilities, so that one scale and temperature calibrate them.
 """
 
 import logging
