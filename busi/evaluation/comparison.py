@@ -84,7 +84,7 @@ def describe_comparison(
     if local.kept:
         blocks.append(
             f"Too few of these images tell: {'; '.join(local.kept)}. A quantile that stays was set under the "
-            "model's own temperature."
+            "model's own temperature and biases."
         )
     blocks.append(rules_table(frozen, local, "diagnosis" in found, "segmentation" in found))
     content: dict[str, object] = {"kept": list(local.kept), "decision_rules": rules_to_json(frozen, local)}
@@ -126,6 +126,7 @@ def rules_table(frozen: DecisionRule, local: DecisionRule, classes: bool, masks:
     rows: list[list[Cell]] = []
     if classes:
         rows.append(["temperature", one.temperature, other.temperature])
+        rows += [[f"bias of {name}", one.biases[k], other.biases[k]] for k, name in enumerate(CLASSES)]
         rows += [
             [
                 f"threshold of malignant for {100 * level:.0f} % {rate}",
@@ -155,6 +156,7 @@ def rules_to_json(frozen: DecisionRule, local: DecisionRule) -> dict[str, object
     return {
         when: {
             "temperature": one.calibration.temperature,
+            "biases": list(one.calibration.biases),
             "quantiles": list(one.calibration.quantiles),
             "level": one.calibration.level,
             "malignant_thresholds": dict(one.calibration.thresholds),

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from busi.core import InputError, expand, write_json, write_table, writing_to
+from busi.core import CLASSES, InputError, expand, write_json, write_table, writing_to
 from busi.data import Cohort, DataSet, describe_cohort, find_data
 from busi.evaluation.comparison import (
     FitAs,
@@ -193,11 +194,14 @@ def recalibrate(
         why = save_bundle(model, local, cohort, data, numbers, output / "bundle")
         path = output / "bundle"
         saved = f"It is not saved as a bundle: {why}." if why else f"The recalibrated model is {path}."
-    anew = ["temperature", "thresholds of the operating points", "conformal sets"] * model.has_classes
+    anew, shares = [], ""
+    if model.has_classes:
+        anew = ["temperature, biases of the classes, thresholds of the operating points, conformal sets"]
+        shares = f" They are {count_classes(cohort, val.tolist())}: these shares count as those in use."
     anew += ["post-processing"] * (local.postprocess != frozen.postprocess)
     how = f" (its {', '.join(anew)})" if anew else ", which changed nothing"
     about = (
-        f"{len(val)} images of {data.name} (--calibrate-on {part}) calibrated the model anew{how}. "
+        f"{len(val)} images of {data.name} (--calibrate-on {part}) calibrated the model anew{how}.{shares} "
         f"Both columns are of the same {len(cohort.indices('test'))} other images, none of which "
         f"is a near-duplicate or of a known patient of these. No weight of the networks changed. {saved}"
     )
@@ -214,6 +218,12 @@ def recalibrate(
         section, content["learning_curve"] = describe_curve(curve)
         sections.append(section)
     return sections, content
+
+
+def count_classes(cohort: Cohort, places: Sequence[int]) -> str:
+    """How many images of each class there are, in words."""
+    counts = Counter(cohort.records[i].label for i in places)
+    return ", ".join(f"{counts[k]} {name}" for k, name in enumerate(CLASSES))
 
 
 def describe_evaluation(model: OpenedModel, cohort: Cohort, unknown: str) -> str:

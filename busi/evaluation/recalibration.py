@@ -1,4 +1,4 @@
-"""What a few images of another hospital change: temperature, thresholds, conformal sets, postprocessing."""
+"""What a few images of another hospital change: probabilities, thresholds, conformal sets, postprocessing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.special import softmax
 
 from busi.core import CLASSES, MALIGNANT
 from busi.data import Cohort, read_mask
@@ -14,10 +13,11 @@ from busi.evaluation.local_part import NEEDED
 from busi.evaluation.predicting import read_map
 from busi.inference import ModelInfo
 from busi.metrics import (
+    NO_BIASES,
     OPERATING_POINTS,
     Calibration,
     conformal_quantiles,
-    fit_temperature,
+    fit_temperature_and_biases,
     malignant_thresholds,
     measure_mask,
 )
@@ -30,7 +30,7 @@ class DecisionRule:
     """All that turns what a model says into decisions.
 
     Attributes:
-        calibration: Temperature, conformal quantiles and thresholds of malignant.
+        calibration: Temperature, biases, conformal quantiles and thresholds of malignant.
         postprocess: Of the mask.
         kept: What too few images tell, and what follows, in words.
     """
@@ -44,14 +44,15 @@ def rule_of(info: ModelInfo) -> DecisionRule:
     """Those that a model came with; without a calibration, each class is in each set."""
     thresholds = {name: info.malignant_thresholds.get(name) for name in OPERATING_POINTS}
     quantiles = info.quantiles or (1.0,) * len(CLASSES)
-    return DecisionRule(Calibration(info.temperature, quantiles, info.level, thresholds), info.postprocess)
+    fitted = Calibration(info.temperature, quantiles, info.level, thresholds, biases=info.biases or NO_BIASES)
+    return DecisionRule(fitted, info.postprocess)
 
 
 def refit(own: DecisionRule, logits: Float[np.ndarray, "n 3"], labels: Int[np.ndarray, " n"]) -> DecisionRule:
-    """Fit temperature, thresholds and conformal quantiles on a few images.
+    """Fit temperature, biases, thresholds and conformal quantiles on a few images.
 
-    Temperature (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017) and thresholds need
-    malignant images and others, and are fitted together: a threshold means nothing under another temperature.
+    Temperature, biases (`busi.metrics.fit_temperature_and_biases`) and thresholds need malignant images and
+    others, and are fitted together: a threshold means nothing under another temperature.
     A class of which there are images gets its own quantile (split conformal prediction within each class:
     Vovk, "Conditional validity of inductive conformal predictors", ACML 2012). It is 1 below `NEEDED` images:
     then the class is in every set. What no image tells stays as it was.
@@ -62,24 +63,25 @@ def refit(own: DecisionRule, logits: Float[np.ndarray, "n 3"], labels: Int[np.nd
         labels: True classes.
     """
     counts = np.bincount(labels, minlength=len(CLASSES))
-    kept, temperature, thresholds = [], own.calibration.temperature, own.calibration.thresholds
+    kept, fitted = [], own.calibration
     malignant, others = int(counts[MALIGNANT]), int(counts.sum() - counts[MALIGNANT])
     if malignant and others:
-        temperature = fit_temperature(logits, labels)
-        probs = softmax(logits / temperature, axis=1)
-        thresholds = malignant_thresholds(labels, probs)
+        temperature, biases = fit_temperature_and_biases(logits, labels)
+        fitted = replace(fitted, temperature=temperature, biases=biases)
+        fitted = replace(fitted, thresholds=malignant_thresholds(labels, fitted.probs(logits)))
     else:
-        kept.append(f"temperature and thresholds stay ({malignant} malignant images, {others} others)")
-    level = own.calibration.level
-    found = conformal_quantiles(logits / temperature, labels, level)
+        kept.append(
+            f"temperature, biases and thresholds stay ({malignant} malignant images, {others} others)"
+        )
+    found = conformal_quantiles(fitted.probs(logits), labels, fitted.level)
     quantiles = np.where(counts == 0, own.calibration.quantiles, found)
     for name, count in zip(CLASSES, counts.tolist(), strict=True):
         if not count:
             kept.append(f"the conformal quantile of {name} stays (no such images)")
         elif count < NEEDED:
             kept.append(f"{name} is in every conformal set ({count} images, fewer than {NEEDED})")
-    calibration = Calibration(temperature, tuple(map(float, quantiles)), level, thresholds)
-    return replace(own, calibration=calibration, kept=(*own.kept, *kept))
+    fitted = replace(fitted, quantiles=tuple(map(float, quantiles)))
+    return replace(own, calibration=fitted, kept=(*own.kept, *kept))
 
 
 def refit_postprocess(own: DecisionRule, cohort: Cohort, places: Sequence[int], output: Path) -> DecisionRule:

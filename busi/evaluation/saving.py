@@ -113,6 +113,7 @@ def recalibrated_info(
         info,
         postprocess=local.postprocess,
         temperature=local.calibration.temperature,
+        biases=local.calibration.biases if info.has_classes else None,
         quantiles=local.calibration.quantiles if info.has_classes else None,
         malignant_thresholds=local.calibration.thresholds if info.has_classes else {},
         seen=None if info.seen is None else tuple(sorted({*info.seen, *hashes})),

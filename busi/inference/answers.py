@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from busi.data import letterbox, unletterbox
 from busi.inference.bundle import Model
+from busi.metrics import NO_BIASES
 
 TINY = float(np.finfo(np.float32).tiny)
 """The least probability whose logarithm is taken; a graph computes in float32."""
@@ -18,7 +19,7 @@ class Answer(NamedTuple):
 
     Attributes:
         mask_probs: Lesion probability of each pixel of the original image.
-        logits: Before the temperature; a bundle's are known up to a number that is added to all three.
+        logits: Before temperature and biases; a bundle's are known up to a number that is added to all three.
     """
 
     mask_probs: Float32[np.ndarray, "h w"] | None
@@ -33,7 +34,8 @@ Answers = Callable[[Images, Annotations], list[Answer]]
 
 def answer_as_bundle(model: Model) -> Answers:
     """Answer with a bundle that is loaded."""
-    size, temperature = model.info.image_size, model.info.temperature
+    info, size = model.info, model.info.image_size
+    biases = np.array(info.biases or NO_BIASES)
 
     def answer(images: Images, annotations: Annotations) -> list[Answer]:
         del annotations
@@ -41,7 +43,7 @@ def answer_as_bundle(model: Model) -> Answers:
         maps = (unletterbox(one, *image.shape) for one, image in zip(mask_probs, images, strict=True))
         if not class_probs.size:
             return [Answer(one, None) for one in maps]
-        logits = temperature * np.log(np.maximum(class_probs.astype(np.float64), TINY))
+        logits = info.temperature * (np.log(np.maximum(class_probs.astype(np.float64), TINY)) - biases)
         return [Answer(*pair) for pair in zip(maps, logits, strict=True)]
 
     return answer

@@ -9,6 +9,7 @@ import numpy as np
 from busi.core import Float32, UInt8
 from busi.inference.graph import Network, open_graph
 from busi.inference.model_info import GRAPH_FILE, INFO_FILE, ModelInfo, read_model_json
+from busi.metrics import NO_BIASES
 
 PRETRAINED = Path(__file__).resolve().with_name("pretrained")
 """The bundle that comes with busi; its README.md says what it was made of and what it reaches."""
@@ -40,23 +41,26 @@ def load_bundle(folder: Path) -> Model:
         own=folder == PRETRAINED,
         classes=info.has_classes,
     )
-    inside = graph.get("temperature", info.temperature)
-    return Model(network if inside == info.temperature else rescale(network, inside / info.temperature), info)
+    power = graph.get("temperature", info.temperature) / info.temperature
+    as_it_is = power == 1 and info.biases is None
+    return Model(network if as_it_is else rescale(network, power, info.biases or NO_BIASES), info)
 
 
-def rescale(network: Network, power: float) -> Network:
-    """Give class probabilities another temperature than the one that is inside a graph.
+def rescale(network: Network, power: float, biases: tuple[float, ...]) -> Network:
+    """Give class probabilities another calibration than the one that is inside a graph.
 
     Args:
         network: With its own.
         power: Of each probability: the temperature inside divided by the other one.
+        biases: Of the other one.
     """
+    factors = np.exp(np.array(biases))
 
     def run(
         letterboxed: UInt8[np.ndarray, "b s s"],
     ) -> tuple[Float32[np.ndarray, "b s s"], Float32[np.ndarray, "b c"]]:
         mask_probs, class_probs = network(letterboxed)
-        raised = class_probs.astype(np.float64) ** power
+        raised = class_probs.astype(np.float64) ** power * factors
         return mask_probs, (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
 
     return run

@@ -1,5 +1,6 @@
 """The texts of a bundle: the model card, the example and the license."""
 
+import math
 from collections.abc import Mapping, Sequence
 from importlib import metadata, resources
 from pathlib import Path
@@ -21,6 +22,7 @@ def write_texts(folder: Path, info: ModelInfo, about: dict[str, Any]) -> None:
     template = resources.files("busi.inference") / "bundle_template"
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, finalize=_escape)
     environment.filters["code"] = code_span
+    environment.filters["exp"] = math.exp
     environment.filters["number"] = lambda value: "undefined" if value is None else f"{value:.3f}"
     environment.filters["interval"] = _show_interval
     model_card = environment.from_string((template / "README.md").read_text(encoding="utf-8"))

@@ -45,6 +45,7 @@ class ModelInfo:
         image_size: Side of the letterboxed images, in pixels.
         postprocess: Turns lesion probabilities into a mask.
         temperature: Divides the logits; 1 where there was no validation fold to fit it on.
+        biases: Added to the logits after that, one a class; None unless the model was recalibrated.
         quantiles: The largest ``1 - probability`` with which each class is in the conformal set; None if the
             model is not calibrated.
         level: Share of each class that the conformal sets are meant to contain.
@@ -75,6 +76,7 @@ class ModelInfo:
     seen: tuple[str, ...] | None = None
     local_metrics: dict[str, dict[str, list[float | None]]] | None = None
     classes: tuple[str, ...] = CLASSES
+    biases: tuple[float, ...] | None = None
 
     @property
     def has_classes(self) -> bool:
@@ -90,6 +92,7 @@ SCHEMA: dict[str, Schema] = {
     "image_size": whole(1, MAX_IMAGE_SIZE),
     "postprocess": {"threshold": SHARE, "high_threshold": SHARE},
     "temperature": number(1e-6, 1e6),
+    "biases?": several(number(-100.0, 100.0), "one number for each class", [len(CLASSES)]),
     "quantiles": or_null(several(SHARE, "one number from 0 to 1 for each class", [len(CLASSES)])),
     "level": SHARE,
     # One that no image reaches may lie just above 1.
@@ -163,6 +166,7 @@ def read_model_json(folder: Path) -> tuple[ModelInfo, dict[str, Any]]:
     fields["postprocess"] = Postprocess(**thresholds)
     fields["quantiles"] = fields["quantiles"] and tuple(map(float, fields["quantiles"]))
     fields["classes"] = tuple(fields["classes"])
+    fields["biases"] = fields["biases"] and tuple(map(float, fields["biases"]))
     fields["seen"] = None if fields["seen"] is None else tuple(fields["seen"])
     fields |= {name: float(fields[name]) for name in ("temperature", "level")}
     return ModelInfo(**fields), content["graph"]
@@ -189,6 +193,8 @@ def read_content(text: bytes, path: Path) -> dict[str, Any]:
     wrong = find_wrong(content, SCHEMA)
     if not wrong and content["quantiles"] and not content["classes"]:
         wrong = "quantiles are of classes, and it has none"
+    if not wrong and content.get("biases") and not content["classes"]:
+        wrong = "biases are of classes, and it has none"
     if wrong:
         raise InputError(f"{path} is damaged: {wrong}. {AGAIN.capitalize()}")
     return content  # type: ignore[no-any-return]

@@ -4,11 +4,13 @@ from .bootstrap import bootstrap_sources as bootstrap_sources
 from .bootstrap import defined as defined
 from .bootstrap import mean_of as mean_of
 from .calibration import COVERAGE as COVERAGE
+from .calibration import NO_BIASES as NO_BIASES
 from .calibration import Calibration as Calibration
 from .calibration import calibrate as calibrate
 from .calibration import conformal_quantiles as conformal_quantiles
 from .calibration import fit_logit_scale as fit_logit_scale
 from .calibration import fit_temperature as fit_temperature
+from .calibration import fit_temperature_and_biases as fit_temperature_and_biases
 from .calibration import net_benefit as net_benefit
 from .calibration import reliability as reliability
 from .calibration import selective_accuracy as selective_accuracy

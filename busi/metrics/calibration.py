@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from busi.core import CLASSES
@@ -18,12 +18,19 @@ COVERAGE = 0.9
 """Share of each class that conformal sets are meant to contain."""
 
 
+NO_BIASES = (0.0,) * len(CLASSES)
+"""Of a calibration by a temperature alone."""
+BIAS_DEVIATION = 0.5
+"""Standard deviation of the normal prior of a bias, which holds it near 0 where few images tell."""
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What is fitted on validation images, before the test images are looked at.
 
     Attributes:
         temperature: Logits are divided by it.
+        biases: Added to the logits after that, one a class.
         quantiles: Of each class, the largest score (1 - probability of the class) whose class is still in
             the conformal set; 1 where validation has too few images of the class to leave any out.
         level: Share of each class that the sets are meant to contain.
@@ -37,10 +44,11 @@ class Calibration:
     level: float
     thresholds: dict[str, float | None]
     fitted_on: tuple[str, ...] = ()
+    biases: tuple[float, ...] = NO_BIASES
 
     def probs(self, logits: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """Calibrated probabilities."""
-        return np.asarray(softmax(logits / self.temperature, axis=1))
+        return np.asarray(softmax(logits / self.temperature + np.array(self.biases), axis=1))
 
     def sets(self, logits: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n 3"]:
         """Which classes are in the conformal set of each image; a set may be empty."""
@@ -65,9 +73,9 @@ def calibrate(
         ValueError: If the fold is empty.
     """
     temperature = fit_temperature(logits, labels)
-    scaled = logits / temperature
-    thresholds = malignant_thresholds(labels, softmax(scaled, axis=1))
-    return Calibration(temperature, conformal_quantiles(scaled, labels, level, learned), level, thresholds)
+    probs = softmax(logits / temperature, axis=1)
+    quantiles = conformal_quantiles(probs, labels, level, learned)
+    return Calibration(temperature, quantiles, level, malignant_thresholds(labels, probs))
 
 
 def fit_temperature(
@@ -100,6 +108,42 @@ def fit_temperature(
     return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x))
 
 
+def fit_temperature_and_biases(
+    logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]
+) -> tuple[float, tuple[float, ...]]:
+    """A temperature from 0.05 to 20, and a bias of each class, that give the least log loss.
+
+    Another hospital has other shares of the classes, which a temperature cannot mend. The biases sum to 0.
+
+    Source: Alexandari, Kundaje, Shrikumar, "Maximum Likelihood with Bias-Corrected Calibration is
+    Hard-To-Beat at Label Shift Adaptation", ICML 2020; here with a prior, see `BIAS_DEVIATION`.
+
+    Args:
+        logits: Of images that come as they do in use: shares of their classes count.
+        labels: Their true classes.
+
+    Raises:
+        ValueError: If there are no images.
+    """
+    if not len(labels):
+        raise ValueError("no images to fit a temperature on")
+    truth = np.eye(logits.shape[1])[labels]
+
+    def loss(parameters: Float[np.ndarray, " p"]) -> tuple[float, Float[np.ndarray, " p"]]:
+        scale, biases = parameters[0], parameters[1:]
+        log_probs = log_softmax(logits * scale + biases, axis=1)
+        wrong = np.exp(log_probs) - truth
+        held = biases / BIAS_DEVIATION**2
+        value = -(log_probs * truth).sum() + (held * biases).sum() / 2
+        slopes = np.array([(wrong * logits).sum(), *(wrong.sum(axis=0) + held)])
+        return float(value / len(labels)), slopes / len(labels)
+
+    limits = [(1 / 20, 1 / 0.05), *[(None, None)] * logits.shape[1]]
+    start = np.array([1.0, *np.zeros(logits.shape[1])])
+    scale, *biases = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=limits).x.tolist()
+    return 1 / scale, tuple(biases)
+
+
 def fit_logit_scale(
     logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"], prior: Float[np.ndarray, "n c"]
 ) -> float:
@@ -120,7 +164,7 @@ def fit_logit_scale(
 
 
 def conformal_quantiles(
-    logits: Float[np.ndarray, "n 3"],
+    probs: Float[np.ndarray, "n 3"],
     labels: Int[np.ndarray, " n"],
     level: float,
     learned: Bool[np.ndarray, " 3"] | None = None,
@@ -128,13 +172,13 @@ def conformal_quantiles(
     """Of each class, the `conformal_quantile` of 1 - the probability of the class in images of the class.
 
     Args:
-        logits: After the temperature.
+        probs: Calibrated.
         labels: True classes.
         level: Share of each class that the sets are meant to contain.
         learned: Whether each class had training images; None if all had. One that had none and that no label
             has is in no set: the model does not tell it.
     """
-    scores = 1 - softmax(logits, axis=1)
+    scores = 1 - probs
     found = [conformal_quantile(scores[labels == k, k], level) for k in range(len(CLASSES))]
     known = np.bincount(labels, minlength=len(CLASSES)) > 0
     if learned is not None:

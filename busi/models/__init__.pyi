@@ -30,7 +30,6 @@ from .two_stage import TwoStage as TwoStage
 from .two_stage import resize as resize
 from .two_stage import to_guide as to_guide
 from .two_stage import to_image as to_image
-from .two_stage import under_prior as under_prior
 from .two_views import TwoViews as TwoViews
 from .weight_files import digest_tensors as digest_tensors
 from .weight_files import read_tensors as read_tensors

@@ -3,14 +3,9 @@
 Training, scoring, ensembles, export and prediction share the parts of it here.
 """
 
-from typing import TypeVar
-
-import numpy as np
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-
-Logits = TypeVar("Logits", Tensor, np.ndarray)
 
 
 def to_image(letterboxed: UInt8[Tensor, "b s s"]) -> Float[Tensor, "b 1 s s"]:
@@ -53,24 +48,13 @@ def resize(probs: Float[Tensor, "b 1 s s"], size: int) -> Float[Tensor, "b 1 {si
     return interpolate(probs, size=(size, size), mode="bilinear", antialias=True)
 
 
-def under_prior(logits: Logits, scale: Tensor | float, correction: Tensor | Logits) -> Logits:
-    """Logits of a network that learned with classes balanced, under the prior of its data.
-
-    Args:
-        logits: Of the network, tensor or array, (n, 3).
-        scale: By which they are multiplied, see `busi.metrics.fit_logit_scale`.
-        correction: Added to them then, (3,) or (n, 3); see `busi.data.balance.prior_correction`.
-    """
-    return logits * scale + correction
-
-
 class Classifier(nn.Module):
     """A trained classification network under the prior of its data.
 
     Args:
         network: Image and guide (b, 1, s, s) -> logits (b, 3) under the prior that it was trained with.
-        logit_correction: See `under_prior`.
-        logit_scale: See `under_prior`.
+        logit_correction: Added to the logits, (3,); see `busi.data.balance.prior_correction`.
+        logit_scale: By which they are multiplied before, a number; see `busi.metrics.fit_logit_scale`.
     """
 
     logit_correction: Tensor
@@ -86,8 +70,8 @@ class Classifier(nn.Module):
         self, image: Float[Tensor, "b 1 s s"], guide: Float[Tensor, "b 1 s s"]
     ) -> Float[Tensor, "b 3"]:
         """Logits."""
-        logits: Tensor = self.network(image, guide)
-        return under_prior(logits, self.logit_scale, self.logit_correction)
+        logits: Tensor = self.network(image, guide) * self.logit_scale + self.logit_correction
+        return logits
 
 
 class OneStage(nn.Module):

@@ -9,7 +9,6 @@ from torch.nn import functional
 from torchmetrics import MetricCollection
 
 from busi.core import Batch, Config
-from busi.models import under_prior
 from busi.modules.base import MakeOptimizer, MakeScheduler, StageModule, build_arguments
 from busi.modules.losses import CrossEntropyLoss
 from busi.modules.source_mean import ClassMetric, accuracy, macro_f1, mean_auroc
@@ -137,7 +136,7 @@ class ClsModule(StageModule):
         return self(batch["image"], batch["guide"]).float()  # type: ignore[no-any-return]
 
     def _under_prior(self, each: Float[Tensor, "k b 3"]) -> Float[Tensor, "b 3"]:
-        return under_prior(each.mean(dim=0), self.logit_scale, self.logit_correction)
+        return each.mean(dim=0) * self.logit_scale + self.logit_correction
 
     def _ask_each(
         self, image: Float[Tensor, "b 1 h w"], guide: Float[Tensor, "b 1 h w"]

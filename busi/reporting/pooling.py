@@ -128,7 +128,7 @@ def fit_validation(one: Predictions, source: str) -> Calibration:
     kept = source_rows(labels, sources, source)
     learned = learned_classes(one.run)
     known = calibrate(logits[kept], labels[kept], COVERAGE, learned)
-    of_all = conformal_quantiles(logits / known.temperature, labels, COVERAGE, learned)
+    of_all = conformal_quantiles(known.probs(logits), labels, COVERAGE, learned)
     quantiles = tuple(x if 0 < x < 1 else y for x, y in zip(known.quantiles, of_all, strict=True))
     return replace(known, quantiles=quantiles, fitted_on=tuple(dict.fromkeys(sources[kept].tolist())))
 

@@ -13,7 +13,7 @@ from busi.core import CLASSES, write_json, write_table
 from busi.data import BUSIDataModule, Cohort, read_gray, read_mask
 from busi.figures import Overlay, draw_confusions, draw_overlays, save_figure, title_mask
 from busi.metrics import fit_logit_scale, segmentation_metrics
-from busi.models import Classifier, Postprocess, Segmenter, under_prior
+from busi.models import Classifier, Postprocess, Segmenter
 from busi.modules import ClsModule
 from busi.runs import (
     BEST,
@@ -110,7 +110,7 @@ def score_classification(
     scale = fit_logit_scale(logits[val], data.cohort.labels()[indices][val], prior[val])
     network.logit_scale.fill_(scale)
     write_logit_scale(folder / BEST, network.logit_scale)
-    answers = zip(indices.tolist(), under_prior(logits, scale, prior), strict=True)
+    answers = zip(indices.tolist(), logits * scale + prior, strict=True)
     rows = [describe_image(data.cohort, i) | describe_classes(z) for i, z in answers]
     write_table(folder / "predictions.csv", rows)
     columns = columns_of(rows)

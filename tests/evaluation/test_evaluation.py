@@ -108,6 +108,9 @@ def test_a_recalibrated_model_is_a_bundle_that_has_seen_what_calibrated_it(
         (settings["frozen"]["temperature"], settings["recalibrated"]["temperature"])
     )
     assert after.temperature != before.temperature
+    assert (before.biases, list(after.biases or ())) == (None, settings["recalibrated"]["biases"])
+    counts = [sum(row["label"] == label for row in rows_of(out, "val").values()) for label in CLASSES]
+    assert "They are {} normal, {} benign, {} malignant".format(*counts) in page
     assert (bundle / "model.onnx").read_bytes() == (out / "bundle" / "model.onnx").read_bytes()
     val, test = rows_of(out, "val"), rows_of(out)
     assert after.origin["recalibrated"]["num_images"] == len(val) > 0
@@ -116,6 +119,7 @@ def test_a_recalibrated_model_is_a_bundle_that_has_seen_what_calibrated_it(
     (name, row), found = next(iter(test.items())), content["recalibration"]["diagnosis"]
     prediction = Predictor(out / "bundle")(other / row["label"] / f"{name}.png")
     logits = np.array([float(row[f"logit_{label}"]) for label in CLASSES]) / after.temperature
+    logits += np.array(after.biases)
     probs = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     assert [prediction.probs[label] for label in CLASSES] == pytest.approx(probs.tolist(), abs=1e-4)
     image = str(other / row["label"] / f"{name}.png")

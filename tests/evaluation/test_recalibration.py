@@ -25,12 +25,36 @@ def simulate(count: int, seed: int, scale: float = 3.0) -> tuple[np.ndarray, np.
 
 
 def test_with_enough_of_each_class_it_is_what_the_validation_fold_of_a_run_gives() -> None:
-    logits, labels = simulate(400, 0)
-    local, expected = refit(OWN, logits, labels), calibrate(logits, labels)
-    assert local.calibration == expected
-    assert local.kept == ()
-    assert local.calibration.temperature == pytest.approx(3.0, rel=0.2)
-    assert local.postprocess == OWN.postprocess
+    """But for the biases, which are near 0 where the shares of the classes are those of training."""
+    logits, labels = simulate(4000, 0)
+    local, expected = refit(OWN, logits, labels).calibration, calibrate(logits, labels)
+    assert refit(OWN, logits, labels).kept == ()
+    assert local.temperature == pytest.approx(3.0, rel=0.1)
+    assert local.temperature == pytest.approx(expected.temperature, rel=0.02)
+    assert local.biases == pytest.approx([0] * 3, abs=0.1)
+    assert local.quantiles == pytest.approx(expected.quantiles, abs=0.03)
+    assert refit(OWN, logits, labels).postprocess == OWN.postprocess
+
+
+def test_biases_are_the_other_shares_of_the_classes() -> None:
+    """Images of each class are kept by chance: by Bayes' rule, the log of it is the bias."""
+    logits, labels = simulate(60_000, 8)
+    chances = np.array([0.2, 1.0, 0.6])
+    kept = np.random.default_rng(0).random(len(labels)) < chances[labels]
+    local = refit(OWN, logits[kept], labels[kept]).calibration
+    expected = np.log(chances) - np.log(chances).mean()
+    assert local.biases == pytest.approx(expected.tolist(), abs=0.05)
+    assert local.temperature == pytest.approx(3.0, rel=0.05)
+
+
+def test_biases_of_few_images_stay_near_nothing() -> None:
+    """Of ten images, none is normal; of 400, none is."""
+    logits, labels = simulate(1000, 9)
+    logits, labels = logits[labels != NORMAL], labels[labels != NORMAL]
+    few, many = (refit(OWN, logits[:n], labels[:n]).calibration.biases[NORMAL] for n in (10, 400))
+    assert many < few < 0
+    assert few > -1
+    assert many < -1
 
 
 def test_what_too_few_images_tell_is_said() -> None:

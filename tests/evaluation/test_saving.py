@@ -1,5 +1,6 @@
 """A bundle whose model.json has another temperature than its graph."""
 
+import importlib.util
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,25 @@ def test_another_temperature_changes_what_is_predicted_and_not_the_logits(tmp_pa
     np.testing.assert_array_equal(before.mask_probs, after.mask_probs)
     found = Predictor(tmp_path / "warm")(gray)
     np.testing.assert_allclose(list(found.probs.values()), softmax(before.logits / 2.5), atol=1e-6)
+    # Biases come after the temperature, and are taken off again.
+    biases = (0.5, -1.5, 1.0)
+    copy_bundle(PRETRAINED, tmp_path / "biased", replace(info, temperature=2.5, biases=biases))
+    assert read_model_info(tmp_path / "biased").biases == biases
+    (with_biases,) = answer_as_bundle(load_bundle(tmp_path / "biased"))([gray], [None])
+    assert with_biases.logits is not None
+    shift = before.logits - with_biases.logits
+    np.testing.assert_allclose(shift, shift.mean(), atol=1e-4)
+    expected = softmax(before.logits / 2.5 + np.array(biases))
+    np.testing.assert_allclose(list(Predictor(tmp_path / "biased")(gray).probs.values()), expected, atol=1e-6)
+    spec = importlib.util.spec_from_file_location("example", tmp_path / "biased" / "example.py")
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    session = example.onnxruntime.InferenceSession(str(tmp_path / "biased" / "model.onnx"))
+    np.testing.assert_allclose(example.predict(gray, example.MODEL, session)[1], expected, atol=1e-5)
+    card = (tmp_path / "biased" / "README.md").read_text()
+    assert "biases 0.500 (normal), -1.500 (benign), 1.000 (malignant)" in card
     # A copy of a copy knows the temperature of the graph still, and going back leaves no trace.
     copy_bundle(tmp_path / "warm", tmp_path / "cold", replace(info, temperature=0.5))
     assert read_model_json(tmp_path / "cold")[1]["temperature"] == info.temperature

@@ -219,10 +219,10 @@ def test_each_source_is_calibrated_on_its_own_validation_images(folds: list[Pred
 def test_a_class_that_a_source_lacks_is_left_out_of_sets_as_in_all_sources(folds: list[Predictions]) -> None:
     one = folds[0]
     fitted = fit_validation(one, "busbra")
-    scaled = one.logits("val") / fitted.temperature
+    probs = fitted.probs(one.logits("val"))
     own = one.part("val")["source"] == "busbra"
-    of_all = conformal_quantiles(scaled, one.labels("val"), COVERAGE)
-    of_own = conformal_quantiles(scaled[own], one.labels("val")[own], COVERAGE)
+    of_all = conformal_quantiles(probs, one.labels("val"), COVERAGE)
+    of_own = conformal_quantiles(probs[own], one.labels("val")[own], COVERAGE)
     assert of_own[0] == 1
     assert fitted.quantiles == (of_all[0], *of_own[1:])
 

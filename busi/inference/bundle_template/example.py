@@ -46,16 +46,16 @@ def predict(
     mask_probs, *rest = session.run(None, {"images": letterboxed})
     inner = Image.fromarray(np.ascontiguousarray(mask_probs[inside]))
     probs = np.asarray(inner.resize((width, height), Image.Resampling.BILINEAR))
-    class_probs = set_temperature(rest[0][0].astype(float), model) if rest else np.empty(0)
+    class_probs = calibrate(rest[0][0].astype(float), model) if rest else np.empty(0)
     return find_lesions(probs, **model["postprocess"]), class_probs
 
 
-def set_temperature(probs: np.ndarray, model: dict[str, Any]) -> np.ndarray:
-    """Probabilities under the temperature of the model, where the graph has another one inside."""
-    inside = model.get("graph", {}).get("temperature")
-    if inside is None:
+def calibrate(probs: np.ndarray, model: dict[str, Any]) -> np.ndarray:
+    """Probabilities under temperature and biases of the model, where the graph has others inside."""
+    inside, biases = model.get("graph", {}).get("temperature"), model.get("biases")
+    if inside is None and biases is None:
         return probs
-    raised = probs ** (inside / model["temperature"])
+    raised = probs ** ((inside or model["temperature"]) / model["temperature"]) * np.exp(biases or 0)
     return np.asarray(raised / raised.sum())
 
 
