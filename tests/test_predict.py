@@ -269,6 +269,9 @@ def test_folder_of_something_else_is_not_written_to(bundle: Path, trained: Path,
     with pytest.raises(InputError, match="holds predictions.csv, which no prediction left there"):
         predict_inputs(Predictor(bundle), files, trained)
     assert (trained / "predictions.csv").read_bytes() == table
+    with pytest.raises(InputError, match=r"in holds .*\.png, which no prediction left there"):
+        predict_inputs(Predictor(bundle), files, folder)
+    assert [path.suffix for path in folder.iterdir() if not path.name.startswith(".")] == [".png"]
     (tmp_path / "data" / "masks").mkdir(parents=True)
     predict_inputs(Predictor(bundle), files, tmp_path / "data")
     (tmp_path / "other" / "masks").mkdir(parents=True)

@@ -100,8 +100,8 @@ def has_images(folder: Path) -> bool:
 def how_to_get_data() -> str:
     """One sentence on where data comes from."""
     return (
-        "Give the folder with data.root=/path/to/Dataset_BUSI_with_GT (or the environment variable "
-        f"BUSI_ROOT), download it from {BUSI_URL}, or try synthetic data with data=synthetic"
+        "Give the folder with data.root=/path/to/Dataset_BUSI_with_GT (or --data, or the environment "
+        f"variable BUSI_ROOT), download it from {BUSI_URL}, or train on data=synthetic"
     )
 
 

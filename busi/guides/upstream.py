@@ -48,10 +48,13 @@ def find_upstream(seg_ckpt: str, data: BUSIDataModule, output_dir: Path, debug: 
         if not run.members and all(run.provenance.get(key) == value for key, value in wanted.items())
     ]
     if not fitting:
+        command = seg_command(data, debug)
+        if output_dir != Path("outputs"):
+            command += f" {shlex.quote(f'output_dir={output_dir}')}"
         others = f" (those that are there, {len(runs)}, are of other data, splits or folds)" if runs else ""
         raise InputError(
             "seg_ckpt=auto found no finished segmentation run on this data, split and fold in "
-            f"{output_dir}{others}. Make one with: {seg_command(data, debug)}; or go without: guide=empty"
+            f"{output_dir}{others}. Make one with: {command}; or go without: guide=empty"
         )
     if len({settings_fingerprint(run.config, SEED_SETTINGS) for run in fitting}) > 1 and not debug:
         listed = ", ".join(f"{run.folder} ({run.provenance['settings']})" for run in fitting)

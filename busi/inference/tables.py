@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from busi.core import CLASSES, InputError, check_overwritten, file_hash, printable, write_table, write_text
-from busi.data import InputFile, Item, is_dicom
+from busi.data import InputFile, Item, is_dicom, is_image
 from busi.figures import write_gallery
 from busi.inference.prediction import Prediction
 
@@ -157,7 +157,9 @@ def read_lines(output: Path) -> list[Any]:
             content = json.loads(finished.read_text(encoding="utf-8"))
             lines = [content["made_by"], *content["predictions"]]
         else:
-            check_overwritten(output, WRITTEN, "prediction")
+            # Masks and overlays beside somebody's images would be predicted with them the next time.
+            images = [path.name for path in sorted(output.glob("*")) if is_image(path)]
+            check_overwritten(output, [*WRITTEN, *images], "prediction")
         if lines and not (isinstance(lines[0], dict) and all(is_row(row) for row in lines[1:])):
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

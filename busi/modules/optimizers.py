@@ -44,10 +44,11 @@ def one_cycle(optimizer: Optimizer, num_epochs: int, warmup: float) -> OneCycleL
 
     Args:
         optimizer: Each of its parameter groups keeps its own peak.
-        num_epochs: Length of the cycle.
+        num_epochs: Length of the cycle; one epoch alone is the first of two, as the last has almost no rate.
         warmup: Share of the epochs until the peak.
 
     Source: Smith, Topin, "Super-convergence", 2018.
     """
     peaks = [group["lr"] for group in optimizer.param_groups]
-    return OneCycleLR(optimizer, max_lr=peaks, total_steps=num_epochs, pct_start=warmup, cycle_momentum=False)
+    steps = max(num_epochs, 2)
+    return OneCycleLR(optimizer, max_lr=peaks, total_steps=steps, pct_start=warmup, cycle_momentum=False)

@@ -61,6 +61,8 @@ def write_audit(
         page = write_page(
             output, f"Audit of {findings['root']}", lead(findings), draw_sections(audit, findings)
         )
+    if number := len(findings["unusable"]):
+        log.warning("%d files cannot be used: the page lists them", number)
     log.info("Finished: %s", page)
     return page
 
@@ -170,8 +172,9 @@ def _leak(findings: Findings) -> Section:
     if leak := findings["random_split_leak"]:
         blocks.append(
             f"In a random 80/20 split, {leak['mean']:.1%} of the test images have a near-duplicate among the "
-            f"training images (standard deviation over 200 splits: {leak['sd']:.1%}). A test score on such a "
-            "split is too high."
+            f"training images (standard deviation over 200 splits: {leak['sd']:.1%})."
+            + " A test score on such a split is too high."
+            * (leak["mean"] > 0)
         )
     if baseline := findings["metadata_baseline"]:
         rows = [

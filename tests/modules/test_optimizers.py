@@ -29,6 +29,12 @@ def test_network_without_encoder_is_refused() -> None:
         adamw_slow_encoder(named(PlainUNet(4)), lr=0.1, encoder_factor=0.1, weight_decay=0.0)
 
 
+def test_one_cycle_of_one_epoch_learns() -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    one_cycle(optimizer, num_epochs=1, warmup=0.3)
+    assert optimizer.param_groups[0]["lr"] > 0.05
+
+
 def test_one_cycle_rises_to_each_groups_own_rate_and_falls() -> None:
     groups = [{"params": [nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.1, 0.02)]
     optimizer = torch.optim.SGD(groups)

@@ -256,7 +256,7 @@ def test_prior_is_corrected_where_training_was_balanced(
         (["seg_ckpt=nowhere"], "seg_ckpt=nowhere does not exist"),
         (
             ["output_dir=empty"],
-            "found no finished segmentation run.*Make one with: python -m busi.train stage=seg",
+            "found no finished segmentation run.*: python -m busi.train stage=seg.* output_dir=empty;",
         ),
     ],
 )
