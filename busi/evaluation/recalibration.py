@@ -13,7 +13,6 @@ from busi.evaluation.local_part import NEEDED
 from busi.evaluation.predicting import read_map
 from busi.inference import ModelInfo
 from busi.metrics import (
-    NO_BIASES,
     OPERATING_POINTS,
     Calibration,
     conformal_quantiles,
@@ -44,7 +43,7 @@ def rule_of(info: ModelInfo) -> DecisionRule:
     """Those that a model came with; without a calibration, each class is in each set."""
     thresholds = {name: info.malignant_thresholds.get(name) for name in OPERATING_POINTS}
     quantiles = info.quantiles or (1.0,) * len(CLASSES)
-    fitted = Calibration(info.temperature, quantiles, info.level, thresholds, biases=info.biases or NO_BIASES)
+    fitted = Calibration(info.temperature, quantiles, info.level, thresholds, biases=info.added_biases)
     return DecisionRule(fitted, info.postprocess)
 
 

@@ -8,7 +8,6 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from busi.data import letterbox, unletterbox
 from busi.inference.bundle import Model
-from busi.metrics import NO_BIASES
 
 TINY = float(np.finfo(np.float32).tiny)
 """The least probability whose logarithm is taken; a graph computes in float32."""
@@ -35,7 +34,7 @@ Answers = Callable[[Images, Annotations], list[Answer]]
 def answer_as_bundle(model: Model) -> Answers:
     """Answer with a bundle that is loaded."""
     info, size = model.info, model.info.image_size
-    biases = np.array(info.biases or NO_BIASES)
+    biases = np.array(info.added_biases)
 
     def answer(images: Images, annotations: Annotations) -> list[Answer]:
         del annotations

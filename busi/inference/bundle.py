@@ -9,7 +9,6 @@ import numpy as np
 from busi.core import Float32, UInt8
 from busi.inference.graph import Network, open_graph
 from busi.inference.model_info import GRAPH_FILE, INFO_FILE, ModelInfo, read_model_json
-from busi.metrics import NO_BIASES
 
 PRETRAINED = Path(__file__).resolve().with_name("pretrained")
 """The bundle that comes with busi; its README.md says what it was made of and what it reaches."""
@@ -43,7 +42,7 @@ def load_bundle(folder: Path) -> Model:
     )
     power = graph.get("temperature", info.temperature) / info.temperature
     as_it_is = power == 1 and info.biases is None
-    return Model(network if as_it_is else rescale(network, power, info.biases or NO_BIASES), info)
+    return Model(network if as_it_is else rescale(network, power, info.added_biases), info)
 
 
 def rescale(network: Network, power: float, biases: tuple[float, ...]) -> Network:

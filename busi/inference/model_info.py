@@ -79,6 +79,11 @@ class ModelInfo:
     biases: tuple[float, ...] | None = None
 
     @property
+    def added_biases(self) -> tuple[float, ...]:
+        """`biases`, or as many zeros."""
+        return self.biases or (0.0,) * len(CLASSES)
+
+    @property
     def has_classes(self) -> bool:
         """Whether the model tells classes, beside masks."""
         return bool(self.classes)

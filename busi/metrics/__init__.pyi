@@ -4,7 +4,6 @@ from .bootstrap import bootstrap_sources as bootstrap_sources
 from .bootstrap import defined as defined
 from .bootstrap import mean_of as mean_of
 from .calibration import COVERAGE as COVERAGE
-from .calibration import NO_BIASES as NO_BIASES
 from .calibration import Calibration as Calibration
 from .calibration import calibrate as calibrate
 from .calibration import conformal_quantiles as conformal_quantiles

@@ -18,8 +18,6 @@ COVERAGE = 0.9
 """Share of each class that conformal sets are meant to contain."""
 
 
-NO_BIASES = (0.0,) * len(CLASSES)
-"""Of a calibration by a temperature alone."""
 BIAS_DEVIATION = 0.5
 """Standard deviation of the normal prior of a bias, which holds it near 0 where few images tell."""
 
@@ -44,7 +42,7 @@ class Calibration:
     level: float
     thresholds: dict[str, float | None]
     fitted_on: tuple[str, ...] = ()
-    biases: tuple[float, ...] = NO_BIASES
+    biases: tuple[float, ...] = (0.0,) * len(CLASSES)
 
     def probs(self, logits: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """Calibrated probabilities."""
@@ -138,7 +136,7 @@ def fit_temperature_and_biases(
         slopes = np.array([(wrong * logits).sum(), *(wrong.sum(axis=0) + held)])
         return float(value / len(labels)), slopes / len(labels)
 
-    limits = [(1 / 20, 1 / 0.05), *[(None, None)] * logits.shape[1]]
+    limits = [(0.05, 20.0), *[(None, None)] * logits.shape[1]]
     start = np.array([1.0, *np.zeros(logits.shape[1])])
     scale, *biases = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=limits).x.tolist()
     return 1 / scale, tuple(biases)
