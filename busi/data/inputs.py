@@ -118,11 +118,12 @@ def find_inputs(inputs: Sequence[str], leave_out: Path) -> list[InputFile]:
         if inside and not taken:
             raise InputError(f"{typed} lies in the folder of the results, {leave_out}: give another --output")
         if not taken:
-            why = (
-                f"has no images{f' ({told})' if (told := tell_unread(unread)) else ''}"
-                if matches
-                else "does not exist"
-            )
+            if not matches:
+                why = "matches no file" if glob.has_magic(text) else "does not exist"
+            elif is_annotation(typed):
+                why = "is named as an annotation of the image beside it, and those are skipped"
+            else:
+                why = f"has no images{f' ({told})' if (told := tell_unread(unread)) else ''}"
             raise InputError(
                 f"{typed} {why}: give PNG, JPEG, BMP, TIFF or DICOM files, folders of them, or patterns"
             )

@@ -245,7 +245,11 @@ def open_run(folder: Path) -> Run:
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):
-        raise InputError(f"{folder} is not a run folder: it has no readable provenance.json") from None
+        below = sorted(path.parent for path in folder.glob("*/provenance.json"))
+        advice = f"Runs lie below it: give one, e.g. {below[-1]}" if below else "Give the folder of a run"
+        raise InputError(
+            f"{folder} is not a run folder: it has no readable provenance.json. {advice}"
+        ) from None
     check_stored(Provenance, content, path)
     if content["finished"]:
         check_stored(Finished, content, path)

@@ -106,7 +106,7 @@ def open_runs(folder: Path) -> list[Run]:
         return [open_run(folder)]
     below = list_run_folders(folder)
     if not below:
-        raise InputError(f"{folder} is no run folder, and has none below it")
+        raise InputError(f"{folder} is no run folder, and has none below it: give folders of runs")
     return [open_run(path) for path in below]
 
 

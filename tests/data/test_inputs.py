@@ -50,6 +50,7 @@ def test_dicom_files_named_by_their_uid_are_found(tmp_path: Path) -> None:
     [
         ("gone", "does not exist"),
         (".", "has no images"),
+        ("*.tif", "matches no file"),
         ("", "one of the inputs is empty"),
         (" ", "one of the inputs is empty"),
         ("~nobody-here/a.png", "there is no such home folder"),
@@ -62,6 +63,13 @@ def test_inputs_that_mean_nothing_say_so(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=words):
         find(text)
+
+
+def test_an_annotation_by_itself_is_called_one(tmp_path: Path) -> None:
+    for name in ("a.png", "a_mask.png"):
+        write(tmp_path / name, IMAGE)
+    with pytest.raises(InputError, match="a_mask.png is named as an annotation of the image beside it"):
+        find(tmp_path / "a_mask.png")
 
 
 def test_files_that_may_hold_images_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,8 +81,12 @@ def interrupt(*_: object) -> None:
 
 def test_half_written_provenance_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "provenance.json").write_text('{"stage": "seg", "fini')
-    with pytest.raises(InputError, match="not a run folder"):
+    with pytest.raises(InputError, match=r"not a run folder: .*\. Give the folder of a run"):
         open_run(tmp_path)
+    (tmp_path / "outputs" / "seg").mkdir(parents=True)
+    shutil.copy(tmp_path / "provenance.json", tmp_path / "outputs" / "seg")
+    with pytest.raises(InputError, match=r"Runs lie below it: give one, e\.g\. .*outputs/seg$"):
+        open_run(tmp_path / "outputs")
     assert find_runs(tmp_path, "seg") == []
 
 
