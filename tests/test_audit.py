@@ -64,6 +64,7 @@ def test_damaged_files_are_listed_and_do_not_stop_it(audit: Audit, root: Path, t
     (bad / "normal" / "<b>&.png").write_bytes(b"")
     done = audit("bad", "--output", "out")
     assert done.returncode == 0, done.stderr
+    assert "3 files cannot be used: the page lists them" in done.stdout + done.stderr
     unusable = json.loads((tmp_path / "out" / "audit.json").read_text())["unusable"]
     assert {entry["file"] for entry in unusable} == {images[0].name, images[1].name, "<b>&.png"}
     page = (tmp_path / "out" / "index.html").read_text()

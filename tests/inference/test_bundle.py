@@ -66,6 +66,10 @@ def refused(call: Callable[[], object]) -> str:
 @pytest.mark.parametrize(
     ("place", "value", "words"),
     [
+        ("biases", [0.1, 0.2], "biases must be one number for each class"),
+        ("biases", [0.1, NAN, 0.2], "biases must be one number for each class"),
+        ("biases", [0.1, 1e6, 0.2], "biases must be one number for each class"),
+        ("biases", "none", "biases must be one number for each class"),
         ("quantiles", [0.9, NAN, 0.9], "quantiles must be one number from 0 to 1 for each class, or null"),
         ("quantiles", [0.9, 0.9, INFINITY], "quantiles must be one number from 0 to 1"),
         ("quantiles", [0.9, 0.9], "quantiles must be"),
@@ -144,10 +148,12 @@ def test_no_field_may_be_of_another_kind_or_missing(place: str, tmp_path: Path) 
             assert place.rpartition(".")[2] in text or place == "format", text
 
 
-def test_quantiles_need_classes(tmp_path: Path) -> None:
+def test_quantiles_and_biases_need_classes(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     path.write_text(json.dumps({**CONTENT, "classes": []}))
     assert "quantiles are of classes" in refused(lambda: read_model_info(tmp_path))
+    path.write_text(json.dumps({**CONTENT, "classes": [], "quantiles": None, "biases": [0.1, 0.2, 0.3]}))
+    assert "biases are of classes" in refused(lambda: read_model_info(tmp_path))
     path.write_text(json.dumps({**CONTENT, "classes": [], "quantiles": None}))
     assert read_model_info(tmp_path).classes == ()
 
