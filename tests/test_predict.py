@@ -18,13 +18,16 @@ import pytest
 from PIL import Image
 
 from busi import Prediction, Predictor
+from busi.core.building import construct
 from busi.core.files import write_text
 from busi.core.locks import hold
 from busi.core.tables import read_table
 from busi.core.types import CLASSES, InputError
+from busi.data.files import read_gray
 from busi.data.frames import Frame
 from busi.data.inputs import find_inputs
 from busi.inference.folder import predict_files, predict_inputs, predict_items
+from busi.runs.run import open_run
 from tests.data.test_dicom import region, write
 from tests.data.test_files import make_bomb
 from tests.inference.test_predictor import make_image
@@ -104,6 +107,19 @@ def test_nothing_of_a_header_is_written_unless_asked_for(bundle: Path, tmp_path:
     ):
         with pytest.raises(InputError, match=re.escape(words)):
             predict_files([str(tmp_path / "in" / "a.dcm")], tmp_path / "asked", [bundle], header=header)
+
+
+def test_images_that_the_model_has_seen_are_counted_and_what_it_has_not_is_not(
+    trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cohort = construct(open_run(trained).config.data, "data").cohort
+    folder = make_folder(tmp_path / "in", 3)
+    for split in ("train", "train", "val", "test", "test"):
+        i = cohort.indices(split)[len(list(folder.glob(f"{split}*")))]
+        Image.fromarray(read_gray(cohort.records[i].image)).save(folder / f"{split}{i}.png")
+    caplog.set_level("INFO")
+    predict_files([str(folder)], tmp_path / "out", [trained])
+    assert "3 of 8 images trained or chose the model: they are no test of it" in caplog.text
 
 
 class Interrupted(Predictor):

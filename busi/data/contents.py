@@ -23,7 +23,7 @@ from busi.data.records import Problem, Reading
 
 log = logging.getLogger(__name__)
 
-DECODING = 3
+DECODING = 4
 """Raised whenever the rules change by which `_decode` reads or refuses a file: what was kept is old then."""
 
 S = TypeVar("S")

@@ -61,7 +61,7 @@ class Item(NamedTuple):
 def read_items(file: InputFile) -> Iterator[Item]:
     """Read the images of a file one at a time; the last item says what was wrong with it, if anything.
 
-    An image of one gray level is an item with an error, too, and the others go on.
+    An image of one or two gray levels is an item with an error, too, and the others go on.
     """
     digest, number, waiting, error = "", 0, None, ""
     try:

@@ -126,9 +126,14 @@ def scale(values: Shaped[np.ndarray, "*shape"], low: float, high: float) -> UInt
 
 
 def refuse_flat(gray: UInt8[np.ndarray, "_ _"]) -> None:
-    """Raise `InputError` for an image of one gray level: nothing can be said of it."""
-    if gray.size and gray.min() == gray.max():
-        raise InputError(f"every pixel has the same gray level ({gray.flat[0]}): it shows nothing")
+    """Raise `InputError` for an image of one or two gray levels: it shows nothing, or is a mask."""
+    if not gray.size:
+        return
+    low, high = gray.min(), gray.max()
+    if low == high:
+        raise InputError(f"every pixel has the same gray level ({low}): it shows nothing")
+    if ((gray == low) | (gray == high)).all():
+        raise InputError(f"no gray level but {low} and {high}: it is a mask. Give its image")
 
 
 @lru_cache(maxsize=256)

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from busi.core import InputError, flush, hold, write_whole, writing_to
-from busi.data import Frame, InputFile, Item, find_inputs, read_items
+from busi.data import Frame, InputFile, Item, find_inputs, pixel_hash, read_items
 from busi.figures import encode_outline, encode_png
 from busi.inference.bundle import PRETRAINED
 from busi.inference.prediction import Prediction
@@ -137,6 +137,7 @@ def predict_inputs(
             log.info("Going on: %d of %d files are done", len(files) - len(rest), len(files))
         kept = "".join(f"{json.dumps(line)}\n" for line in (made_by, *rows))
         write_whole(output / JOURNAL, lambda part: part.write_text(kept, encoding="utf-8"))
+        seen = {digest for info in predictor.infos for digest in info.seen or ()}
         with (output / JOURNAL).open("a", encoding="utf-8") as journal:
 
             def note(some: Sequence[Row]) -> None:
@@ -146,6 +147,7 @@ def predict_inputs(
             for item, prediction in predict_items(predictor, rest):
                 row = make_row(item, prediction, header)
                 if prediction is not None and item.frame is not None:
+                    row["seen"] = pixel_hash(item.frame.gray) in seen
                     try:
                         row["written"] = write_images(output, item.id, item.frame, prediction)
                     except InputError as problem:
@@ -165,6 +167,8 @@ def predict_inputs(
                 flush_dicom_files(output, files)
         order = {file.id: i for i, file in enumerate(files)}
         rows.sort(key=lambda row: (order[row["source"]], row["number"] or 0))
+        if known := sum(bool(row.get("seen")) for row in rows):
+            log.info("%d of %d images trained or chose the model: they are no test of it", known, len(rows))
         shown = write_tables(output, made_by, rows)
         (output / JOURNAL).unlink()
     return shown

@@ -87,7 +87,7 @@ class Predictor:
         """Predict images, a batch at a time; each is brought to its own size when it is taken.
 
         Raises:
-            InputError: If an image has one gray level.
+            InputError: If an image has one or two gray levels.
         """
         for start in range(0, len(frames), self.batch_size):
             batch = frames[start : start + self.batch_size]

@@ -28,7 +28,7 @@ WRITTEN = ("predictions.csv", GALLERY, *FOLDERS, *DICOM_FOLDERS)
 """What is written beside ``predictions.json``."""
 BAD_NAME = (errno.EEXIST, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR)
 """Errors of a file system that does not take a name, or has it already for something else."""
-INTERNAL = ("source", "number", "written", "dicom")
+INTERNAL = ("source", "number", "written", "dicom", "seen")
 """What a row holds for a later call; left out of the table."""
 OPTIONS = {"models": "another model (--run)", "tta": "another --tta", "header": "another --header"}
 """What predictions of one folder have in common, and what to say where it differs."""

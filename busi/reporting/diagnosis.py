@@ -30,6 +30,11 @@ BY_FOLD = (
     "prediction and operating points are computed in each fold and averaged, because the probabilities of "
     "different models are not on one scale."
 )
+GUIDE = "The guide is the mask that a classifier sees beside the image."
+TEMPERATURE = (
+    "The temperature, one number fitted after training, divides the logits, so that probabilities say how "
+    "often they are right. The most probable class of an image stays the same."
+)
 EXPLANATION_HELD_OUT = (
     "Every run tests the same images, so runs of other folds are further trainings and no more images."
 )
@@ -49,6 +54,7 @@ def describe_diagnosis(
     calibration = explain_calibration(first, scored[first.name], given=fit is not None)
     blocks: list[Block] = [
         f"{explain_numbers(first)} {calibration} Calibration is given after the temperature.",
+        TEMPERATURE if all(variant.submitted for variant in variants) else f"{GUIDE} {TEMPERATURE}",
         *explain_mean(columns),
         *explain_classes(columns),
         *source_table(OF_SOURCE, columns, found, "Diagnosis by source"),

@@ -20,7 +20,7 @@ from busi.data.contents import read_contents
 from busi.data.files import pixel_format, read_frames, read_gray, read_nth
 from busi.data.images import pixel_hash
 from busi.data.inputs import InputFile, read_items
-from busi.data.levels import to_gray
+from busi.data.levels import refuse_flat, to_gray
 from busi.formats.labelme import open_image
 from busi.inference.demo_files import count_frames, read_frame
 from busi.inference.predictor import as_frame
@@ -272,6 +272,14 @@ def test_a_flat_image_is_a_problem_of_the_data_and_of_that_image_alone(tmp_path:
     assert [(x.file, x.kind) for x in problems] == [
         ("flat.png", "every pixel has the same gray level (90): it shows nothing")
     ]
+
+
+def test_a_mask_is_no_scan() -> None:
+    mask = np.where(draw(0) > 90, 255, 0).astype(np.uint8)
+    with pytest.raises(InputError, match="no gray level but 0 and 255: it is a mask"):
+        refuse_flat(mask)
+    mask[0, 0] = 1
+    refuse_flat(mask)
 
 
 def test_hash_depends_on_the_shape_and_on_every_pixel() -> None:
