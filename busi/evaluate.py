@@ -45,7 +45,7 @@ def main() -> None:
     add_reading(parser)
     arguments = parse_trusting(parser)
     labels = join_labels(arguments.labels)
-    check_there([arguments.model], "a run folder, a .ckpt file, or an exported bundle")
+    check_there([arguments.model], "a run folder, or an exported bundle")
     check_there([arguments.exclude], "a CSV file with the column id")
     if not is_there(expand(arguments.data)):
         data.find_data(arguments.data)  # soon, where it is no name either

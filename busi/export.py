@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("f32", "f16", "int8"), default="f32", help="of the graph")
     parser.add_argument("--data", type=path_argument, help="where the run's data lies now, if it was moved")
     arguments = parse_trusting(parser)
-    check_there([arguments.run], "a run folder, a .ckpt file, or an exported bundle")
+    check_there([arguments.run], "a run folder, or an exported bundle")
     check_there([arguments.data], "where the run's data lies now")
     inference.write_bundle(arguments.run, arguments.output, arguments.precision, arguments.data)
 

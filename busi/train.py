@@ -32,7 +32,7 @@ except ModuleNotFoundError as missing:
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from busi.sweeps import Pruned, forget_failure, record_failure, record_reuse, register_sweeper
@@ -164,7 +164,6 @@ def start_or_continue(cfg: DictConfig, folder: Path, in_sweep: bool) -> "Run":
         refuse_two_starts,
         resolve,
         started_with,
-        wants_test,
     )
 
     trust(*([cfg.trust] if isinstance(cfg.trust, str) else map(str, cfg.trust or ())))
@@ -178,8 +177,8 @@ def start_or_continue(cfg: DictConfig, folder: Path, in_sweep: bool) -> "Run":
         refuse_differences(folder, find_differences(started_with(run), asked, NOT_COMPARED))
     else:
         check_asked(run, asked, resolve(hydra.compose("train", [f"stage={cfg.stage}"]), folder), said)
-    test = wants_test(OmegaConf.merge(run.config, {"test": cfg.test}))  # type: ignore[arg-type]
-    return go_on(run, test, read_changes(asked, said))
+    test = run.config.test if cfg.test is None else cfg.test
+    return go_on(run, bool(test), read_changes(asked, said))
 
 
 def run_as_worker() -> None:

@@ -248,8 +248,15 @@ def test_the_order_of_runs_does_not_matter(
     )
 
 
+def no_data(*_: object) -> None:
+    raise InputError("the disk is not there")
+
+
 def test_the_same_command_goes_on(
-    ensembles: dict[str, Run], members: dict[str, list[Run]], tmp_path: Path
+    ensembles: dict[str, Run],
+    members: dict[str, list[Run]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What is finished is kept, what was stopped is made again, and nothing else is touched."""
     folder = tmp_path / "segmentation" / "0"
@@ -263,6 +270,12 @@ def test_the_same_command_goes_on(
     assert make_ensembles(members["seg"], tmp_path)[0].finished
     assert (folder / "metrics.json").is_file()
     since = [Run(run.folder, run.provenance | {"finished": "later"}) for run in members["seg"]]
+    finished = (folder / "provenance.json").read_text()
+    monkeypatch.setattr("busi.training.ensemble.construct", no_data)
+    with pytest.raises(InputError, match="the disk is not there"):
+        make_ensembles(since, tmp_path)
+    monkeypatch.undo()
+    assert (folder / "provenance.json").read_text() == finished
     (again,) = make_ensembles(since, tmp_path)
     assert again.provenance["upstream"]["members_finished"] == ["later", "later"]
     third = Run(members["seg"][0].folder, members["seg"][0].provenance)

@@ -191,6 +191,8 @@ def writing_to(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno is None:  # a library's own
+            raise
         raise InputError(f"cannot write to {folder}: {error.strerror}. Give another folder") from error
 
 

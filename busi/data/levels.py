@@ -132,7 +132,7 @@ def refuse_flat(gray: UInt8[np.ndarray, "_ _"]) -> None:
     low, high = gray.min(), gray.max()
     if low == high:
         raise InputError(f"every pixel has the same gray level ({low}): it shows nothing")
-    if ((gray == low) | (gray == high)).all():
+    if gray.size > 2 and ((gray == low) | (gray == high)).all():
         raise InputError(f"no gray level but {low} and {high}: it is a mask. Give its image")
 
 

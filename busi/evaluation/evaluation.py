@@ -27,7 +27,7 @@ from busi.evaluation.opening import OpenedModel, open_cohort, open_model
 from busi.evaluation.own_sources import explain_sources, keep_recognized
 from busi.evaluation.predicting import predict_rows
 from busi.evaluation.recalibration import refit, refit_postprocess, remeasure, rule_of
-from busi.evaluation.saving import check_free, check_own, claim, save_bundle
+from busi.evaluation.saving import check_free, check_no_bundle, check_own, claim, clear, save_bundle
 from busi.figures import Section
 from busi.inference import PRETRAINED
 from busi.reporting import name_data, name_models, write_report
@@ -81,6 +81,8 @@ def evaluate(
     if seed < 0:
         raise InputError(f"--seed {seed}: give 0 or more")
     check_own(output)
+    if calibrate_on is None:
+        check_no_bundle(output / "bundle", model)
     opened = open_model(model or PRETRAINED, cache_dir)
     is_list = calibrate_on is not None and parse_number(calibrate_on) is None  # labels may be for it alone
     found = find_data(data, labels, optional=is_list)
@@ -97,6 +99,7 @@ def evaluate(
     opened = replace(opened, own_sources=own)
     with writing_to(output):
         claim(output, opened.source)
+        clear(output)
         rows = write_predictions(opened, cohort, output)
         variants = make_variants(opened, found, cohort, output, round(time.monotonic() - began, 1))
         if not variants:

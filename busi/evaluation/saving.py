@@ -1,12 +1,13 @@
 """A model calibrated on local images, saved as a bundle with its own card."""
 
 import logging
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from busi.core import InputError, check_overwritten, holds_something, is_there, write_json
+from busi.core import InputError, check_overwritten, holds_something, is_there, real, write_json
 from busi.data import Cohort, DataSet
 from busi.evaluation.opening import OpenedModel
 from busi.evaluation.recalibration import DecisionRule
@@ -41,6 +42,18 @@ def check_own(folder: Path) -> None:
         raise InputError(f"{folder} holds a run or a bundle: give another --output")
     if not holds_report(folder, EVALUATED):
         check_overwritten(folder, WRITTEN, "evaluation")
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier evaluation left in a folder that is claimed, and this one may not write."""
+    (folder / "recalibrated_masks.csv").unlink(missing_ok=True)
+    shutil.rmtree(folder / "maps", ignore_errors=True)
+
+
+def check_no_bundle(folder: Path, model: Path | None) -> None:
+    """Raise `InputError` if a bundle of an earlier calibration would lie beside an evaluation without one."""
+    if is_bundle(folder) and not (model and real(model) == real(folder)):
+        raise InputError(f"{folder} is of an earlier calibration: give another --output, or move it away")
 
 
 def check_free(folder: Path) -> None:

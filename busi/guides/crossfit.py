@@ -1,5 +1,6 @@
 """Cross-fitted guides: what guides a training image is a model that did not train on its fold."""
 
+import contextlib
 import logging
 import os
 import shlex
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from busi.core import InputError, read_table
+from busi.core import InputError
 from busi.data import SPLITS, BUSIDataModule, Cohort, train_folds
 from busi.guides.leaks import check_start, find_seen, name_ancestors
 from busi.guides.prepare import PredictedGuide
@@ -21,9 +22,11 @@ from busi.runs import (
     Metadata,
     Run,
     find_runs,
+    knows_overrides,
     open_finished,
     open_run,
     read_best,
+    read_guide_runs,
     read_overrides,
     settings_fingerprint,
 )
@@ -81,9 +84,11 @@ class CrossfitGuide(PredictedGuide):
         can_train = train_folds(data.fold, data.num_folds)
         inner = find_inner_runs(self.guide_runs, outer, can_train, self.before)
         if missing := [fold for fold in can_train if fold not in inner]:
+            typed = outer.folder / ".hydra" / "overrides.yaml"
+            more = "" if knows_overrides(outer.folder) else f", and the settings of {typed} that it lacks"
             raise InputError(
                 f"guide=crossfit found no finished run in {self.guide_runs} that trained like {outer.folder} "
-                f"but without fold {' or '.join(map(str, missing))}. Make them with: "
+                f"but without fold {' or '.join(map(str, missing))}. Make them with{more}: "
                 f"{inner_command(data.fold, outer, missing)}"
             )
         for fold, run in inner.items():
@@ -141,13 +146,17 @@ def find_inner_runs(
     The newest of the outer run's seed; where there is none, the newest of another; but those `before`, which
     guided a classifier that goes on, first of all.
     """
+    seed, inner = outer.config.seed, []
+    for run in find_runs(guide_runs, "seg"):
+        with contextlib.suppress(InputError):  # of an older busi, whose config nobody can read
+            if run.provenance.get("leave_out") is not None and is_like(run, outer):
+                inner.append(run)
+    inner.sort(key=lambda run: (run.folder.resolve() not in before, run.config.seed != seed))
     found: dict[int, Run] = {}
-    inner = [run for run in find_runs(guide_runs, "seg") if run.provenance.get("leave_out") is not None]
-    inner.sort(key=lambda run: (run.folder.resolve() not in before, run.config.seed != outer.config.seed))
     for run in inner:
         for fold in can_train:
             others = [other for other in can_train if other != fold]
-            if fold not in found and run.provenance["trained_on"] == others and is_like(run, outer):
+            if fold not in found and run.provenance["trained_on"] == others:
                 found[fold] = run
     return found
 
@@ -205,9 +214,3 @@ def check_guides(guided_by: Mapping[str, Path], cohort: Cohort, cache_dir: Path)
 def guide_rows(guided_by: Mapping[str, Path], folder: Path) -> list[dict[str, object]]:
     """The table ``guides.csv`` of a run folder; runs are paths relative to it."""
     return [{"id": name, "run": os.path.relpath(run, folder)} for name, run in guided_by.items()]
-
-
-def read_guide_runs(folder: Path) -> set[Path]:
-    """The runs in ``guides.csv`` of a run folder; none where there is no such table."""
-    path = folder / "guides.csv"
-    return {(folder / row["run"]).resolve() for row in read_table(path)} if path.exists() else set()

@@ -175,7 +175,7 @@ def load_guides(data: BUSIDataModule, guided: Mapping[Path, Int[np.ndarray, " _"
         for path, indices in guided.items():
             segmenter = load_segmenter(read_checkpoint(path))
             assert segmenter is not None
-            fill_guides(guides, data, indices, segmenter)
+            fill_guides(guides, data, indices, segmenter.to(default_device()))
 
     return load_array(data.cache_dir / "guides" / f"{key}-{size}.npy", (len(hashes), size, size), write)
 

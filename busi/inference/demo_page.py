@@ -168,7 +168,7 @@ class DemoPage:
             return {self.mask_text: ""}
         prediction = view.prediction.with_threshold(threshold)
         overlay = draw_overlay(view.frame.gray, prediction.mask, opacity)
-        results = write_results(self.folder, view.name, overlay, prediction)
+        results = write_results(self.folder / f"{id(view):x}", view.name, overlay, prediction)
         return {
             self.overlay: overlay,
             self.mask: prediction.mask * np.uint8(255),

@@ -4,7 +4,6 @@ Names come from anywhere: texts are HTML in which they are escaped.
 """
 
 import json
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from html import escape
@@ -16,6 +15,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from PIL import Image
 
+from busi.core import write_whole
 from busi.data import Frame
 from busi.inference.model_info import ModelInfo
 from busi.inference.prediction import Prediction
@@ -97,8 +97,14 @@ def describe_scale() -> str:
 def write_results(
     folder: Path, name: str, overlay: UInt8[np.ndarray, "h w 3"], prediction: Prediction
 ) -> Path:
-    """Write mask, overlay and numbers of an image into one file to download."""
-    path = Path(tempfile.mkdtemp(dir=folder)) / f"{name}.zip"
+    """Write mask, overlay and numbers of an image into one file to download.
+
+    Args:
+        folder: Of this image, made if it is not there; the file takes the place of an earlier one.
+        name: Of the file.
+        overlay: RGB.
+        prediction: What the file says.
+    """
     numbers = {
         "pred": prediction.pred,
         "probs": prediction.probs,
@@ -111,9 +117,13 @@ def write_results(
         "box": prediction.box and prediction.box._asdict(),
         "num_components": prediction.num_components,
     }
-    with zipfile.ZipFile(path, "w") as archive:
-        for kind, image in (("mask", prediction.mask * np.uint8(255)), ("overlay", overlay)):
-            with archive.open(f"{kind}.png", "w") as file:
-                Image.fromarray(image).save(file, format="PNG")
-        archive.writestr("result.json", json.dumps(numbers, indent=2))
-    return path
+
+    def write(part: Path) -> None:
+        with zipfile.ZipFile(part, "w") as archive:
+            for kind, image in (("mask", prediction.mask * np.uint8(255)), ("overlay", overlay)):
+                with archive.open(f"{kind}.png", "w") as file:
+                    Image.fromarray(image).save(file, format="PNG")
+            archive.writestr("result.json", json.dumps(numbers, indent=2))
+
+    folder.mkdir(exist_ok=True)
+    return write_whole(folder / f"{name}.zip", write, durable=False)

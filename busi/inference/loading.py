@@ -152,11 +152,13 @@ def add_calibration(info: ModelInfo, run: Run) -> ModelInfo:
 
 
 def read_metrics(run: Run) -> dict[str, list[float | None]]:
-    """Test metrics of a run, and of the segmentation run that it was made from if that is still there."""
+    """Test metrics of a run, and of the segmentation run inside if that is there, and of the same fold."""
     paths = [run.file("metrics.json")]
     if upstream := run.provenance["upstream"].get("segmentation"):
         with contextlib.suppress(InputError):
-            paths.append(open_run(Path(upstream).parent.parent).file("metrics.json"))
+            other = find_run(Path(upstream))
+            if other and all(other.provenance[name] == run.provenance[name] for name in ("split", "fold")):
+                paths.append(other.file("metrics.json"))
     found: dict[str, list[float | None]] = {}
     for path in paths:
         values = read_values(path)

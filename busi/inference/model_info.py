@@ -6,7 +6,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from busi.core import CLASSES, InputError, Rule, file_hash, number, one_of, or_null, whole, write_json
+from busi.core import (
+    CLASSES,
+    MAX_SIZE,
+    InputError,
+    Rule,
+    file_hash,
+    number,
+    one_of,
+    or_null,
+    whole,
+    write_json,
+)
 from busi.inference.schema import (
     COUNT,
     FINITE,
@@ -32,8 +43,6 @@ MAX_BYTES = 8_000_000
 """Of ``model.json``."""
 MAX_SEEN = 100_000
 """Images that a model may have seen."""
-MAX_IMAGE_SIZE = 4096
-"""In pixels."""
 AGAIN = "copy the bundle again, or export its run again"
 
 
@@ -94,7 +103,7 @@ QUALITY: Schema = {"num_images": COUNT, "dice": SHARE, "macro_f1": or_null(SHARE
 SCHEMA: dict[str, Schema] = {
     "format": whole(OLDEST, FORMAT),
     "classes": Rule(f"{', '.join(CLASSES)}, in this order, or none", lambda x: x in (list(CLASSES), [])),
-    "image_size": whole(1, MAX_IMAGE_SIZE),
+    "image_size": whole(1, MAX_SIZE),
     "postprocess": {"threshold": SHARE, "high_threshold": SHARE},
     "temperature": number(1e-6, 1e6),
     "biases?": several(number(-100.0, 100.0), "one number for each class", [len(CLASSES)]),

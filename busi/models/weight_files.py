@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from busi.core import InputError, expand, is_file
+from busi.core import InputError, expand, is_file, list_some
 
 KINDS = ".pth, .pt, .ckpt or .safetensors"
 """What a file of weights is called."""
@@ -61,11 +61,11 @@ def match_file(path: str | Path, expected: Mapping[str, Tensor], what: str) -> d
     there = [name for name in needed if name in best.tensors]
     wrong = [name for name in there if not fits_shape(best.tensors[name], expected[name])]
     if absent or wrong:
-        parts = [f"not there: {_list(absent)}"] if absent else []
+        parts = [f"not there: {list_some(absent, SHOWN)}"] if absent else []
         if wrong:
             name = wrong[0]
             sizes = f"{_size(best.tensors[name])} there, {_size(expected[name])} needed"
-            parts.append(f"of another size: {_list(wrong)} ({sizes})")
+            parts.append(f"of another size: {list_some(wrong, SHOWN)} ({sizes})")
         behind = f" behind {best.prefix!r}" if best.prefix else ""
         raise InputError(
             f"encoder_weights={path}: {len(there) - len(wrong)} of {len(needed)} names of {what} "
@@ -80,7 +80,8 @@ def match_file(path: str | Path, expected: Mapping[str, Tensor], what: str) -> d
         )
     if broken := [name for name in there if not best.tensors[name].isfinite().all()]:
         raise InputError(
-            f"encoder_weights={path} has numbers that are not finite ({_list(broken)}): give another file"
+            f"encoder_weights={path} has numbers that are not finite ({list_some(broken, SHOWN)}): "
+            "give another file"
         )
     return best.tensors
 
@@ -162,10 +163,6 @@ def _walk(node: Any, name: str) -> Iterator[tuple[str, Tensor]]:
 def _differ(one: Fit, other: Fit) -> bool:
     names = one.tensors.keys() & other.tensors.keys()
     return not all(torch.equal(one.tensors[name], other.tensors[name]) for name in names)
-
-
-def _list(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _size(x: Tensor) -> str:

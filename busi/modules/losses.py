@@ -123,4 +123,6 @@ class FocalLoss(nn.Module):
         """Loss of a batch, as a mean with the class weights of the labels."""
         log_prob = -functional.cross_entropy(logits.float(), label, reduction="none")
         weights = class_weights[label]
-        return -(weights * (1 - log_prob.exp()).pow(self.gamma) * log_prob).sum() / weights.sum()
+        # With gamma below 1 the slope of the power is infinite at 0.
+        modulation = (1 - log_prob.exp()).clamp(min=1e-7).pow(self.gamma)
+        return -(weights * modulation * log_prob).sum() / weights.sum()

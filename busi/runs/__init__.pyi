@@ -16,7 +16,9 @@ from .checkpoints import write_postprocess as write_postprocess
 from .claiming import check_unclaimed as check_unclaimed
 from .finding import find_runs as find_runs
 from .finding import find_same as find_same
+from .finding import knows_overrides as knows_overrides
 from .finding import list_run_folders as list_run_folders
+from .finding import read_guide_runs as read_guide_runs
 from .finding import read_overrides as read_overrides
 from .fingerprints import FOLD_SETTINGS as FOLD_SETTINGS
 from .fingerprints import NOT_SETTINGS as NOT_SETTINGS
@@ -30,7 +32,7 @@ from .fingerprints import settings_fingerprint as settings_fingerprint
 from .logs import LOG_FILE as LOG_FILE
 from .logs import read_log as read_log
 from .members import Place as Place
-from .members import find_segmenters as find_segmenters
+from .members import find_segmenter as find_segmenter
 from .members import group_runs as group_runs
 from .predictions import Predictions as Predictions
 from .predictions import find_records as find_records

@@ -70,7 +70,7 @@ def check_members(members: Sequence[Run]) -> None:
             )
 
 
-def find_segmenters(place: Place, groups: Mapping[Place, Sequence[Run]]) -> Place | None:
+def find_segmenter(place: Place, groups: Mapping[Place, Sequence[Run]]) -> Place | None:
     """Find the segmentation ensemble that makes the guides of an ensemble of classifiers.
 
     It is the ensemble of the segmentation models that the classifiers carry inside.

@@ -170,7 +170,7 @@ class Run:
 def start_run(
     folder: Path, cfg: DictConfig, cohort: Cohort, upstream: dict[str, Any], command: str = "busi.train"
 ) -> Run:
-    """Claim a folder and write what is known before training; `busi.core.files.hold` keeps others out of it.
+    """Claim a folder and write what is known before training; `busi.core.locks.hold` keeps others out of it.
 
     Args:
         folder: The run folder.

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 
 from busi.core import write_json
@@ -56,7 +57,7 @@ def read_job(hydra_folder: Path) -> Job:
     folder = hydra_folder.parent
     path = hydra_folder / "overrides.yaml"
     # Another process may have begun the job this moment.
-    overrides = [str(text) for text in OmegaConf.load(path)] if path.is_file() else []
+    overrides = yaml.safe_load(path.read_text(encoding="utf-8")) or [] if path.is_file() else []
     job: Job = {
         "job": folder.name,
         "status": "stopped",

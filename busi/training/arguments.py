@@ -31,7 +31,7 @@ def quote_paths(arguments: Sequence[str]) -> list[str]:
     Raises:
         InputError: If one of them is empty.
     """
-    in_sweep = any(text in ("-m", "--multirun") for text in arguments)
+    in_sweep = any(text in ("-m", "--multirun", "hydra.mode=MULTIRUN") for text in arguments)
     quoted = []
     for text in arguments:
         name, equals, value = text.partition("=")

@@ -27,7 +27,7 @@ from busi.runs import (
     Run,
     WholeCheckpointIO,
     check_unclaimed,
-    find_segmenters,
+    find_segmenter,
     group_runs,
     load_classifier,
     load_network,
@@ -76,7 +76,7 @@ def make_ensembles(runs: Sequence[Run], output: Path, root: Path | None = None) 
             something else.
     """
     groups = group_runs(runs)
-    guided_by = {place: find_segmenters(place, groups) for place in groups}
+    guided_by = {place: find_segmenter(place, groups) for place in groups}
     made: dict[Place, Run] = {}
     for place, members in groups.items():
         variant, fold = place
@@ -119,7 +119,6 @@ def _make_ensemble(members: Sequence[Run], folder: Path, segmenter: Run | None, 
         if there.finished and there.provenance["upstream"].items() >= made_of.items():
             log.info("Finished already: %s", folder)
             return there
-        (folder / "provenance.json").unlink()  # stopped, or of what its members were then
     check_unclaimed(folder)
     checkpoints = [read_best(run) for run in members]
     cfg = ensemble_config([run.config for run in members], folder)
@@ -157,6 +156,7 @@ def _make_ensemble(members: Sequence[Run], folder: Path, segmenter: Run | None, 
     for one in checkpoints:
         if any(set(one.metadata[split]) != set(metadata[split]) for split in ("train", "val")):
             raise InputError(f"{one.path} was trained or chosen on other images than the first member")
+    (folder / "provenance.json").unlink(missing_ok=True)  # stopped, or of what its members were then
     run = start_run(folder, cfg, data.cohort, made_of, "busi.ensemble")
     content = {"busi": metadata, "state_dict": weights, "epoch": 0, "global_step": 0}
     content |= {"pytorch-lightning_version": lightning.__version__}

@@ -100,24 +100,24 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
     if needs_launch(cfg.trainer):
         return open_run(launch(cfg, folder, resume))
     log_plan(cfg, folder)
-    # What can be wrong with the input is found here, before anything is written.
+    # What can be wrong with the input is found before anything is written.
     data, guide = prepare(cfg)
+    if cfg.data.download:  # whoever opens the run finds it there
+        cfg.data.root, cfg.data.download = str(data.root), False
     last = find_last(folder) if resume else None
     start = None if last else find_start(cfg, data)
     upstream = {"segmentation": str(guide.upstream.path.resolve())} if guide.upstream else {}
     if start:
         upstream |= {"start": cfg.start_from, "start_weights": cfg.start.weights}
-    if cfg.reuse and not resume and (same := find_same(cfg, data.cohort, upstream)):
+    if cfg.reuse and not resume and (same := find_same(cfg, data.cohort, upstream, guide.guided_by)):
         return go_on(same, test=cfg.test)
     module, trainer = build(cfg, data, guide, last, start)
-    loggers = trainer.loggers
     plain: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
-
-    with hold(folder), open_loggers(loggers, plain, module.val_metrics):
+    with hold(folder), open_loggers(trainer.loggers, plain, module.val_metrics):
         if resume:
             run = continue_run(folder, cfg, data.cohort)
             remove_parts(run.last_checkpoint.parent)
-            keep_log(loggers, last.step if last else 0)
+            keep_log(trainer.loggers, last.step if last else 0)
         else:
             run = start_run(folder, cfg, data.cohort, upstream)
         if guide.guided_by:
@@ -139,7 +139,7 @@ def fit(cfg: DictConfig, folder: Path, resume: bool = False) -> Run:
             "device": str(device),
         }
         run = run.finish(metrics, **facts)
-        log_result(loggers, run, metrics, trainer.global_step)
+        log_result(trainer.loggers, run, metrics, trainer.global_step)
     log_summary(run, metrics)
     return run
 
@@ -218,7 +218,7 @@ def resolve(cfg: DictConfig, folder: Path) -> DictConfig:
     merged = OmegaConf.merge(cfg, {"run_dir": str(folder), "test": wants_test(cfg)})
     merged.data = name_sources(merged.data)
     resolve_start(merged)  # type: ignore[arg-type]
-    if cfg.trainer.devices == "auto":
+    if cfg.trainer.devices in ("auto", -1):
         merged.trainer.devices = count_processes(cfg.trainer) // cfg.trainer.get("num_nodes", 1)
     if cfg.data.leave_out is not None and "checkpoint" in cfg.callbacks:
         merged.callbacks.checkpoint.monitor = None
@@ -238,6 +238,8 @@ def check(cfg: DictConfig) -> None:
     check_encoder(cfg.encoder)
     if "checkpoint" not in cfg.callbacks:
         raise InputError("nothing saves a checkpoint: give the default too, e.g. callbacks=[default,ema]")
+    if "csv" not in cfg.logger:
+        raise InputError("logger.csv keeps the curves that a run is read by: leave it in")
     if cfg.data.leave_out is not None:
         choosing = [f"callbacks.{name}" for name, node in cfg.callbacks.items() if node.get("monitor")]
         if construct(cfg.scheduler, "scheduler").func is ReduceLROnPlateau:

@@ -13,7 +13,7 @@ from busi.core import InputError, conf_dir, expand, is_file
 from busi.data import BUSIDataModule
 from busi.guides import check_start
 from busi.models import NAMED_WEIGHTS, Normalized, digest_tensors, read_tensors
-from busi.runs import Checkpoint, Metadata, describe_start, find_checkpoint
+from busi.runs import Checkpoint, Metadata, describe_start, find_checkpoint, flatten
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,10 @@ def load_start(network: Normalized, cfg: DictConfig, start: Checkpoint) -> None:
         InputError: If its network is another one; it says which settings differ.
     """
     theirs, state, expected = start.config, start.part("network."), network.state_dict()
-    before, after = (_flatten(one.model.network, "model.network") for one in (theirs, cfg))
+    before, after = (
+        {name: x for name, x in flatten(one, ()).items() if name.startswith("model.network.")}
+        for one in (theirs, cfg)
+    )
     different = [name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name)]
     unlike = [
         name
@@ -187,10 +190,3 @@ def _find_option(target: str) -> str | None:
         if network.get("_target_") == target:
             return path.stem
     return None
-
-
-def _flatten(node: Any, name: str) -> dict[str, Any]:
-    plain: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-    if not isinstance(plain, dict):
-        return {name: plain}
-    return {key: x for part in plain for key, x in _flatten(plain[part], f"{name}.{part}").items()}

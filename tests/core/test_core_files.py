@@ -64,6 +64,8 @@ def test_what_cannot_be_written_is_named_with_the_reason(tmp_path: Path) -> None
     words = rf"cannot write to {tmp_path}: Is a directory\. Give another folder"
     with pytest.raises(InputError, match=words), writing_to(tmp_path):
         tmp_path.write_text("x")
+    with pytest.raises(OSError, match="a library's own"), writing_to(tmp_path):
+        raise OSError("a library's own")
 
 
 @pytest.mark.parametrize(

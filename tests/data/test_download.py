@@ -12,6 +12,9 @@ from omegaconf import DictConfig
 
 from busi.core.types import CLASSES, InputError
 from busi.data.download import FINGERPRINT, HANDLE, check_published, download_busi
+from busi.runs.predictions import find_records
+from busi.training.fitting import fit
+from tests.conftest import SMALL
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +64,18 @@ def test_other_data_in_its_place_is_recognized(
     stored(tmp_path, root)
     with pytest.raises(InputError, match="is not BUSI as it was published"):
         _ = instantiate(compose("data.download=true", "data.on_bad=skip", "data.num_folds=3").data).cohort
+
+
+def test_a_run_says_where_its_download_lies(
+    compose: Callable[..., DictConfig], tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = stored(tmp_path, root)
+    monkeypatch.setattr("busi.data.datamodule.check_published", lambda *_: None)
+    small = [text for text in SMALL if not text.startswith("data")]
+    cfg = compose("stage=seg", *small, "data.download=true", "data.on_bad=skip", "data.num_folds=3")
+    run = fit(cfg, tmp_path / "run")
+    assert (run.config.data.root, run.config.data.download) == (str(place), False)
+    assert find_records(run)
 
 
 @pytest.mark.real

@@ -13,7 +13,7 @@ from busi.core.types import InputError
 from busi.data.catalog import DataSet
 from busi.evaluation.opening import OpenedModel
 from busi.evaluation.recalibration import DecisionRule, rule_of
-from busi.evaluation.saving import check_free, save_bundle
+from busi.evaluation.saving import check_free, check_no_bundle, save_bundle
 from busi.inference.answers import answer_as_bundle
 from busi.inference.bundle import PRETRAINED, load_bundle
 from busi.inference.model_info import ModelInfo, read_model_info, read_model_json
@@ -66,6 +66,7 @@ def test_another_temperature_changes_what_is_predicted_and_not_the_logits(tmp_pa
 
 def test_only_a_bundle_of_an_earlier_evaluation_is_replaced(tmp_path: Path) -> None:
     check_free(tmp_path / "new")
+    check_no_bundle(tmp_path / "new", None)
     own = shutil.copytree(PRETRAINED, tmp_path / "own")
     with pytest.raises(InputError, match="holds something else"):
         check_free(own)
@@ -78,6 +79,9 @@ def test_only_a_bundle_of_an_earlier_evaluation_is_replaced(tmp_path: Path) -> N
     info = read_model_info(own)
     copy_bundle(own, tmp_path / "made", replace(info, origin=info.origin | {"recalibrated": made}))
     check_free(tmp_path / "made")
+    check_no_bundle(tmp_path / "made", tmp_path / "made")
+    with pytest.raises(InputError, match="made is of an earlier calibration: give another --output"):
+        check_no_bundle(tmp_path / "made", None)
 
 
 def make_rule(info: ModelInfo, temperature: float) -> DecisionRule:

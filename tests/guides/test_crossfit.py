@@ -20,11 +20,11 @@ from busi.core.types import InputError
 from busi.data.datamodule import BUSIDataModule
 from busi.data.files import read_gray
 from busi.data.geometry import letterbox, quantize
-from busi.guides.crossfit import check_guides, find_inner_runs, group_by_run, read_guide_runs
+from busi.guides.crossfit import check_guides, find_inner_runs, group_by_run
 from busi.guides.prepare import load_guides
 from busi.inference.maps import predict_maps, segment
 from busi.runs.checkpoints import load_segmenter, read_checkpoint
-from busi.runs.finding import find_same
+from busi.runs.finding import find_same, read_guide_runs
 from busi.runs.run import Run, open_run
 from busi.training.fitting import fit, resolve
 from tests.conftest import SMALL
@@ -153,6 +153,22 @@ def test_other_content_is_not_reused(configs: Compose, runs: dict[str, Run], tmp
     assert run.folder not in {earlier.folder for earlier in runs.values()}
 
 
+def test_a_classifier_with_other_guides_is_not_reused(crossfit: Run) -> None:
+    cfg, guides = crossfit.config, read_guide_runs(crossfit.folder)
+    cohort, upstream = hydra.utils.instantiate(cfg.data).cohort, crossfit.provenance["upstream"]
+    same = find_same(cfg, cohort, upstream, {str(k): folder for k, folder in enumerate(guides)})
+    assert same is not None
+    assert same.folder == crossfit.folder
+    assert find_same(cfg, cohort, upstream, {"a": crossfit.folder}) is None
+
+
+def test_an_inner_run_that_nobody_can_read_is_passed_over(runs: dict[str, Run], tmp_path: Path) -> None:
+    for name, run in runs.items():
+        shutil.copytree(run.folder, tmp_path / name)
+    (tmp_path / "0 without 3" / "config.yaml").write_text("seed: [")
+    assert set(find_inner_runs(tmp_path, runs["0"], [2, 3, 4])) == {2, 4}
+
+
 def test_run_that_was_not_tested_is_tested_when_it_is_reused(configs: Compose, tmp_path: Path) -> None:
     place = f"output_dir={tmp_path}"
     run = fit(configs("stage=seg", place, "test=false"), tmp_path / "seg" / "one")
@@ -170,7 +186,10 @@ def test_missing_runs_are_made_by_the_command_that_is_printed(train: Train, tmp_
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "but without fold 0 or 3 or 4" in line
-    command = shlex.split(line.partition("Make them with: python -m busi.train ")[2])
+    assert (
+        "Make them with, and the settings of" in line
+    )  # +trainer.enable_progress_bar and ~callbacks.progress
+    command = shlex.split(line.partition(": python -m busi.train ")[2])
     assert {"image_size=64", "data.fold=1", "data.leave_out=0,3,4"} <= set(command)
     done = train(*command)
     assert done.returncode == 0, done.stderr
@@ -188,7 +207,9 @@ def test_runs_of_another_recipe_are_not_taken(configs: Compose, runs: dict[str, 
     }
     for name, change in changes.items():
         other = tamper(runs["0"].folder, tmp_path / name, change)
-        with pytest.raises(InputError, match=r"2 or 3 or 4\. Make them with: python -m busi\.train"):
+        with pytest.raises(
+            InputError, match=r"2 or 3 or 4\. Make them with, and the settings of .*: python -m busi"
+        ):
             fit(configs("stage=cls", "guide=crossfit", f"seg_ckpt={other.folder}"), tmp_path / "cls")
 
 

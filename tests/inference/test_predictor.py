@@ -1,6 +1,7 @@
 """One image, predicted in every way that there is; and what is measured of a mask."""
 
 import io
+import json
 import os
 import pickle
 import shutil
@@ -25,6 +26,7 @@ from busi.data.frames import Frame, Spacing
 from busi.data.geometry import quantize
 from busi.data.inputs import find_inputs
 from busi.inference.folder import predict_inputs
+from busi.inference.loading import load_networks
 from busi.metrics.calibration import calibrate
 from busi.models.postprocess import Postprocess
 from busi.models.two_stage import to_guide
@@ -81,6 +83,23 @@ def test_sets_and_probabilities_are_those_of_the_validation_fold(trained: Path) 
     assert info.temperature == calibration.temperature
     assert info.quantiles == calibration.quantiles
     assert Predictor(trained).calibrated
+
+
+def test_metrics_of_masks_are_those_of_the_model_inside_or_none(trained: Path, tmp_path: Path) -> None:
+    """Not those of another checkpoint of its run, or of a run that was stopped."""
+    provenance = json.loads((trained / "provenance.json").read_text())
+    inside = Path(provenance["upstream"]["segmentation"])
+    assert "test/dice" in load_networks(trained)[1].metrics
+    shutil.copytree(trained, tmp_path / "cls")
+    shutil.copytree(inside.parent.parent, tmp_path / "seg")
+    for name, finished in (("last.ckpt", True), ("best.ckpt", False)):
+        path = tmp_path / "seg" / "provenance.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | ({} if finished else {"finished": None})))
+        provenance["upstream"]["segmentation"] = str(tmp_path / "seg" / "checkpoints" / name)
+        (tmp_path / "cls" / "provenance.json").write_text(json.dumps(provenance))
+        metrics = load_networks(tmp_path / "cls")[1].metrics
+        assert "test/brier" in metrics
+        assert "test/dice" not in metrics
 
 
 def test_held_out_images_get_the_logits_of_the_run(trained: Path) -> None:

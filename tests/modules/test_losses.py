@@ -103,6 +103,13 @@ def test_focal_loss_is_that_of_torchvision_and_without_gamma_cross_entropy() -> 
     torch.testing.assert_close(FocalLoss(2.0)(pair, binary, torch.ones(2)), reference)
 
 
+def test_focal_loss_has_a_finite_slope_where_the_network_is_sure() -> None:
+    logits = torch.tensor([[40.0, 0.0, 0.0]], requires_grad=True)
+    FocalLoss(0.5)(logits, torch.tensor([0]), torch.ones(3)).backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
 @pytest.mark.parametrize(
     "make",
     [lambda: FocalTverskyLoss(gamma=0.0), lambda: FocalTverskyLoss(miss_weight=2.0), lambda: FocalLoss(-1.0)],

@@ -181,6 +181,8 @@ def test_what_a_dead_worker_left_is_taken_before_new_trials(tmp_path: Path) -> N
 def test_job_that_another_process_begins_this_moment_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "0" / ".hydra").mkdir(parents=True)
     assert read_job(tmp_path / "0" / ".hydra")["status"] == "stopped"
+    (tmp_path / "0" / ".hydra" / "overrides.yaml").write_text("- data.split_seed=${seed}\n- +x='a b'\n")
+    assert read_job(tmp_path / "0" / ".hydra")["overrides"] == {"data.split_seed": "${seed}", "x": "'a b'"}
 
 
 def begin_trial(folder: Path, storage: str, others: float) -> optuna.Study:

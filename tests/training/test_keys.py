@@ -85,6 +85,7 @@ def test_an_override_that_is_none_is_refused(arguments: str, words: str) -> None
         "-m model=glob(u*)",
         "-m model=unet,unet_plain data.fold=choice(0,1) seed=0,1",
         "-m stage=seg,cls",
+        "hydra.mode=MULTIRUN data.exclude=a.csv,b.csv",
         "callbacks=[default,ema] ++optimizer.lr=1 hydra.run.dir=x",
         "--help fold=1",
         "--info defaults-tree",

@@ -74,4 +74,4 @@ def test_command_that_is_told_reads_the_same_manifest(compose: Compose, tmp_path
     found = compose(*told).data
     assert (found.root, found.subset, found.on_bad, found.conflicts) == (str(root), 7, "skip", "drop")
     assert found.read.labels == read.keywords["labels"]
-    assert "data.root" not in seg_command(BUSIDataModule(compose().data.root), debug=False)
+    assert "data.root" not in seg_command(BUSIDataModule(Path(compose().data.root).absolute()), debug=False)

@@ -75,6 +75,14 @@ def test_a_run_that_ended_without_saying_so_keeps_its_monitored_value(
     assert fit(cfg, folder, resume=True).monitored == monitored
 
 
+def test_a_run_without_its_log_is_refused(configs: Compose, tmp_path: Path) -> None:
+    for logger in ("csv", "tensorboard"):
+        with pytest.raises(
+            InputError, match="logger.csv keeps the curves that a run is read by: leave it in"
+        ):
+            fit(configs("stage=seg", f"logger={logger}", "~logger.csv"), tmp_path / "run")
+
+
 def test_postprocessing_travels_to_everything_that_predicts(cls: Run, seg: Run) -> None:
     """That of the segmentation run, whatever it is, makes the masks of the classifier that carries it."""
     checkpoint = read_checkpoint(cls.best_checkpoint)

@@ -111,14 +111,19 @@ def test_run_that_was_stopped_before_its_first_epoch_starts_again(
     assert fit(cfg, tmp_path / "run", resume=True).finished
 
 
-def test_run_that_guides_others_goes_on_and_is_not_scored(
-    compose: Callable[..., DictConfig], train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("setting", ["data.leave_out=2", "test=false"])
+def test_run_that_is_not_to_be_scored_goes_on_and_is_not(
+    compose: Callable[..., DictConfig],
+    train: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    setting: str,
 ) -> None:
     folder = tmp_path / "outputs" / "seg" / "inner"
     with monkeypatch.context() as patch:
         patch.setattr("lightning.Trainer.fit", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            fit(compose("stage=seg", *SMALL, "data.num_folds=5", "data.leave_out=2"), folder)
+            fit(compose("stage=seg", *SMALL, "data.num_folds=5", setting), folder)
     done = train(f"resume={folder}")
     assert done.returncode == 0, done.stderr
     run = open_run(folder)
