@@ -60,8 +60,7 @@ class Curve:
         """The least size from which on a metric is near its target in most draws; None if none is."""
         near = np.abs(self.values[name] - self.targets[name]) <= NEAR + 1e-9
         holds = near.mean(axis=1) >= OFTEN
-        last = len(holds) if holds.all() else len(holds) - 1 - int(np.argmin(holds[::-1]))
-        first = 0 if holds.all() else last + 1
+        first = int(np.flatnonzero(~holds).max(initial=-1)) + 1
         return self.sizes[first] if first < len(self.sizes) else None
 
 

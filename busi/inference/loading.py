@@ -137,11 +137,11 @@ def add_calibration(info: ModelInfo, run: Run) -> ModelInfo:
         raise InputError(f"{run.folder}/predictions.csv has no validation images: train this run again")
     labels = columns["label"][val]
     logits = np.stack([columns[f"logit_{name}"] for name in CLASSES], axis=1)[val]
-    balance = run.config.data.get("balance", "none")
-    logits = logits - logit_shift(balance, *read_trained(run), columns["source"][val].tolist())
+    balance, trained = run.config.data.get("balance", "none"), read_trained(run)
+    logits = logits - logit_shift(balance, *trained, columns["source"][val].tolist())
     calibration = calibrate(logits, labels, COVERAGE, learned_classes(run))
     tested = columns["source"][columns["split"] == "test"].tolist()
-    if logit_shift(balance, *read_trained(run), tested).any():
+    if logit_shift(balance, *trained, tested).any():
         info = replace(info, origin=info.origin | {"told_source": balance})
     return replace(
         info,
