@@ -80,9 +80,8 @@ def main() -> None:
     parser.add_argument(
         "--orientation",
         choices=ORIENTATIONS,
-        default="header",
         help="axes of NIfTI, NRRD and MetaImage: as the header says, in ITK's order, or rows first (default: "
-        "header)",
+        "header, but for a mask whose header is the unit matrix beside an image whose is not)",
     )
     parser.add_argument("--copy", action="store_true", help="copy images beside the manifest, too")
     add_configs(parser)

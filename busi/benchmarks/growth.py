@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from busi.benchmarks.clock import seconds_of
 from busi.benchmarks.configs import compose
 from busi.benchmarks.rows import Row, compare, spread
+from busi.benchmarks.start import check_ended
 from busi.benchmarks.train import make_trainer, silence
 from busi.core import InputError, construct
 from busi.data import BUSIDataModule, find_groups, read_contents
@@ -50,8 +51,10 @@ def measure(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         sizes = (num_images, {label: scale * number for label, number in num_images.items()})
-        searches = [time_search(synthetic_run(folder, image_size, size)) for size in sizes]
-        turns = [[run_epoch(folder, image_size, size) for size in sizes] for _ in range(rounds)]
+        # The first images of both are the same, and a cache would know them.
+        runs = [(folder / name, image_size, size) for name, size in zip(("few", "many"), sizes, strict=True)]
+        searches = [time_search(synthetic_run(*run)) for run in runs]
+        turns = [[run_epoch(*run) for run in runs] for _ in range(rounds)]
     few, many = zip(*turns, strict=True)
     (num_few, seconds_few), (num_many, seconds_many) = searches
     exponent = math.log(seconds_many / seconds_few) / math.log(num_many / num_few)
@@ -92,7 +95,8 @@ def time_search(cfg: DictConfig) -> tuple[int, float]:
 def run_epoch(cache_dir: Path, image_size: int, num_images: dict[str, int]) -> Cost:
     """Train an epoch in a new process."""
     arguments = ["-m", "busi.benchmarks.growth", str(cache_dir), str(image_size), json.dumps(num_images)]
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    check_ended(done, arguments)
     return Cost(*json.loads(done.stdout.splitlines()[-1]))
 
 

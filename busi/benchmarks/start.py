@@ -90,7 +90,12 @@ def time_process(arguments: Sequence[str], folder: Path) -> float:
         [sys.executable, *arguments], cwd=place, env=environment, capture_output=True, text=True, check=False
     )
     spent = time.perf_counter() - began
+    check_ended(done, arguments)
+    return spent
+
+
+def check_ended(done: subprocess.CompletedProcess[str], arguments: Sequence[str]) -> None:
+    """Raise `InputError` with the last line of a Python process that failed."""
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise InputError(f"python {' '.join(arguments)} failed: {said[-1] if said else done.returncode}")
-    return spent

@@ -36,6 +36,8 @@ from .dicom import open_header as open_header
 from .dicom import place_mask as place_mask
 from .dicom import read_header as read_header
 from .duplicates import align as align
+from .external import PATIENT_SEEN as PATIENT_SEEN
+from .external import SEEN as SEEN
 from .external import build_external_cohort as build_external_cohort
 from .files import is_dicom as is_dicom
 from .files import is_image as is_image

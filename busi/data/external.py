@@ -14,6 +14,9 @@ from busi.data.recognition import Images, recognize
 from busi.data.records import Reading, raise_problems
 from busi.data.splits import fingerprint
 
+SEEN, PATIENT_SEEN = "seen", "patient seen"
+"""Why an image cannot test a run: it is one that the run has seen, or is of a patient of one."""
+
 
 def build_external_cohort(
     reading: Reading,
@@ -26,7 +29,7 @@ def build_external_cohort(
     cache_dir: Path,
     exclude: Path | None,
 ) -> tuple[Cohort, int]:
-    """A cohort of test images: all but those that the run has seen, and what is recognized as one of them.
+    """A cohort of test images: all but those that the run has seen, or a version, or another of a patient.
 
     Args:
         reading: The data set.
@@ -51,9 +54,13 @@ def build_external_cohort(
         raise_problems([one for one in problems if one.kind != EXCLUDED])
     near_duplicates, recognized, missing = recognize((records, contents), known, seen, cache_dir)
     reasons = drop_reasons(records, near_duplicates, "drop", excluded)
+    groups = join_patients(near_duplicates, records)
+    beside = np.isin(groups, groups[[bool(found) for found in recognized]])
     for i, record in enumerate(records):
         if recognized[i]:
-            reasons[i] = "seen"
+            reasons[i] = SEEN
+        elif beside[i] and not reasons[i]:
+            reasons[i] = PATIENT_SEEN
         elif need_masks and not record.annotated and not reasons[i]:
             reasons[i] = "no mask"
     splits = ["dropped" if reason else "test" for reason in reasons]
@@ -61,7 +68,6 @@ def build_external_cohort(
         reasons += [problem.kind for problem in problems]
         counts = ", ".join(f"{reasons.count(why)} dropped: {why}" for why in sorted(set(reasons)))
         raise InputError(f"none of {len(reasons)} images is left ({counts or 'no image'}): give other data")
-    groups = join_patients(near_duplicates, records)
     folds = np.where([split == "test" for split in splits], fold, -1)
     rows = [[c.pixel_hash, int(g), s] for c, g, s in zip(contents, groups, splits, strict=True)]
     cohort = Cohort(records, contents, groups, folds, splits, reasons, problems, fingerprint(rows))

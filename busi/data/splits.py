@@ -29,14 +29,15 @@ def assign_folds(
     Returns:
         Fold of each image, 0 to `num_folds` - 1.
 
-    Where no class has as many images as there are folds, the groups are dealt out in turn.
+    Where no class has as many images as there are folds, or there are fewer groups, these are dealt out in
+    turn.
 
     Source: scikit-learn's `StratifiedGroupKFold`.
     """
     order = np.argsort(np.asarray(ids))
     numbers = renumber(groups[order])
     folds = np.empty(len(order), np.int64)
-    if np.bincount(labels).max() < num_folds:
+    if min(np.bincount(labels).max(), numbers.max() + 1) < num_folds:
         folds[order] = numbers % num_folds
         return folds
     splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from busi.core import CLASSES, InputError, expand, write_json, write_table, writing_to
-from busi.data import Cohort, DataSet, describe_cohort, find_data
+from busi.data import PATIENT_SEEN, SEEN, Cohort, DataSet, describe_cohort, find_data
 from busi.evaluation.comparison import (
     FitAs,
     bundle_numbers,
@@ -231,7 +231,7 @@ def count_classes(cohort: Cohort, places: Sequence[int]) -> str:
 
 def describe_evaluation(model: OpenedModel, cohort: Cohort, unknown: str) -> str:
     """How the images were kept apart from those that the model has seen, and which count where."""
-    seen = cohort.reasons.count("seen")
+    seen, beside = (cohort.reasons.count(why) for why in (SEEN, PATIENT_SEEN))
     kind = "bundle" if model.run is None else "run"
     own = "temperature, thresholds and conformal sets" if model.has_classes else "post-processing"
     left_out = (
@@ -242,6 +242,8 @@ def describe_evaluation(model: OpenedModel, cohort: Cohort, unknown: str) -> str
         "validated on, or a near-duplicate or an altered version of one."
     )
     text = f"The {kind} {model.source} as it was trained, with its own {own}. {left_out} {unknown}".rstrip()
+    if beside:
+        text += f" {beside} more are left out, because they are of patients of these."
     if excluded := cohort.reasons.count("excluded"):
         text += f" {excluded} more images are left out, which --exclude names."
     missing = [i for i in cohort.indices("test") if not cohort.records[i].annotated]

@@ -11,6 +11,7 @@ from .known import ORIENTATIONS as ORIENTATIONS
 from .known import SPLIT as SPLIT
 from .known import WRITTEN as WRITTEN
 from .nifti import read_nifti as read_nifti
+from .orientation import is_unturned as is_unturned
 from .orientation import to_slice as to_slice
 from .run_lengths import from_runs as from_runs
 from .run_lengths import to_runs as to_runs

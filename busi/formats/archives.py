@@ -1,5 +1,6 @@
 """ZIP archives of annotations: told from workbooks, and unpacked within limits and within a folder."""
 
+import lzma
 import shutil
 import stat
 import zipfile
@@ -14,6 +15,12 @@ from busi.formats.files import leads_out
 MAX_ARCHIVE = 8_000_000_000
 MAX_MEMBERS = 200_000
 """Of an archive, unpacked."""
+
+DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError),
+    ValueError,
+)
+"""What `zipfile` raises for damaged or encrypted archives."""
 
 
 def unpack_archive(path: Path, folder: Path) -> None:
@@ -38,7 +45,7 @@ def unpack_archive(path: Path, folder: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(one) as packed, target.open("xb") as file:
                     shutil.copyfileobj(packed, file)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
+    except DAMAGED as error:
         raise InputError(f"cannot unpack {path}: it is damaged or encrypted ({error})") from error
     except FileExistsError as error:
         raise InputError(f"{path} holds a file twice: {Path(error.filename).name}") from error

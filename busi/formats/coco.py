@@ -102,8 +102,13 @@ def read_categories(listed: list[Any]) -> dict[int | str, str]:
 
 def key_of(one: object, name: str) -> int | str | None:
     """An id, which is a number or a text; None where there is none."""
-    key = one.get(name) if isinstance(one, dict) else None
+    key = whole(one.get(name)) if isinstance(one, dict) else None
     return key if type(key) is int or type(key) is str else None
+
+
+def whole(value: object) -> object:
+    """A number as a whole one, if it is: pandas writes 1.0 for 1."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def as_list(value: object, name: str) -> list[Any]:
@@ -119,7 +124,7 @@ def read_image(
     image: Mapping[str, Any], annotations: list[Any], names: Mapping[Any, str], name: str, path: Path
 ) -> Annotation:
     """The annotation of one image."""
-    size = (image.get("height"), image.get("width"))
+    size: Any = (whole(image.get("height")), whole(image.get("width")))
     if any(type(number) is not int for number in size if number is not None):
         raise InputError("size that is no whole number")
     shapes, tags = [], [word for word in CLASSES if image.get("class") == word]
@@ -133,7 +138,7 @@ def read_image(
             shapes.append(Shape(word, no_mask("a box")))
         else:
             tags.append(word)
-    return Annotation(name, path, tuple(shapes), tuple(tags), None if None in size else size)  # type: ignore[arg-type]
+    return Annotation(name, path, tuple(shapes), tuple(tags), None if None in size else size)
 
 
 def read_segmentation(value: object) -> Draw:

@@ -17,14 +17,14 @@ class Conversion:
         path: File or folder.
         image_folder: Where its images lie, if elsewhere.
         columns: Column of a manifest -> what a sheet calls it.
-        orientation: One of `busi.formats.known.ORIENTATIONS`.
+        orientation: One of `busi.formats.known.ORIENTATIONS`; None is ``header`` where that is no guess.
         text: As it was typed: the name of a data set.
     """
 
     path: Path
     image_folder: Path | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
-    orientation: str = "header"
+    orientation: str | None = None
     text: str = ""
 
     @property

@@ -58,7 +58,7 @@ def convert(
     images: Path | None = None,
     sheet: Path | None = None,
     columns: Mapping[str, str] | None = None,
-    orientation: str = "header",
+    orientation: str | None = None,
     copy: bool = False,
 ) -> list[Problem]:
     """Convert annotations; see `busi.formats.known.FORMATS`.
@@ -85,7 +85,7 @@ def convert(
     check_new(output)
     if empty is not None and empty not in CLASSES:
         raise InputError(f"--empty {empty}: give one of {', '.join(CLASSES)}")
-    if orientation not in ORIENTATIONS:
+    if orientation not in (None, *ORIENTATIONS):
         raise InputError(f"--orientation {orientation}: give one of {', '.join(ORIENTATIONS)}")
     meanings, path, given, unpacked = Meanings(labels or {}), expand(text), text, None
     with ExitStack() as stack:
@@ -95,7 +95,7 @@ def convert(
                 unpacked = Path(stack.enter_context(temporary))
                 unpack_archive(path, unpacked)
             stack.enter_context(speaking_of(path, unpacked))
-            path = find_top(unpacked)
+            archive, path = path, find_top(unpacked)
             text = str(path)
         name = source_format or recognize(path, bool(columns) and sheet is None)
         log.info("Reading %s as %s", given, FORMATS[name].title)
@@ -108,6 +108,8 @@ def convert(
         found = name_patients(found, strict=name != "manifest")
         annotations = [one for one in found if isinstance(one, Annotation)]
         problems = [one for one in found if isinstance(one, Problem)]
+        if unpacked:  # which is gone when somebody reads the list
+            problems = [replace(x, file=x.file.replace(str(unpacked), str(archive))) for x in problems]
         meanings.check(word for one in annotations for word in list_words(one))
         cases = resolve_all(annotations, problems, meanings, find_empty(empty, problems))
         cases = (replace(one, in_place=not copy and stays(one.image, unpacked)) for one in cases)

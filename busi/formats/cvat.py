@@ -123,10 +123,9 @@ def to_whole(text: str | None) -> int:
     Raises:
         InputError: If it is none.
     """
-    number = to_number(text)
-    if number != int(number):
+    if text is None or not text.strip().isdecimal():
         raise InputError("size or run length that is no whole number")
-    return int(number)
+    return int(text)
 
 
 def read_shape(element: Any) -> Draw:

@@ -94,9 +94,9 @@ def read_content(content: Mapping[str, Any], path: Path, name: str, image: Path)
     if not isinstance(content.get("shapes"), list):
         raise InputError("damaged LabelMe file: shapes is no list")
     for shape in content["shapes"]:
-        if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
+        if not isinstance(shape, dict) or type(shape.get("label")) not in (str, int):
             raise InputError("shape without a label")
-        shapes.append(Shape(shape["label"], read_shape(shape)))
+        shapes.append(Shape(str(shape["label"]), read_shape(shape)))
         tags += read_flags(shape)
     size = (content.get("imageHeight"), content.get("imageWidth"))
     if any(type(number) is not int for number in size if number is not None):

@@ -47,7 +47,8 @@ def read_metaimage(path: Path) -> Volume:
         if header[DATA].upper() != "LOCAL":
             content, place = read_packed(find_beside(path, header[DATA])), 0
         values = read_values(content[place:], header, (*sizes[::-1], channels)).T
-        spacing = np.array(header.get("ElementSpacing", "1 " * number).split(), float).reshape(number, 1)
+        sizes_of = header.get("ElementSpacing") or header.get("ElementSize") or "1 " * number
+        spacing = np.array(sizes_of.split(), float).reshape(number, 1)
         said = next((header[name] for name in MATRIX if name in header), None)
         axes = np.eye(number) if said is None else np.array(said.split(), float).reshape(number, number)
     except (KeyError, ValueError) as error:

@@ -24,12 +24,14 @@ def read_nifti(path: Path) -> Volume:
     """
     nibabel = import_extra("nibabel", "nibabel", "formats")
     content = read_bytes(path)
-    version = nibabel.Nifti2Image if 540 in sizes_of(content) else nibabel.Nifti1Image
+    version = nibabel.Nifti2Image if content[4:7] in (b"n+2", b"ni2") else nibabel.Nifti1Image
     try:
         image = version.from_bytes(content)
         header = image.header
         check_size(image.shape)
         values = np.asanyarray(image.dataobj)
+        if values.dtype.kind == "f" and image.dataobj.slope != 1:
+            values = np.round(values, 6)  # 255 times the slope 1 / 255 is not 1
         unit = MILLIMETERS.get(header.get_xyzt_units()[0], 1.0)
         zooms = [float(zoom) * unit for zoom in header.get_zooms()[:3]]
         says = bool(header["qform_code"] or header["sform_code"])
@@ -53,11 +55,6 @@ def read_layer(values: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "x y z"]
     if values.ndim == MAX_AXES and values.shape[3:] == (1, 3):
         return color_to_gray(values[:, :, :, 0])
     return to_axes(values, 0)
-
-
-def sizes_of(content: bytes) -> list[int]:
-    """The size that a header says of itself, read either way."""
-    return [int.from_bytes(content[:4], order) for order in ("little", "big")]
 
 
 def to_axes(values: Shaped[np.ndarray, "..."], colors: int) -> Shaped[np.ndarray, "..."]:

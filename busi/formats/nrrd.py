@@ -46,7 +46,8 @@ def read_nrrd(path: Path) -> Volume:
         if named := [str(header.pop(name)) for name in DETACHED if name in header]:
             content = read_packed(find_beside(path, named[0]))
             file = io.BytesIO(content)
-        unpack_bounded(content[file.tell() :])  # pynrrd unpacks whatever comes
+        if header["encoding"] != "raw":
+            unpack_bounded(content[file.tell() :])  # pynrrd unpacks whatever comes
         return make_volume(nrrd.read_data(header, file), header)
     except InputError:
         raise

@@ -56,6 +56,11 @@ class Slice:
     segments: tuple[tuple[str, int, int], ...] | None = field(default=None)
 
 
+def is_unturned(volume: Volume) -> bool:
+    """Whether the header is that of an array that no program has placed in space: scripts write any order."""
+    return volume.affine is not None and np.array_equal(volume.affine, np.eye(4))
+
+
 def to_slice(volume: Volume, orientation: str, whole: tuple[int, int] | None = None) -> Slice:
     """Turn a volume of one slice into rows and columns.
 

@@ -111,7 +111,7 @@ def read(conversion: Conversion) -> Iterator[Found]:
     conversion.images.tell_unused()
 
 
-def read_case(row: Row, files: "Files", orientation: str) -> Annotation:
+def read_case(row: Row, files: "Files", orientation: str | None) -> Annotation:
     """The annotation that a row is."""
     found, path = files.find(row.cells["image"])
     masks = [files.find_mask(text) for text in list_masks(row)]

@@ -16,7 +16,7 @@ from busi.formats.known import is_metaimage, is_nifti, read_head
 from busi.formats.metaimage import read_metaimage
 from busi.formats.nifti import read_nifti, write_nifti_file
 from busi.formats.nrrd import read_nrrd, write_nrrd_file
-from busi.formats.orientation import Slice, Volume, slice_to_gray, to_slice
+from busi.formats.orientation import Slice, Volume, is_unturned, slice_to_gray, to_slice
 from busi.formats.placing import name_of
 from busi.formats.volume_names import find_masks, image_keys, index_images, list_stems, mask_keys
 
@@ -89,11 +89,22 @@ def pair_files(
             yield Problem(name, getattr(error, "kind", str(error)), name)
 
 
-def read_pair(name: str, image: Path, masks: list[Path], orientation: str) -> Annotation:
-    """The annotation of an image and its masks."""
+def read_pair(name: str, image: Path, masks: list[Path], orientation: str | None) -> Annotation:
+    """The annotation of an image and its masks.
+
+    Raises:
+        InputError: If one cannot be read, or nobody says how the axes of a mask lie in the image.
+    """
     pixels, spacing, whole = None, None, None
-    if is_volume(image):
-        volume = read_volume(image)
+    volume = read_volume(image) if is_volume(image) else None
+    if orientation is None:
+        orientation = "header"
+        if not (volume and is_unturned(volume)) and any(is_unturned(read_volume(mask)) for mask in masks):
+            raise InputError(
+                "mask whose header is the unit matrix, as scripts write it, and that of its image is not: "
+                "say --orientation itk (columns first) or --orientation numpy (rows first)"
+            )
+    if volume is not None:
         spacing, whole = to_slice(volume, orientation).spacing, volume.layers[0].shape[:2]
         pixels = partial(read_pixels, image, orientation)
     elif masks:

@@ -34,7 +34,7 @@ def draw_clusters(audit: Audit, rows: Sequence[Sequence[int]]) -> Figure:
             mask = read_mask(record, *gray.shape)
             axis.imshow(gray, cmap="gray", vmin=0, vmax=255)
             # At the width of a page, 10 pixels.
-            title = shorten(record.id, 24 if columns > 4 else 32).replace("$", r"\$")
+            title = shorten(record.id, 24 if columns > 4 else 32)
             axis.set_title(title, fontsize=max(8.0, 0.77 * figure.get_figwidth()))
             draw_contour(axis, mask.astype(bool), ANNOTATION)
     return figure
@@ -49,15 +49,19 @@ def draw_lesion_sizes(audit: Audit) -> Figure:
     """Histograms of the share of the image that a lesion covers, by class."""
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     axis = figure.subplots()
-    edges = np.geomspace(0.001, 1, 31).tolist()
-    for label in (BENIGN, MALIGNANT):
-        look = LOOKS[CLASSES[label]]
-        shares = [
+    shares = {
+        label: [
             summary.lesion_share
             for summary, record in zip(audit.summaries, audit.records, strict=True)
             if record.label == label and record.masks
         ]
-        number, shown = np.histogram(shares, edges)[0], CLASSES[label]
+        for label in (BENIGN, MALIGNANT)
+    }
+    smallest = min([0.001, *(share for some in shares.values() for share in some if share > 0)])
+    edges = np.geomspace(smallest, 1, 31).tolist()
+    for label, some in shares.items():
+        look = LOOKS[CLASSES[label]]
+        number, shown = np.histogram(some, edges)[0], CLASSES[label]
         axis.stairs(number, edges, linewidth=1.8, color=look.color, linestyle=look.linestyle, label=shown)
     axis.set(xscale="log", xlabel="share of the image that the lesion covers", ylabel="images")
     axis.legend()

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from busi.core import CLASSES, check_overwritten, write_json, write_table, writing_to
+from busi.core import CLASSES, check_overwritten, list_some, write_json, write_table, writing_to
 from busi.data import find_data
 from busi.figures import Block, Cell, PageFigure, Section, Table, write_page
 from busi.reporting.audit import Audit, Findings, collect_findings, examine
@@ -117,7 +117,7 @@ def _files(findings: Findings) -> Section:
         )
     ]
     if several := findings["several_masks"]:
-        blocks.append(f"Images with several masks, whose union is the annotation: {', '.join(several)}.")
+        blocks.append(f"Images with several masks, whose union is the annotation: {list_some(several, 100)}.")
     blocks.append(Table(["file", "problem"], bad, "Unusable files") if bad else "Every file can be used.")
     return Section("Files", blocks)
 
@@ -224,7 +224,8 @@ def _burned_in(audit: Audit, findings: Findings) -> Section:
     blocks: list[Block] = [text, Table(["class", "images", "share of them"], rows)]
     if found:
         places = np.linspace(0, len(found) - 1, min(8, len(found))).round().astype(int)
-        figure = draw_clusters(audit, [[found[p] for p in places[k : k + 4]] for k in (0, 4)])
+        lines = [[found[p] for p in places[k : k + 4]] for k in range(0, len(places), 4)]
+        figure = draw_clusters(audit, lines)
         blocks.append(
             PageFigure("burned_in", figure, "Images that seem to have them, from the whole data set")
         )

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from busi.core import CLASSES, Record
+from busi.data import natural
 from busi.reporting.survey import clusters, random_split_leak
 
 UNKNOWN = "not known"
@@ -25,7 +26,7 @@ def count_classes(records: Sequence[Record], attribute: str) -> dict[str, dict[s
         found.setdefault(getattr(record, attribute) or UNKNOWN, Counter())[CLASSES[record.label]] += 1
     if set(found) <= {UNKNOWN}:
         return {}
-    names = sorted(found, key=lambda name: (name == UNKNOWN, name))
+    names = sorted(found, key=lambda name: (name == UNKNOWN, natural(name)))
     return {name: {one: found[name][one] for one in CLASSES} for name in names}
 
 
@@ -63,7 +64,7 @@ def count_patients(
         "patients_of_class": {name: sum(one[2] == k for one in labels) for k, name in enumerate(CLASSES)},
         "images_without_patient": len(records) - len(known),
         "images_a_patient": {str(size): n for size, n in sorted(Counter(counts.values()).items())},
-        "several_classes": len(labels) - len(counts),
+        "several_classes": sum(n > 1 for n in Counter(one[:2] for one in labels).values()),
         "random_split_leak": random_split_leak(np.array([record.label for record in records]), units),
         "crossing": [
             [records[i].id for i in members]

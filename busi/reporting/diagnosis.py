@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
+import numpy as np
+
 from busi.core import CLASSES, MALIGNANT
 from busi.figures import Block, Cell, PageFigure, Section, Table
 from busi.metrics import Estimates, average_sources
@@ -100,13 +102,19 @@ def compare_guides(
         if not shared:
             continue
         scored = [[score(seed) for seed in variant.only(shared).seeds] for variant in (one, other)]
+        tested = [seeds[0].columns["id"] for seeds in scored]
+        both = np.intersect1d(tested[0], tested[1])
+        same = all(len(ids) == len(both) for ids in tested)
+        if not same:  # one of them left out lesions that nobody annotated
+            scored = [[x.only(np.isin(x.columns["id"], both)) for x in seeds] for seeds in scored]
         ours, theirs = (
-            found[variant.name] if list(variant.folds) == shared else estimate(seeds)
+            found[variant.name] if same and list(variant.folds) == shared else estimate(seeds)
             for variant, seeds in zip((one, other), scored, strict=True)
         )
         training_variance = measure_training_variance([measure_trainings(seeds) for seeds in scored])
         listed = ", ".join(map(str, shared))
         on = "" if len(shared) == len(one.folds) == len(other.folds) else f", fold {listed}"
+        on += "" if same else f", {len(both)} images that both have"
         columns[f"{one.name} - {other.name}{on}"] = Difference(
             subtract(ours, theirs),
             (len(scored[0]), len(scored[1])),

@@ -49,7 +49,8 @@ def serve_review(folder: str | Path, save: str | Path | None, port: int) -> None
         )
     store = ReviewFolder(predictions.folder / "review" if save is None else expand(save))
     session = Session(predictions, store)
-    done = len({(one.id, one.image) for one in store.corrections().values()})
+    images = {(row.id, row.sha256) for row in predictions.rows}
+    done = len(images & {(one.id, one.sha256) for one in store.corrections().values()})
     log.info("%d images, %d corrected: %s", len(predictions.rows), done, store.folder / MANIFEST)
     if predictions.num_failed:
         log.info("%d that could not be predicted are left out", predictions.num_failed)

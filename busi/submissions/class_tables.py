@@ -67,7 +67,7 @@ def read_classes(path: Path, names: CaseNames, labels: Sequence[int]) -> tuple[l
     (kind,) = kinds
     lacks_normal = kind is PROBS and not any(row[PROBS[NORMAL]] for row in table.values())
     if lacks_normal and NORMAL in labels:
-        raise InputError(f"{path} has no {PROBS[NORMAL]}, and the data has normal images: give it")
+        raise InputError(f"{path} has no {PROBS[NORMAL]}, and normal images are scored: give it")
     rows, wrong, unknown, unusable = [], list[str](), list[str](), list[str]()
     for number, row in table.items():
         where = f"row {number} ({row['id']})"

@@ -59,7 +59,10 @@ def read_splits(path: Path, names: CaseNames) -> Training:
     trained: dict[int, set[int]] = {}
     unknown: list[str] = []
     for fold, part in enumerate(parts):
-        train, val = ([str(name) for name in some] for some in (part.train, part.val))
+        train, val = (
+            [name for name in map(str, some) if not names.is_unusable(name)]
+            for some in (part.train, part.val)
+        )
         places = [names.find(name) for name in train]
         trained[fold] = {i for i in places if i is not None}
         unknown += [name for name, i in zip(train, places, strict=True) if i is None]
@@ -110,7 +113,7 @@ def check_leaks(
         hint = "" if fold in said else '; or say what trained each fold, "splits" in submission.json'
         check_apart(f"{name}: fold {fold} trained on", here, trained, split, names, hint)
         check_apart(
-            f"{name}: fold {fold} validates (rows of the split val) on",
+            f"{name}: fold {fold} was chosen by validation images, among them",
             here,
             validated.get(fold, ()),
             split,

@@ -9,7 +9,7 @@ from PIL import Image
 
 from busi.core import InputError
 from busi.data import MAX_PIXELS, BadFile, quantize, read_one, to_values
-from busi.formats import read_nifti, to_slice
+from busi.formats import is_unturned, read_nifti, to_slice
 from busi.submissions.submission import Said
 
 UNTURNED = (
@@ -57,7 +57,7 @@ def read_slice(path: Path, orientation: str | None) -> Shaped[np.ndarray, "h w"]
             header is that of an array which no program has placed in space.
     """
     volume = read_nifti(path)
-    if orientation is None and volume.affine is not None and np.array_equal(volume.affine, np.eye(4)):
+    if orientation is None and is_unturned(volume):
         raise InputError(UNTURNED)
     try:
         (values,) = to_slice(volume, orientation or "header").layers

@@ -62,7 +62,7 @@ def measure_submission(one: Submission, split: SharedSplit, names: CaseNames, pa
             fold trained on what it predicts.
     """
     files = match_masks(one, names)
-    labels = split.cohort.labels().tolist()
+    labels = split.cohort.labels()[split.cohort.folds >= 0].tolist()
     classes, unusable = read_classes(one.table, names, labels) if one.table else ([], [])
     unusable += [file.case for file in one.masks if names.is_unusable(file.case)]
     given: dict[str, Mapping[int, int | None]] = {}

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,15 @@ def record_pruned(folder: Path, epoch: int, monitor: str, value: float) -> None:
         folder: Of the job.
         epoch: The last one, counted from 0.
         monitor: Name of the monitored metric.
-        value: Its value then.
+        value: Its value then; kept as null where it is no number.
     """
-    write_json(folder / PRUNED, {"epoch": epoch, "metrics": {monitor: value}})
+    kept = value if math.isfinite(value) else None
+    write_json(folder / PRUNED, {"epoch": epoch, "metrics": {monitor: kept}})
+
+
+def folder_of(job: Path) -> Path:
+    """The run folder that a job has, or that stands for it."""
+    return Path(_read(job / REUSE).get("run") or job)
 
 
 def read_job(hydra_folder: Path) -> Job:
@@ -69,10 +76,9 @@ def read_job(hydra_folder: Path) -> Job:
         "seconds": None,
         "error": None,
     }
-    if (folder / FAILURE).is_file():
-        return job | {"status": "failed", "error": _read(folder / FAILURE)["error"]}
-    reused = _read(folder / REUSE).get("run")
-    folder = Path(reused) if reused else folder
+    if failed := _read(folder / FAILURE):  # which goes when the job is tried again
+        return job | {"status": "failed", "error": failed.get("error")}
+    reused, folder = (folder / REUSE).is_file(), folder_of(folder)
     provenance = _read(folder / "provenance.json")
     if not provenance.get("finished"):
         pruned = _read(folder / PRUNED)

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from busi.core import InputError, expand, hold, write_json
-from busi.sweeps.jobs import PRUNED
+from busi.sweeps.jobs import PRUNED, folder_of
 from busi.sweeps.search_space import Space, check_search, split_overrides
 from busi.sweeps.study import TRIAL, claim, draw_study, open_study, sqlite_url
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NAME = "hydra_plugins.busi.OptunaSweeper"
+FOLDER = "folder"
+"""What a trial says of the sweep folder in which it lies."""
 """As the config calls the sweeper: Hydra takes plugins from a package of this name alone."""
 
 
@@ -149,6 +151,8 @@ class OptunaSweeper(Sweeper):
         trials = study.get_trials(deepcopy=False)
         for trial in trials:
             place = folder / str(trial.number)
+            if trial.user_attrs.get(FOLDER, str(folder)) != str(folder):
+                continue  # whether its worker lives can be seen in its own folder alone
             if len(taken) == self.num_parallel:
                 break
             if trial.state != TrialState.RUNNING or not claim(place, claims):
@@ -165,6 +169,7 @@ class OptunaSweeper(Sweeper):
         wanted = min(self.num_parallel - len(taken), self.num_trials - len(trials))
         for _ in range(wanted):
             new = study.ask(space)
+            new.set_user_attr(FOLDER, str(folder))
             claim(folder / str(new.number), claims)
             taken[new.number] = new.params
         return taken
@@ -205,7 +210,9 @@ def conclude(study: "optuna.Study", folder: Path) -> None:
     for path in draw_study(study, folder):
         log.info("Drew %s", path)
     log.info("Best trial: %d, %.3f. To score its test fold:", best.number, best.value)
-    log.info("python -m busi.train resume=%s test=true", folder / str(best.number))
+    from busi.runs import resume_command
+
+    log.info("%s", resume_command(folder_of(folder / str(best.number)), "test=true"))
 
 
 def register_sweeper() -> None:

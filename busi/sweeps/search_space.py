@@ -22,6 +22,8 @@ SHARED = (
     "data.split_seed",
     "data.leave_out",
     "data.conflicts",
+    *(f"data.{name}" for name in ("root", "read", "sources", "folds", "train_only", "hold_out")),
+    *(f"data.{name}" for name in ("subset", "exclude", "need_masks", "on_bad")),
     "monitor",
     "monitor_mode",
     "test",
@@ -43,7 +45,8 @@ def split_overrides(overrides: Sequence[Override]) -> tuple[Space, list[str]]:
     fixed: dict[str, str] = {}
     for override in overrides:
         key = override.get_key_element()
-        known = space.pop(override.key_or_group, None)
+        plain = key.lstrip("+~")
+        known = [space.pop(name) for name in list(space) if name.lstrip("+") == plain]
         if override.is_interval_sweep():
             value: Any = override.value()
             assert isinstance(value, IntervalSweep)
@@ -72,7 +75,9 @@ def check_search(cfg: DictConfig, names: Iterable[str]) -> None:
     Raises:
         InputError: If trials would be scored on different images, or on those of the test fold.
     """
-    if searched := [name for name in names if name.lstrip("+") in SHARED]:
+    parts = {name: name.lstrip("+") for name in names}
+    below = tuple(f"{name}." for name in SHARED if name != "data")
+    if searched := [name for name, plain in parts.items() if plain in SHARED or plain.startswith(below)]:
         raise InputError(
             f"{', '.join(searched)} cannot be searched: all trials are scored on the same validation fold"
         )

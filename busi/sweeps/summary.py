@@ -178,6 +178,7 @@ def _show_with_limits(row: Mapping[str, object], name: str) -> str:
 
 def _show(value: object) -> str:
     text = f"{value:.3f}" if isinstance(value, float) else "" if value is None else str(value)
-    if len(text) > 8 and re.fullmatch(r"[\d.e+-]+", text):  # a search draws numbers of 17 digits
+    # A search draws numbers of 17 digits.
+    if len(text) > 8 and re.fullmatch(r"-?(\d+\.\d+(e[+-]?\d+)?|\d+e[+-]?\d{1,2})", text):
         text = f"{float(text):.4g}"
     return escape_markdown(text)

@@ -1,6 +1,7 @@
 import csv
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from busi.core.types import InputError
 from busi.data.class_folders import read_busi
 from busi.data.cohort import Cohort, build_cohort, describe_cohort
 from busi.data.contents import read_contents
-from busi.data.external import build_external_cohort
+from busi.data.external import PATIENT_SEEN, SEEN, build_external_cohort
 from busi.data.manifest import read_csv
 from busi.data.records import Reading
 from tests.data.conftest import PER_CLASS, draw, lesion, save
@@ -150,6 +151,19 @@ def test_where_no_image_can_be_used_it_is_said_why(root: Path, build: Build, tmp
     why = rf"none of {number} images is left \({number} dropped: unreadable or truncated file\)"
     with pytest.raises(InputError, match=why):
         build_external_cohort(read_busi(root), **options, on_bad="skip", cache_dir=tmp_path / "kept")
+
+
+def test_other_images_of_a_patient_that_the_model_has_seen_are_no_test(root: Path, tmp_path: Path) -> None:
+    records, problems = read_busi(root)
+    records = [replace(record, patient=f"p{k // 2}") for k, record in enumerate(records)]
+    contents = read_contents((records, problems), tmp_path / "kept")[1]
+    options: dict[str, Any] = {"known": ([], []), "fold": 0, "need_masks": False, "exclude": None}
+    options |= {"seen": [contents[0].pixel_hash], "on_bad": "skip", "cache_dir": tmp_path / "kept"}
+    cohort, _ = build_external_cohort((records, problems), **options)
+    beside = [k for k, why in enumerate(cohort.reasons) if why == PATIENT_SEEN]
+    assert cohort.reasons[0] == SEEN
+    assert 1 in beside
+    assert not {cohort.groups[0]} & {cohort.groups[k] for k in cohort.indices("test")}
 
 
 def test_contents_are_remembered_until_a_byte_changes(root: Path, tmp_path: Path) -> None:

@@ -48,6 +48,14 @@ def test_class_smaller_than_the_number_of_folds_is_an_error() -> None:
         check_class_sizes(labels, groups, 5)
 
 
+def test_fewer_groups_than_folds_are_dealt_out_whole() -> None:
+    """A small hospital beside a large one has images enough, and patients too few."""
+    groups = np.repeat([3, 7, 1, 5], 4)
+    folds = assign_folds([f"{i:02}" for i in range(16)], np.ones(16, np.int64), groups, 5, 0)
+    assert all(len(set(folds[groups == group])) == 1 for group in groups)
+    assert len(set(folds)) == 4
+
+
 def test_each_fold_is_tested_once_and_validates_once() -> None:
     folds = np.array([0, 1, 2, 3, 4, -1])
     names = [name_splits(folds, fold, 5) for fold in range(5)]

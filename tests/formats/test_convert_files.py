@@ -357,8 +357,8 @@ def test_frames_that_cvat_names_without_suffix_are_found(tmp_path: Path) -> None
         ('<polygon points="1,1;2,2;3,3"/>', "polygon without a label"),
         ('<mask label="tumor" rle="4" left="0" top="0" width="1" height="1"/>', "run lengths of 4 pixels"),
         ('<mask label="tumor" rle="0,9" left="48" top="0" width="3" height="3"/>', "mask that reaches out"),
-        ('<mask label="tumor" rle="0,1e99" left="0" top="0" width="3" height="3"/>', "run lengths of"),
-        ('<mask label="tumor" rle="0,9" left="0" top="0" width="x" height="3"/>', "coordinate that is no"),
+        ('<mask label="tumor" rle="0,1e99" left="0" top="0" width="3" height="3"/>', "size or run length"),
+        ('<mask label="tumor" rle="0,9" left="0" top="0" width="x" height="3"/>', "size or run length"),
         (POLYGON + '<tag label="malignant"/>', "image of several classes"),
         (POLYGON + '<tag label="normal"/>', "image of several classes"),
         ("<a>" * 100_000, "XML that is nested too deep"),
@@ -571,6 +571,13 @@ def test_coco_ids_tell_images_and_categories_apart(tmp_path: Path) -> None:
         convert(str(path), tmp_path / "other")
     write_objects(path, images[2:3], [{"image_id": 2}], (1, "benign"), (1, "benign"), (2, "benign"))
     assert not convert(str(path), tmp_path / "same")
+
+
+def test_numbers_of_coco_that_pandas_wrote_are_whole(tmp_path: Path) -> None:
+    write_images(tmp_path, {"a": draw_masks()["benign a"]})
+    images = [{"id": 1.0, "file_name": "a.png", "height": float(HEIGHT), "width": float(WIDTH)}]
+    path = write_objects(tmp_path / "a.json", images, [{"image_id": 1.0}], (1, "benign"))
+    assert not convert(str(path), tmp_path / "out", empty="normal")
 
 
 def test_an_image_of_two_files_of_which_one_is_wrong_is_a_row(tmp_path: Path) -> None:

@@ -129,6 +129,36 @@ def test_pairs_are_found_by_their_names(image: str, mask: str, tmp_path: Path) -
         assert len(read_table(tmp_path / "one" / "manifest.csv")) == 1
 
 
+def test_a_mask_of_no_place_in_space_needs_an_order_of_its_axes(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(GRAY).save(tmp_path / "in" / "benign a.png")
+    save(tmp_path / "in" / "benign a.nii.gz", MASK.T, np.eye(4))
+    with pytest.raises(InputError, match="mask whose header is the unit matrix.*--orientation itk"):
+        convert(str(tmp_path / "in"), tmp_path / "out", labels=BENIGN)
+    convert(str(tmp_path / "in"), tmp_path / "itk", labels=BENIGN, orientation="itk")
+    (row,) = read_table(tmp_path / "itk" / "manifest.csv")
+    assert np.array_equal(read_gray(tmp_path / "itk" / row["mask"]), MASK * 255)
+    # Both of a pair that a script wrote are turned alike.
+    (tmp_path / "in" / "benign a.png").unlink()
+    save(tmp_path / "in" / "images" / "benign a.nii.gz", GRAY.T, np.eye(4))
+    save(tmp_path / "in" / "masks" / "benign a.nii.gz", MASK.T, np.eye(4))
+    (tmp_path / "in" / "benign a.nii.gz").unlink()
+    assert not convert(str(tmp_path / "in"), tmp_path / "pair", labels=BENIGN)
+
+
+def test_values_that_a_header_scales_are_what_was_written(tmp_path: Path) -> None:
+    header = NIBABEL.Nifti1Image(GRAY.T, np.diag([-1.0, -1, 1, 1])).header
+    nibabel.save(NIBABEL.Nifti1Image(MASK.T.astype(np.float32), None, header), tmp_path / "a.nii.gz")
+    assert set(np.unique(read_nifti(tmp_path / "a.nii.gz").layers[0])) == {0, 1}
+
+
+def test_raw_pixels_that_look_packed_are_read(tmp_path: Path) -> None:
+    values = np.full((4, 5, 1), 66, np.uint8)
+    values[1, 0] = 90  # "BZ"
+    nrrd.write(str(tmp_path / "a.nrrd"), values, {"encoding": "raw"})
+    assert np.array_equal(read_nrrd(tmp_path / "a.nrrd").layers[0], values)
+
+
 def test_images_that_are_called_like_masks(tmp_path: Path) -> None:
     """What is written of them comes back; so do images in a folder of their own."""
     names = ("benign", "benign roi", "benign_seg", "benign_0000", "benign x_0000")

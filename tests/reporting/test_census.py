@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from busi.core.types import BENIGN, MALIGNANT, Record
+from busi.core.types import BENIGN, MALIGNANT, NORMAL, Record
 from busi.reporting.census import check_published_folds, count_classes, count_patients, describe_spacing
 
 
@@ -43,6 +43,12 @@ def test_one_name_in_two_sources_is_two_patients() -> None:
     assert (found["patients"], found["several_classes"]) == (2, 1)
     assert found["patients_of_class"] == {"normal": 0, "benign": 2, "malignant": 1}
     assert found["crossing"] == [["0", "1", "2"]]
+
+
+def test_a_patient_with_three_classes_is_one_with_several() -> None:
+    found = count_patients(records("a", "a", "a", label=[NORMAL, BENIGN, MALIGNANT]), np.arange(3))
+    assert found is not None
+    assert (found["patients"], found["several_classes"]) == (1, 1)
 
 
 def test_unknown_patients_are_none() -> None:

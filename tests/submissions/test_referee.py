@@ -431,10 +431,10 @@ def change(rows: Rows, how: str, split: SharedSplit) -> Rows:
         ("split", "split is 'train': give test, val"),
         ("both", "both as val and as test of one fold"),
         ("some val", "fold 1 has no rows of the split val, and others have"),
-        ("no normal", "no prob_normal, and the data has normal images"),
+        ("no normal", "no prob_normal, and normal images are scored"),
         ("torn", r"fold \d trained on near-duplicates, or other images of the patient, of \d+ images"),
         ("from one", "predictions of the folds 1, 2, 3: count folds from 0, and leave none out$"),
-        ("val is test", r"fold 0 validates .* on \d+ images? \(.*\), which it predicts"),
+        ("val is test", r"fold 0 was chosen by validation images, among them \d+ images? \(.*\), which"),
     ],
 )
 def test_a_wrong_table_is_one_line(theirs: Theirs, split: SharedSplit, how: str, wrong: str) -> None:

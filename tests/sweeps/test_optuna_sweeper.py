@@ -65,6 +65,7 @@ def test_later_overrides_go_before_earlier_ones() -> None:
     assert fixed == ["c=7"]
     with pytest.raises(InputError, match="nothing is searched"):
         split("a=1,2", "a=1")
+    assert split("+x=1,2", "y=1,2", "+x=3") == ({"y": CategoricalDistribution(["1", "2"])}, ["+x=3"])
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,8 @@ def test_later_overrides_go_before_earlier_ones() -> None:
     [
         ((), ("data.fold",), "data.fold cannot be searched"),
         ((), ("monitor",), "monitor cannot be searched"),
+        ((), ("data.subset",), "data.subset cannot be searched"),
+        ((), ("+data.read.labels.x",), "data.read.labels.x cannot be searched"),
         (("test=true",), (), "leaves the test fold alone"),
         (("data.leave_out=3",), (), "is for guides, not for scores"),
     ],
@@ -176,11 +179,17 @@ def test_what_a_dead_worker_left_is_taken_before_new_trials(tmp_path: Path) -> N
     assert taken == {0: left.params, 4: study.trials[4].params}
     states = [trial.state.name for trial in study.trials]
     assert states == ["RUNNING", "FAIL", "PRUNED", "COMPLETE", "RUNNING"]
+    # A worker of another folder cannot tell whether the last one, which said where it lies, still runs.
+    (tmp_path / "elsewhere").mkdir()
+    with ExitStack() as claims:
+        assert 4 not in sweeper.take_trials(study, space, tmp_path / "elsewhere", claims)
 
 
 def test_job_that_another_process_begins_this_moment_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "0" / ".hydra").mkdir(parents=True)
     assert read_job(tmp_path / "0" / ".hydra")["status"] == "stopped"
+    record_pruned(tmp_path / "0", 3, "val/loss", float("nan"))
+    assert read_job(tmp_path / "0" / ".hydra")["metrics"] == {"val/loss": None}
     (tmp_path / "0" / ".hydra" / "overrides.yaml").write_text("- data.split_seed=${seed}\n- +x='a b'\n")
     assert read_job(tmp_path / "0" / ".hydra")["overrides"] == {"data.split_seed": "${seed}", "x": "'a b'"}
 
