@@ -19,13 +19,14 @@ from busi.metrics.calibration import COVERAGE, conformal_quantiles, fit_temperat
 from busi.metrics.estimates import average_sources
 from busi.metrics.segmentation import segmentation_metrics
 from busi.reporting.calibration import explain_calibration
+from busi.reporting.diagnosis import compare_guides
 from busi.reporting.estimates import estimate, estimate_masks, measure, measure_classes, subtract
 from busi.reporting.pooling import Scored, fit_validation, join, rows_by_source, score
 from busi.reporting.report import about_split, lead, report_runs
 from busi.reporting.shortcut import describe_shortcut
 from busi.reporting.titles import title_of
 from busi.runs.fingerprints import settings_fingerprint
-from busi.runs.predictions import Predictions, read_shortcut
+from busi.runs.predictions import Predictions, read_shortcut, take
 from busi.runs.run import Run, open_run
 from busi.runs.variant import Variant
 from busi.runs.variants import read_variants
@@ -119,6 +120,22 @@ def test_numbers_of_a_source_are_those_of_its_images_alone(folds: list[Predictio
         ]
         assert found[source]["auroc_malignant"] == pytest.approx(np.mean(areas))
     assert np.isnan(found["busbra"]["recall_normal"])
+
+
+def test_guides_are_compared_on_the_images_that_both_have() -> None:
+    """One that needs annotations tests fewer images; its answers to the others are the same here."""
+    one = simulate(0)
+    tested = np.flatnonzero(one.columns["split"] == "test")
+    kept = np.setdiff1d(np.arange(len(one.columns["id"])), tested[::4])
+    variants = [
+        Variant("empty", ((one,),)),
+        Variant("predicted", ((replace(one, columns=take(one.columns, kept)),),)),
+    ]
+    found = {variant.name: estimate([score(seed) for seed in variant.seeds]) for variant in variants}
+    (name,) = content = compare_guides(variants, found)[1]
+    assert name == f"empty - predicted, {len(tested) - len(tested[::4])} images that both have"
+    assert [content[name][metric]["value"] for metric in ("accuracy", "brier")] == [0, 0]
+    assert found["empty"]["busi"]["brier"].value != found["predicted"]["busi"]["brier"].value
 
 
 def test_metrics_json_has_the_numbers_of_the_report_also_where_a_source_lacks_a_class() -> None:
