@@ -132,7 +132,8 @@ def test_guides_are_compared_on_the_images_that_both_have() -> None:
         Variant("predicted", ((replace(one, columns=take(one.columns, kept)),),)),
     ]
     found = {variant.name: estimate([score(seed) for seed in variant.seeds]) for variant in variants}
-    (name,) = content = compare_guides(variants, found)[1]
+    content: Any = compare_guides(variants, found)[1]
+    (name,) = content
     assert name == f"empty - predicted, {len(tested) - len(tested[::4])} images that both have"
     assert [content[name][metric]["value"] for metric in ("accuracy", "brier")] == [0, 0]
     assert found["empty"]["busi"]["brier"].value != found["predicted"]["busi"]["brier"].value
