@@ -123,7 +123,7 @@ def write_blobs(folder: Path, count: int) -> list[Path]:
 def test_masks_are_those_of_the_command_on_synthetic_images(tmp_path: Path) -> None:
     files = write_blobs(tmp_path, 10)
     red = np.zeros((80, 90, 3), np.uint8)
-    red[20:60, 30:70] = (200, 80, 40)
+    red[20:60, 30:70], red[:5] = (200, 80, 40), (30, 60, 90)
     orientation = Image.Exif()
     orientation[274] = 6
     Image.fromarray(red).save(tmp_path / "a.jpg", exif=orientation, quality=90)
