@@ -238,6 +238,12 @@ def test_labelme_shapes_are_filled_as_labelme_does(tmp_path: Path) -> None:
     assert np.array_equal(convert_one(path, tmp_path), np.asarray(canvas))
 
 
+def test_labelme_labels_may_be_numbers(tmp_path: Path) -> None:
+    write_labelme(tmp_path, {**shape(), "label": 1})
+    assert not convert(str(tmp_path), tmp_path / "out", labels={"1": "benign"})
+    assert [row["label"] for row in read_table(tmp_path / "out" / "manifest.csv")] == ["benign"]
+
+
 def test_labelme_masks_flags_and_embedded_images(tmp_path: Path) -> None:
     part = draw_masks()["benign a"][5:26, 8:41]
     mask = shape("mask", [[8.0, 5.0], [40.0, 25.0]], mask=to_base64(Image.fromarray(part)))

@@ -101,6 +101,13 @@ def test_every_way_to_save_an_image_is_read(
     assert np.array_equal(read_rows(path.rename(tmp_path / "of any name")), GRAY)
 
 
+def test_the_size_of_a_pixel_is_its_spacing_where_nothing_else_says_it(tmp_path: Path) -> None:
+    for name, fields in (("size", {"ElementSpacing": None}), ("both", {"ElementSpacing": "0.1 0.2 1"})):
+        path = save(tmp_path / f"{name}.mha", GRAY, **fields, ElementSize="0.3 0.4 1")
+        spacing = (0.4, 0.3) if name == "size" else (0.2, 0.1)
+        assert to_slice(read_volume(path), "header").spacing == pytest.approx(spacing)
+
+
 def test_values_after_a_header_of_their_own_are_found(tmp_path: Path) -> None:
     path = save(tmp_path / "a.mhd", GRAY, ElementDataFile="a.raw")
     (tmp_path / "a.raw").write_bytes(b"12345" + GRAY.tobytes())
