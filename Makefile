@@ -12,7 +12,9 @@ SEEDS ?= 0
 # Without the slash at its end, or the ensembles would lie inside of it.
 override CROSSVAL := $(patsubst %/,%,$(patsubst %/,%,$(CROSSVAL)))
 FOLDS := seed=$(SEEDS) data.fold=0,1,2,3,4 test=true
-EVERY := output_dir=$(CROSSVAL) reuse=true $(ARGS) hydra.sweep.dir=$(CROSSVAL)
+EVERY := output_dir=$(CROSSVAL) reuse=true $(SHARE_GPU) $(ARGS) hydra.sweep.dir=$(CROSSVAL)
+# Of bench-gpu, whose runs share a GPU.
+SHARED := trainer=gpu data.num_workers=2 hydra/launcher=joblib hydra.launcher.n_jobs=5
 
 .DEFAULT_GOAL := help
 .PHONY: help settings install demo crossval ensemble check test test-slow faults bench-gpu browser strace lock clean
@@ -81,9 +83,12 @@ test-slow: install ## tests that need minutes
 faults: install ## kill, starve and damage runs, and see them end as if nothing had happened (minutes)
 	KILLS=10 $(BIN)/python -m pytest -m slow tests/test_faults.py -vv
 
-bench-gpu: install ## how fast a GPU trains, validates and predicts (minutes); skipped without one
+bench-gpu: install ## how fast a GPU trains, validates, predicts and cross-validates (minutes); skipped without one
 	@there=$$($(BIN)/python -c 'import torch; print(torch.cuda.is_available())') || exit 1; \
-	if test "$$there" = True; then $(BIN)/python -m busi.bench --only gpu; else echo 'skipped: no GPU'; fi
+	if test "$$there" != True; then echo 'skipped: no GPU'; exit 0; fi; \
+	$(BIN)/python -m busi.bench --only gpu && began=$$(date +%s) && \
+	$(MAKE) --no-print-directory --old-file=install crossval CROSSVAL=outputs/bench/$(STAMP) SHARE_GPU='$(SHARED)' && \
+	echo "make crossval, five runs at a time: $$(($$(date +%s) - began)) s"
 
 browser: ## install Chromium, which the slow tests of the demo drive (Debian and Ubuntu; asks for the password of root)
 	@command -v chromium >/dev/null || { \

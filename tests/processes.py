@@ -51,6 +51,7 @@ def act(
 ) -> None:
     """What a forked process does: the command, in a folder, its output kept."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background of a shell ignore it
+    multiprocessing.set_start_method(None, force=True)  # that of a new interpreter, and not of this server
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None  # as the environment says it

@@ -108,11 +108,6 @@ def whole_command(predictor: Predictor, files: list[InputFile], folder: Path) ->
         return len(files) / (time.perf_counter() - began)
 
 
-def random_predictor(image_size: int) -> Predictor:
-    """Both networks of default runs as PyTorch runs them, with random weights."""
-    return Predictor(Model(as_network(random_two_stage(image_size)), random_info(image_size)))
-
-
 def random_info(image_size: int) -> ModelInfo:
     """What is known of a model that never learned."""
     return ModelInfo(image_size, Postprocess(), 1.0, (1.0, 1.0, 1.0), 0.9, {}, {}, {}, {})

@@ -14,6 +14,7 @@ from .export import write_bundle as write_bundle
 from .folder import predict_files as predict_files
 from .folder import predict_inputs as predict_inputs
 from .folder import predict_items as predict_items
+from .graph import Network as Network
 from .graph import open_graph as open_graph
 from .loading import as_network as as_network
 from .loading import find_run as find_run

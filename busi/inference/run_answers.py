@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from busi.core import InputError
 from busi.data import letterbox, letterbox_mask, unletterbox
 from busi.inference.answers import Annotations, Answer, Answers, Images
 from busi.inference.maps import default_device, segment
@@ -16,18 +15,13 @@ def answer_as_run(checkpoint: Checkpoint) -> Answers:
     """Answer with the networks of a checkpoint, a classifier guided as its validation images were.
 
     Raises:
-        InputError: If it is not known how a classifier was guided.
+        InputError: If a classifier lacks the segmentation model that guided it.
     """
     device, cfg = default_device(), checkpoint.config
     is_classifier = checkpoint.metadata["stage"] == "cls"
     segmenter = load_segmenter(checkpoint)
     classifier = load_classifier(checkpoint).to(device) if is_classifier else None
     guide = cfg.guide.name if is_classifier else None
-    if is_classifier and segmenter is None and guide not in ("empty", "ground_truth"):
-        raise InputError(
-            f"{checkpoint.path} has guide={guide} and no segmentation model inside: its guides cannot "
-            "be made again"
-        )
     if segmenter is not None:
         segmenter = segmenter.to(device)
     size = cfg.image_size

@@ -231,14 +231,17 @@ def load_classifier(checkpoint: Checkpoint) -> Classifier:
 
 
 def load_segmenter(checkpoint: Checkpoint) -> Segmenter | None:
-    """Rebuild the segmentation model of a checkpoint, in evaluation mode.
+    """Rebuild the segmentation model of a checkpoint, or of a classifier that has one, in evaluation mode.
 
-    That of a classification run is the one that it carries along: None if it has none.
+    Raises:
+        InputError: If a classification run lacks the one that guided it.
     """
     if checkpoint.metadata["stage"] == "seg":
         return Segmenter(load_network(checkpoint), checkpoint.config.image_size)
     if (upstream := checkpoint.metadata["upstream"]) is None:
-        return None
+        if (guide := checkpoint.config.guide.name) in ("empty", "ground_truth"):
+            return None
+        raise InputError(f"{checkpoint.path} lacks the segmentation model of guide={guide}: give another")
     config = parse_config(upstream["config"], checkpoint.path)
     return Segmenter(_rebuild(checkpoint, config, "segmenter."), config.image_size)
 

@@ -18,6 +18,7 @@ from busi.runs.checkpoints import (
     WholeCheckpointIO,
     load_classifier,
     load_network,
+    load_segmenter,
     make_metadata,
     read_checkpoint,
     remove_parts,
@@ -128,6 +129,14 @@ def test_classifier_has_the_scale_of_its_checkpoint(trained: Path, tmp_path: Pat
     torch.save(content, path)
     with pytest.raises(InputError, match=r"damaged \(.*logit_scale\)"):
         load_classifier(read_checkpoint(path))
+
+
+def test_classifier_without_what_guided_it_is_refused(trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+    content = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
+    torch.save({**content, "busi": {**content["busi"], "upstream": None}}, path)
+    with pytest.raises(InputError, match="lacks the segmentation model of guide=predicted: give another"):
+        load_segmenter(read_checkpoint(path))
 
 
 @pytest.mark.parametrize("named", [{"encoder_weights": "imagenet"}, {"encoder_weights": True}, {}])

@@ -85,10 +85,26 @@ def test_batch_that_cannot_be_shared_is_refused(compose: Callable[..., DictConfi
         check(compose("trainer=cpu", "trainer.devices=3"))
 
 
+def on_gpus(count: int, *overrides: str) -> object:
+    """A case that needs as many GPUs."""
+    few = torch.cuda.device_count() < count
+    return pytest.param(overrides, marks=pytest.mark.skipif(few, reason=f"needs {count} GPU(s)"))
+
+
 @pytest.mark.slow
-def test_two_processes_give_the_numbers_of_one_in_a_sweep_too(train: Train, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "devices",
+    [
+        ("trainer.devices=2,1",),
+        on_gpus(2, "trainer.devices=2,1", "trainer.accelerator=gpu"),
+        on_gpus(1, "trainer.accelerator=gpu,cpu"),
+    ],
+)
+def test_two_processes_or_a_gpu_give_the_numbers_of_one_process_in_a_sweep_too(
+    train: Train, tmp_path: Path, devices: tuple[str, ...]
+) -> None:
     """A network without batch statistics: those are of each process's part of the batch on the CPU."""
-    sweep = ("-m", "stage=cls", "guide=empty", "model=timm", "trainer.devices=2,1")
+    sweep = ("-m", "stage=cls", "guide=empty", "model=timm", *devices)
     done = train(
         *sweep,
         "seed=0,1",
@@ -102,7 +118,7 @@ def test_two_processes_give_the_numbers_of_one_in_a_sweep_too(train: Train, tmp_
     assert done.returncode == 0, done.stderr
     for two, one in (("0", "2"), ("1", "3")):
         first, second = (tmp_path / "sweep" / job for job in (two, one))
-        assert open_run(first).config.trainer.devices == 2
+        assert open_run(first).config.trainer != open_run(second).config.trainer
         for name in ("metrics.json", "predictions.csv"):
             assert close(first / name, second / name), name
         # Each row of the log is one epoch on all images, whichever process saw them.
