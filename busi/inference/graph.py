@@ -1,6 +1,7 @@
 """Graphs opened with ONNX Runtime: what their files may hold, and what they may answer."""
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,10 @@ from typing import Any
 import numpy as np
 
 from busi.core import CLASSES, Float32, InputError, Shaped, UInt8
+from busi.inference import products
 from busi.inference.model_info import AGAIN, read_part
+
+log = logging.getLogger(__name__)
 
 Network = Callable[
     [UInt8[np.ndarray, "b s s"]], tuple[Float32[np.ndarray, "b s s"], Float32[np.ndarray, "b c"]]
@@ -71,6 +75,9 @@ def open_graph(
     if not own:
         check_content(content, path)
     cores = os.cpu_count() or 1
+    careful = b"QuantizeLinear" in content and products.overflow()
+    if careful:
+        log.warning("%s: int8 is slower than float32 on this processor: export with --precision f32", path)
 
     @cache
     def open_session(num_threads: int) -> onnxruntime.InferenceSession:
@@ -79,6 +86,8 @@ def open_graph(
         options.intra_op_num_threads = num_threads
         # Threads that wait in a loop would take the CPU from the one that reads the next images.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Products of unsigned weights are added in 32 bits.
+        options.add_session_config_entry("session.x64quantprecision", str(int(careful)))
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
     try:
