@@ -20,7 +20,7 @@ SHARED := trainer=gpu data.num_workers=2 hydra/launcher=joblib hydra.launcher.n_
 .PHONY: help settings install demo crossval ensemble check test test-slow faults bench-gpu browser strace lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: .venv/installed ## make .venv with the locked dependencies and this package
 

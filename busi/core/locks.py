@@ -2,10 +2,14 @@
 
 import contextlib
 import errno
-import fcntl
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+
+try:
+    import fcntl
+except ModuleNotFoundError:
+    raise SystemExit("error: commands of busi run on Linux and macOS; on Windows use WSL") from None
 
 from busi.core.files import LOCK, make_folder, writing_to
 from busi.core.types import InputError

@@ -45,7 +45,7 @@ class BatchAugmentation:
             InputError: If a transform changes the size of the images.
         """
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(batch["seed"][0])
+            torch.default_generator.manual_seed(int(batch["seed"][0]))  # that of the GPU is left to dropout
             # 16-bit images of mixed precision would lose gray levels.
             with torch.autocast(batch["image"].device.type, enabled=False):
                 image, mask, guide = self.sequence(batch["image"], batch["mask"], batch["guide"])

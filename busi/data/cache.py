@@ -26,6 +26,9 @@ ARRAYS = ("letterboxed", "guides", "described")
 IN_USE = 3600
 """Seconds for which an array stays after a run has opened it: its loader processes may still start."""
 
+ZEROS = 2**20
+"""Bytes that are written at once."""
+
 ABANDONED = 86400
 """Seconds after which a temporary file is taken for one that a killed writer left."""
 
@@ -79,9 +82,13 @@ def load_array(
 
     def write_file(part: Path) -> None:
         array = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-        if hasattr(os, "posix_fallocate"):  # without room, writing to the map would kill the process
-            with part.open("r+b") as file:
+        with part.open("r+b") as file:  # without room, writing to the map would kill the process
+            if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
+            else:  # macOS
+                file.seek(-array.nbytes, os.SEEK_END)
+                for start in range(0, array.nbytes, ZEROS):
+                    file.write(bytes(min(ZEROS, array.nbytes - start)))
         write(array)
         array.flush()
 

@@ -247,14 +247,14 @@ class BUSIDataModule(lightning.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _loader(self, dataset: BUSIDataset, **options: Any) -> DataLoader[Batch]:
-        # With a generator of its own, starting the workers takes nothing from that of dropout: it happens
-        # in the first epoch of a process, which is another one in a resumed run.
+        on_cpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cpu"
+        # A generator of its own: the workers start in the first epoch of a process, also of a resumed run.
         return DataLoader(
             dataset,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=torch.cuda.is_available() and not on_cpu,
             generator=torch.Generator(),
             **options,
         )

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Int
 from rich.progress import track
 
@@ -30,6 +31,7 @@ class Guide:
 
     Attributes:
         upstream: The segmentation checkpoint that guides validation and test images; None without one.
+        device: Where segmentation models make guides; `default_device` where nothing is said.
         guided_by: Id -> run folder behind the guide of an image, where these differ.
         behind: Metadata of the runs that models of guides started from, where `upstream` does not say it.
     """
@@ -37,6 +39,7 @@ class Guide:
     def __init__(self, name: str = "empty") -> None:
         self.name = name
         self.upstream: Checkpoint | None = None
+        self.device: torch.device | None = None
         self.guided_by: dict[str, Path] = {}
         self.behind: list[Metadata] = []
 
@@ -113,7 +116,7 @@ class PredictedGuide(Guide):
         if self.upstream is None:
             self.find(data)
         assert self.upstream is not None
-        return load_guides(data, self.assign(data, self.upstream))
+        return load_guides(data, self.assign(data, self.upstream), self.device)
 
     def assign(self, data: BUSIDataModule, upstream: Checkpoint) -> dict[Path, Int[np.ndarray, " _"]]:
         """Checkpoint of a segmentation model -> positions of the images in the cohort that it guides."""
@@ -136,7 +139,7 @@ class StoredGuide(Guide):
         """Guides of these splits; None for a classifier that was trained with empty ones."""
         if (segmenter := load_segmenter(self.checkpoint)) is not None:
             guides = np.zeros((len(data.cohort.records), data.image_size, data.image_size), np.uint8)
-            fill_guides(guides, data, data.cohort.indices(*self.splits), segmenter.to(default_device()))
+            fill_guides(guides, data, data.cohort.indices(*self.splits), segmenter, self.device)
             return guides
         return annotations_of(data) if self.name == "ground_truth" else None
 
@@ -146,12 +149,15 @@ def annotations_of(data: BUSIDataModule) -> Guides:
     return np.asarray(data.letterboxed[:, 1] * np.uint8(255))
 
 
-def load_guides(data: BUSIDataModule, guided: Mapping[Path, Int[np.ndarray, " _"]]) -> Guides:
+def load_guides(
+    data: BUSIDataModule, guided: Mapping[Path, Int[np.ndarray, " _"]], device: torch.device | None = None
+) -> Guides:
     """Predict the guides of clean images once; keep them beside the images, mapped like these.
 
     Args:
         data: The classifier's data.
         guided: Checkpoint of a segmentation model -> positions of the images in the cohort that it guides.
+        device: Of the models; `default_device` without it.
 
     Returns:
         8-bit guides of the whole cohort; zero for images that nothing guides.
@@ -166,13 +172,17 @@ def load_guides(data: BUSIDataModule, guided: Mapping[Path, Int[np.ndarray, " _"
         for path, indices in guided.items():
             segmenter = load_segmenter(read_checkpoint(path))
             assert segmenter is not None
-            fill_guides(guides, data, indices, segmenter.to(default_device()))
+            fill_guides(guides, data, indices, segmenter, device)
 
     return load_array(data.cache_dir / "guides" / f"{key}-{size}.npy", (len(hashes), size, size), write)
 
 
 def fill_guides(
-    guides: Guides, data: BUSIDataModule, indices: Int[np.ndarray, " m"], segmenter: Segmenter
+    guides: Guides,
+    data: BUSIDataModule,
+    indices: Int[np.ndarray, " m"],
+    segmenter: Segmenter,
+    device: torch.device | None = None,
 ) -> None:
     """Predict the guides of some images.
 
@@ -181,7 +191,9 @@ def fill_guides(
         data: The classifier's data.
         indices: Positions of the images in its cohort.
         segmenter: In evaluation mode.
+        device: Where it goes; `default_device` without one.
     """
+    segmenter = segmenter.to(device or default_device())
     images = data.letterboxed[:, 0]
     starts = range(0, len(indices), data.batch_size)
     for start in track(starts, "predicting guides", transient=True):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.progress import track
 
 from busi.core import NORMAL, InputError, Record, check_new, whole_folder, writing_to
@@ -115,7 +116,7 @@ def check_graph(
     if not records:
         raise InputError("the run has no validation images: there is nothing to check a bundle on")
     graph = open_graph(folder / GRAPH_FILE, info.image_size, classes=info.has_classes)
-    network = as_network(networks)
+    network = as_network(networks, torch.device("cpu"))  # GPUs round products of convolutions to fewer bits
     checked = records[:: max(1, len(records) // NUM_CHECKED)][:NUM_CHECKED]
     largest = 0.0
     for letterboxed in track(

@@ -181,9 +181,9 @@ def read_values(path: Path) -> dict[str, float | None]:
         raise InputError(f"{path} is missing or damaged: train this run again") from error
 
 
-def as_network(networks: TwoStage | OneStage) -> Network:
-    """Wrap the networks as a function of arrays, on a GPU if there is one."""
-    device = default_device()
+def as_network(networks: TwoStage | OneStage, device: torch.device | None = None) -> Network:
+    """Wrap the networks as a function of arrays, on a device: `default_device` without one."""
+    device = device or default_device()
     networks = networks.to(device).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()

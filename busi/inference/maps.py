@@ -1,6 +1,8 @@
 """Lesion probability of images, letterboxed and at their own sizes."""
 
+import logging
 from collections.abc import Iterator
+from functools import cache
 from itertools import islice
 
 import numpy as np
@@ -8,14 +10,23 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
-from busi.core import InputError
+from busi.core import InputError, one_line
 from busi.data import letterbox, unletterbox
 from busi.models import Segmenter, to_image
 
+log = logging.getLogger(__name__)
 
+
+@cache
 def default_device() -> torch.device:
-    """A GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """A GPU of CUDA if there is one that this PyTorch can compute with, else the CPU."""
+    if torch.cuda.is_available():
+        try:
+            (torch.zeros(1, device="cuda") + 1).item()
+            return torch.device("cuda")
+        except RuntimeError as error:  # it is too old, full, or taken by another process
+            log.warning("The GPU is left alone (%s)", one_line(error))
+    return torch.device("cpu")
 
 
 @torch.inference_mode()

@@ -43,7 +43,7 @@ def answer_as_run(checkpoint: Checkpoint) -> Answers:
             given = _annotated(annotations, images, size).to(device)
         if classifier is None:
             return [Answer(one, None) for one in maps]
-        logits = classifier(to_image(torch.from_numpy(squares).to(device)), given).double().cpu().numpy()
+        logits = classifier(to_image(torch.from_numpy(squares).to(device)), given).cpu().double().numpy()
         return [Answer(*pair) for pair in zip(maps, logits, strict=True)]
 
     return answer

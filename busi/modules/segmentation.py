@@ -40,7 +40,7 @@ class MeanDice(SourceMean):
     def measure(self, rows: Shaped[Tensor, "b *rest"], labels: Int64[Tensor, " b"]) -> Float[Tensor, ""]:
         """Mean over the images of one source; their labels say whether they have a lesion."""
         counted = rows[labels == 1] if self.lesions_only else rows
-        return counted.double().mean().float()
+        return counted.cpu().double().mean().to(rows)
 
 
 class SegModule(StageModule):

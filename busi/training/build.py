@@ -1,6 +1,7 @@
 """What a config builds before anything is written: data, module, trainer."""
 
 import logging
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,12 +18,15 @@ from busi.modules import StageModule
 from busi.runs import Checkpoint, MetadataCallback, WholeCheckpointIO, load_network, make_metadata
 from busi.training.callbacks import SeedEpochs, StopOnSignal
 from busi.training.checks import check_loss, check_monitors
-from busi.training.distributed import environment, teardown
+from busi.training.distributed import environment, find_device, teardown
 from busi.training.first_step import try_step
 from busi.training.progress import TimeLeft
 from busi.training.starting import load_start, start_metadata
 
 log = logging.getLogger(__name__)
+
+# The CPU was asked for, or the GPU is that of a Mac; see `find_device`.
+warnings.filterwarnings("ignore", "GPU available but not used")
 
 
 def prepare(cfg: DictConfig) -> tuple[BUSIDataModule, Guide]:
@@ -30,6 +34,7 @@ def prepare(cfg: DictConfig) -> tuple[BUSIDataModule, Guide]:
     keep_freed_memory()
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     guide: Guide = construct(cfg.guide, "guide") if "guide" in cfg else Guide()
+    guide.device = find_device(cfg.trainer)
     data: BUSIDataModule = construct(cfg.data, "data", guide=guide)
     _ = data.cohort  # wrong data ends here, before networks are built
     guide.find(data)
@@ -140,6 +145,7 @@ def build(
     trainer: lightning.Trainer = construct(
         cfg.trainer,
         "trainer",
+        accelerator=find_device(cfg.trainer).type,
         callbacks=callbacks,
         logger=[construct(node, "logger") for node in cfg.logger.values()],
         plugins=[environment(), WholeCheckpointIO()],

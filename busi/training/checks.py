@@ -21,15 +21,13 @@ def check_settings(cfg: DictConfig) -> None:
 def check_accelerator(trainer: DictConfig) -> None:
     """Raise `InputError` if a trainer asks for GPUs that this machine lacks."""
     accelerator, devices = trainer.accelerator, trainer.devices
-    if accelerator == "mps" and not torch.backends.mps.is_available():
-        raise InputError("trainer.accelerator=mps is for Macs, this is none: give trainer=default")
     count = torch.cuda.device_count()
     if accelerator in ("gpu", "cuda") and not count:
         raise InputError(
             f"trainer.accelerator={accelerator}: torch finds no GPU here. Give trainer=default, which takes "
             "one where there is one, or trainer=cpu"
         )
-    if not count or accelerator in ("cpu", "mps"):
+    if not count or accelerator == "cpu":
         return
     listed = list(devices) if isinstance(devices, ListConfig) else []
     asked = max(listed, default=-1) + 1 if listed else devices

@@ -26,6 +26,7 @@ from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous as connect
 
 from busi.core import InputError
+from busi.inference import default_device
 from busi.sweeps import Pruned
 from busi.training.processes import run_all
 
@@ -44,6 +45,16 @@ LAUNCHED = "BUSI_LAUNCHED"
 """Set in the processes that `launch` starts."""
 
 
+def find_device(trainer: DictConfig) -> torch.device:
+    """Where a run computes; ``auto`` is a GPU if there is one.
+
+    Lightning would take the GPU of a Mac, too. It has no double precision, and busi never ran on one.
+    """
+    if trainer.accelerator == "auto":
+        return default_device()
+    return torch.device("cpu" if trainer.accelerator == "cpu" else "cuda")
+
+
 def count_processes(trainer: DictConfig) -> int:
     """How many processes a trainer's devices need, one each.
 
@@ -52,8 +63,7 @@ def count_processes(trainer: DictConfig) -> int:
     """
     devices = trainer.devices
     if devices in ("auto", -1):
-        can_gpu = trainer.accelerator in ("auto", "gpu", "cuda")
-        devices = max(1, torch.cuda.device_count()) if can_gpu else 1
+        devices = max(1, torch.cuda.device_count()) if find_device(trainer).type == "cuda" else 1
     elif isinstance(devices, ListConfig):
         devices = len(devices)
     if not isinstance(devices, int) or devices < 1:

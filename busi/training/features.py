@@ -40,7 +40,7 @@ class LastFeatures:
             inputs = [_mean_of_calls(given, size) for _, given, _ in layers]
             answer = sum(weight * _mean_of_calls(gave, size) for weight, _, gave in layers)
             self.found = bool((logits - answer).abs().max() < 1e-3)
-            self.rows.append(torch.cat(inputs, dim=1).double().cpu().numpy())
+            self.rows.append(torch.cat(inputs, dim=1).cpu().double().numpy())
 
     def stack(self) -> Float[np.ndarray, "n d"] | None:
         """The features, in the order of prediction; None unless the logits are those of the layer."""

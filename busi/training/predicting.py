@@ -67,7 +67,7 @@ def predict_logits(
     batches = []
     for batch in track(data.clean_dataloader(indices), "classifying", transient=True):
         image, guide = batch["image"].to(device), batch["guide"].to(device)
-        batches.append(network(image, guide).double().cpu().numpy())
+        batches.append(network(image, guide).cpu().double().numpy())
     return np.concatenate(batches)
 
 

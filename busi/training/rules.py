@@ -53,7 +53,7 @@ RULES: Mapping[str, Rule] = {
     "trainer.gradient_clip_val": or_null(number(0.0)),
     "trainer.num_nodes": whole(1),
     "trainer.precision": Rule(" or ".join(PRECISIONS), lambda x: str(x) in PRECISIONS),
-    "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps"),
+    "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda"),
     # What would end without a checkpoint to score, or to go on from.
     **{
         f"callbacks.{name}.{key}": one_of(value)

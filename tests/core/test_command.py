@@ -174,6 +174,18 @@ def test_an_empty_variable_is_none() -> None:
     assert done.stdout.split() == ["~/.cache/busi", "data/Dataset_BUSI_with_GT", "True"]
 
 
+@pytest.mark.parametrize("command", ["train", "predict"])
+def test_windows_is_told_of_wsl(tmp_path: Path, command: str) -> None:
+    """It has no fcntl."""
+    code = "import runpy, sys; sys.modules['fcntl'] = None; sys.argv[1:] = ['a.png', '--output=out']; "
+    code += f"runpy.run_module('busi.{command}', run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == "error: commands of busi run on Linux and macOS; on Windows use WSL\n"
+
+
 def test_a_package_that_is_missing_is_one_line() -> None:
     """As in a small installation; a module of busi is no package to install."""
 

@@ -129,3 +129,22 @@ def test_loader_process_gets_the_path_of_mapped_arrays_not_their_content(tmp_pat
     received = pickle.loads(sent)
     assert isinstance(received.letterboxed, np.memmap)
     assert (received[7]["image"] == dataset[7]["image"]).all()
+
+
+def test_room_is_taken_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing to a map without room behind it would kill the process. macOS has no call for it."""
+    path = tmp_path / "letterboxed" / "a.npy"
+    for number in range(2):
+        taken: list[int] = []
+
+        def look(array: np.ndarray, taken: list[int] = taken) -> None:
+            assert not array.any()
+            (file,) = path.parent.iterdir()
+            taken.append(file.stat().st_blocks * 512)
+            array[-1] = 7
+
+        assert (load_array(path, (3, 1024, 1024), look)[-1] == 7).all()
+        assert taken[0] >= 3 * 2**20
+        path.unlink()
+        if number == 0:
+            monkeypatch.delattr(os, "posix_fallocate", raising=False)

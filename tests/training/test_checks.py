@@ -57,6 +57,7 @@ WRONG = {
     "trainer.precision=bf16-true": "trainer.precision=bf16-true: give 32-true or",
     "trainer.gradient_clip_val=a": "trainer.gradient_clip_val=a: give a number, at least 0, or null",
     "trainer.accelerator=foo": "trainer.accelerator=foo: give auto or cpu",
+    "trainer.accelerator=mps": "trainer.accelerator=mps: give auto or cpu",
     "+trainer.fast_dev_run=true": "trainer.fast_dev_run=true: give .*trainer=debug",
     "+trainer.fast_dev_run=3": "trainer.fast_dev_run=3: give .*trainer=debug",
     "+trainer.limit_val_batches=0": "trainer.limit_val_batches=0: give more than 0",
