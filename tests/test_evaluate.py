@@ -246,8 +246,8 @@ def test_wrong_arguments_are_one_line(
         ([cls, "--data", "busi"], "or the environment variable BUSI_ROOT"),
         (
             [cls, "--data", str(broken)],
-            "1 x unreadable or truncated file: normal (1).png. Mend these files, or go on without them "
-            "with --on-bad skip",
+            "1 x unreadable or truncated file: normal (1).png. Correct these files or rows, or go on "
+            "without them with --on-bad skip",
         ),
     ):
         done = evaluate(*arguments, "--output", "out")

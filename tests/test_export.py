@@ -71,11 +71,19 @@ def test_example_needs_four_packages_and_agrees_with_the_command(bundle: Path, t
     assert imported == {"json", "os", "sys", "pathlib", "typing", "numpy", "onnxruntime", "PIL", "scipy"}
     assert text.index("ORT_DISABLE_TELEMETRY") < text.index("import onnxruntime")
     for size in ((40, 70), (200, 150)):
-        Image.fromarray(make_image(*size)).save(tmp_path / "a.png")
-        command = [sys.executable, str(bundle / "example.py"), "a.png"]
+        path = tmp_path / f"{size[0]}.png"
+        Image.fromarray(make_image(*size)).save(path)
+        command = [sys.executable, str(bundle / "example.py"), path.name]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-        found = Predictor(bundle)(tmp_path / "a.png")
-        assert np.array_equal(np.asarray(Image.open(tmp_path / "mask.png")), found.mask)
+        found, mask = Predictor(bundle)(path), tmp_path / f"{size[0]}_mask.png"
+        assert np.array_equal(np.asarray(Image.open(mask)), found.mask)
+        before = mask.read_bytes()
+        again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (again.returncode, again.stderr) == (
+            1,
+            f"{mask.name} is here already: move it, or go to another folder\n",
+        )
+        assert mask.read_bytes() == before
         lines = done.stdout.splitlines()
         for line, name in zip(lines, CLASSES, strict=False):
             assert line.split()[:2] == [name, f"{found.probs[name]:.3f}"]

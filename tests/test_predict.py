@@ -119,7 +119,7 @@ def test_images_that_the_model_has_seen_are_counted_and_what_it_has_not_is_not(
         Image.fromarray(read_gray(cohort.records[i].image)).save(folder / f"{split}{i}.png")
     caplog.set_level("INFO")
     predict_files([str(folder)], tmp_path / "out", [trained])
-    assert "3 of 8 images trained or chose the model: they are no test of it" in caplog.text
+    assert "3 of 8 images trained, chose or calibrated the model: they are no test of it" in caplog.text
 
 
 class Interrupted(Predictor):

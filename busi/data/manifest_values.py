@@ -11,8 +11,8 @@ MAX_SOURCE, MAX_SCANNER = 40, 100
 """Characters."""
 SPACINGS = (0.001, 10.0)
 """Millimeters a pixel that an ultrasound image may have: beyond, the unit is another one."""
-BIRADS = re.compile(r"(?:bi[\s-]?rads[\s:-]*)?(?:([0-6])(?:\.0)?|(4[abc]))", re.IGNORECASE)
-"""Also with the name in front, and as spreadsheets write whole numbers (``4.0``)."""
+BIRADS = re.compile(r"(?:bi[\s-]?rads[\s:-]*)?(?:([0-6])(?:[.,]0)?|(4[abc]))", re.IGNORECASE)
+"""Also with the name in front, and as spreadsheets write whole numbers (``4.0``, ``4,0``)."""
 
 
 def parse_source(text: str) -> str:

@@ -137,7 +137,8 @@ def raise_problems(problems: Sequence[Problem]) -> None:
     """Raise one `InputError` that lists the problems, if there are any; see `list_problems`."""
     if problems:
         raise InputError(
-            f"{list_problems(problems)}. Mend these files, or go on without them with data.on_bad=skip"
+            f"{list_problems(problems)}. Correct these files or rows, or go on without them with "
+            "data.on_bad=skip"
         )
 
 

@@ -48,7 +48,10 @@ def set_aside(
         chosen = find_listed(cohort, expand(part), cache_dir, labels)
     else:
         if number >= len(test):
-            raise InputError(f"--calibrate-on {part}: there are only {len(test)} images. Give fewer")
+            raise InputError(
+                f"--calibrate-on {part}: there are only {len(test)} images that the model has not seen. Give "
+                "fewer"
+            )
         share = number if number < 1 else number / len(test)
         records = [cohort.records[i] for i in test]
         chosen = np.zeros(len(cohort.records), np.bool_)

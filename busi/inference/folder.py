@@ -168,7 +168,11 @@ def predict_inputs(
         order = {file.id: i for i, file in enumerate(files)}
         rows.sort(key=lambda row: (order[row["source"]], row["number"] or 0))
         if known := sum(bool(row.get("seen")) for row in rows):
-            log.info("%d of %d images trained or chose the model: they are no test of it", known, len(rows))
+            log.info(
+                "%d of %d images trained, chose or calibrated the model: they are no test of it",
+                known,
+                len(rows),
+            )
         shown = write_tables(output, made_by, rows)
         (output / JOURNAL).unlink()
     return shown

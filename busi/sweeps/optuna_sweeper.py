@@ -21,7 +21,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from busi.core import InputError, expand, hold, write_json
+from busi.core import InputError, expand, hold, is_whole, write_json
 from busi.sweeps.jobs import PRUNED, folder_of
 from busi.sweeps.search_space import Space, check_search, split_overrides
 from busi.sweeps.study import TRIAL, claim, draw_study, open_study, sqlite_url
@@ -57,9 +57,9 @@ class OptunaSweeper(Sweeper):
         self,
         study: str,
         storage: str | None,
-        num_trials: int,
-        num_parallel: int,
-        sampler: DictConfig,
+        num_trials: Any,
+        num_parallel: Any,
+        sampler: Any,
         params: DictConfig,
     ) -> None:
         self.study, self.storage, self.sampler = study, storage, sampler
@@ -94,6 +94,13 @@ class OptunaSweeper(Sweeper):
             import optuna  # noqa: F401
         except ModuleNotFoundError as error:
             raise InputError(f"a search needs the package {error.name}: pip install '.[search]'") from error
+        for name in ("num_trials", "num_parallel"):
+            if not is_whole(value := getattr(self, name)) or value < 1:
+                raise InputError(f"hydra.sweeper.{name}={value}: give a whole number, at least 1")
+        if not isinstance(self.sampler, DictConfig):
+            raise InputError(
+                f"hydra.sweeper.sampler={self.sampler}: give its options, e.g. hydra.sweeper.sampler.seed=1"
+            )
         cfg = OmegaConf.masked_copy(self.config, [str(key) for key in self.config if key != "hydra"])
         given = [f"{name!s}={text}" for name, text in self.params.items()]
         parser = OverridesParser.create(self.hydra_context.config_loader)

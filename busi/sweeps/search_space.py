@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig
 
-from busi.core import InputError
+from busi.core import InputError, one_line
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -37,24 +37,19 @@ def split_overrides(overrides: Sequence[Override]) -> tuple[Space, list[str]]:
     ``NAME=VALUE`` takes a parameter out of the search, and ``~NAME`` leaves it at its default.
 
     Raises:
-        InputError: If nothing is searched.
+        InputError: If nothing is searched, or a range holds nothing.
     """
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
     space: Space = {}
     fixed: dict[str, str] = {}
     for override in overrides:
         key = override.get_key_element()
         plain = key.lstrip("+~")
         known = [space.pop(name) for name in list(space) if name.lstrip("+") == plain]
-        if override.is_interval_sweep():
-            value: Any = override.value()
-            assert isinstance(value, IntervalSweep)
-            whole = isinstance(value.start, int) and isinstance(value.end, int)
-            kind = IntDistribution if whole else FloatDistribution
-            space[key] = kind(value.start, value.end, log="log" in value.tags)  # type: ignore[arg-type]
-        elif override.is_sweep_override():
-            space[key] = CategoricalDistribution(list(override.sweep_string_iterator()))
+        if override.is_sweep_override():
+            try:
+                space[key] = _find_values(override)
+            except ValueError as error:
+                raise InputError(f"{override.input_line}: {one_line(error)}") from error
         elif not (known and override.is_delete()):
             fixed[key] = str(override.input_line)
     if not space:
@@ -63,6 +58,18 @@ def split_overrides(overrides: Sequence[Override]) -> tuple[Space, list[str]]:
             "choice, e.g. augmentation=light,strong"
         )
     return space, [text for key, text in fixed.items() if key not in space]
+
+
+def _find_values(override: Override) -> "BaseDistribution":
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if not override.is_interval_sweep():
+        return CategoricalDistribution(list(override.sweep_string_iterator()))
+    value: Any = override.value()
+    assert isinstance(value, IntervalSweep)
+    whole = isinstance(value.start, int) and isinstance(value.end, int)
+    kind = IntDistribution if whole else FloatDistribution
+    return kind(value.start, value.end, log="log" in value.tags)  # type: ignore[arg-type]
 
 
 def check_search(cfg: DictConfig, names: Iterable[str]) -> None:

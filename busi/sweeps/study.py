@@ -98,15 +98,14 @@ def open_study(storage: str, name: str, cfg: DictConfig, space: Space, sampler: 
             )
     else:
         study.set_user_attr("config", OmegaConf.to_container(shared, resolve=True))
-    for trial in study.get_trials(deepcopy=False)[-1:]:
-        for key in space.keys() & trial.distributions.keys():
-            try:
-                optuna.distributions.check_distribution_compatibility(trial.distributions[key], space[key])
-            except ValueError:
-                raise InputError(
-                    f"the study {name} was started with other choices of {key}: take those, or begin another "
-                    "with hydra.sweeper.study=NAME"
-                ) from None
+    for trial in study.get_trials(deepcopy=False):
+        # One whose worker died may lack some of its parameters.
+        keys = trial.distributions.keys() | (space.keys() if trial.value is not None else set())
+        if other := sorted(key for key in keys if trial.distributions.get(key) != space.get(key)):
+            raise InputError(
+                f"the study {name} was started with other choices of {', '.join(other)}: take those, or "
+                "begin another with hydra.sweeper.study=NAME"
+            )
     return study
 
 

@@ -1,6 +1,7 @@
 """Keys of a config that nothing reads, found before a run begins, and what was probably meant."""
 
 import difflib
+import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -135,6 +136,11 @@ def suggest(name: str, cfg: DictConfig) -> str:
     known = [x for x in paths if not f"{x}.".startswith(f"{name}.") and not f"{name}.".startswith(f"{x}.")]
     if close := find_close(name, known):
         return f"did you mean {' or '.join(close)}?"
+    if name.startswith("trainer."):
+        import lightning  # not for --cfg job
+
+        if name.removeprefix("trainer.") in inspect.signature(lightning.Trainer).parameters:
+            return f"lightning.Trainer takes it, so add it with +{name}=..."
     return "python -m busi.train --cfg job prints all settings"
 
 

@@ -89,11 +89,13 @@ def _parse(text: str) -> Override:
 
 
 def _list_values(override: Override, in_sweep: bool) -> list[str]:
-    """An override with each value of its list, or the first of a range; none for one of a search."""
+    """An override with each value of its list, or the first of a range."""
     if override.type == OverrideType.DEL or not override.is_sweep_override():
         return [str(override.input_line)]
     if not in_sweep:
         raise InputError(f"{override.input_line}: for several values, each a run, add -m; a list is [1,2]")
+    if override.is_interval_sweep():
+        return [f"{override.get_key_element()}={override.value().start}"]  # type: ignore[union-attr]
     name, most = str(override.input_line).partition("=")[0], None if override.is_choice_sweep() else 1
     try:
         return [f"{name}={value}" for value in islice(override.sweep_string_iterator(), most)]

@@ -189,7 +189,7 @@ def read_one(root: Path, column: str, *cells: str) -> tuple[list[object], list[s
     [
         ("source", ["Husf", "husf", "", "b-2.x"], ["Husf", "Husf", "manifest", "b-2.x"]),
         ("scanner", ["GE Logiq  7", "ge logiq 7", "", "Ä" * 100], ["GE Logiq 7"] * 2 + [None, "Ä" * 100]),
-        ("birads", ["0", "4A", "4.0", "BI-RADS 4c", "birads:2"], ["0", "4a", "4", "4c", "2"]),
+        ("birads", ["0", "4A", "4.0", "4,0", "BI-RADS 4c", "birads:2"], ["0", "4a", "4", "4", "4c", "2"]),
         (
             "spacing",
             ["0.1", "0.1;0.08", "0,2", " 1e-1 ; 0.2 ", ""],

@@ -92,8 +92,8 @@ def test_a_bundle_of_masks(masks: Path, cache: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(found.mask_probs, expected.mask_probs, atol=0.01)
     command = [sys.executable, str(bundle / "example.py"), "a.png"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout == f"lesion of {found.pred_area} pixels: mask.png\n"
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "mask.png")), found.mask)
+    assert done.stdout == f"lesion of {found.pred_area} pixels: a_mask.png\n"
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "a_mask.png")), found.mask)
     own = str(next(iter(find_records(open_run(masks)).values())).image.parents[1])
     dices = []
     for name, model in (("run", masks), ("again", bundle)):

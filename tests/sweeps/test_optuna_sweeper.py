@@ -109,8 +109,48 @@ def test_study_goes_on_with_the_same_settings_only(
     assert len(opened(compose("data.root=b", "callbacks=[default,prune]")).trials) == 1
     with pytest.raises(InputError, match=r"was started with seed 0 \(asked: 3\).*hydra.sweeper.study=NAME"):
         opened(compose("data.root=a", "seed=3"))
-    with pytest.raises(InputError, match=r"other choices of optimizer\.lr"):
-        opened(compose("data.root=a"), {"optimizer.lr": CategoricalDistribution(["0.1", "0.3"])})
+    space["model"] = FloatDistribution(1e-4, 1e-2, log=True)
+    study = opened(compose("data.root=a"))
+    study.tell(study.ask(space), 0.5)
+    choice, model = space["optimizer.lr"], space["model"]
+    for other, named in (
+        ({"optimizer.lr": CategoricalDistribution(["0.1", "0.3"]), "model": model}, r"optimizer\.lr"),
+        ({"optimizer.lr": choice, "model": FloatDistribution(1e-3, 1e-2, log=True)}, "model"),
+        ({"optimizer.lr": choice, "model": model, "encoder": choice}, "encoder"),
+        ({"model": model}, r"optimizer\.lr"),
+    ):
+        with pytest.raises(InputError, match=f"other choices of {named}: take those"):
+            opened(compose("data.root=a"), other)
+    assert len(opened(compose("data.root=a")).trials) == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("optimizer.lr=interval(3e-3,3e-4)", "low <= high"),
+        ("optimizer.lr=tag(log,interval(0,1e-3))", "low > 0"),
+        ("image_size=range(96,64,32)", "one or more elements"),
+    ],
+)
+def test_a_range_that_holds_nothing_is_one_error(override: str, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        split_overrides(OverridesParser.create().parse_overrides([override]))
+    assert str(caught.value).startswith(f"{override}: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"num_trials": "abc"}, "hydra.sweeper.num_trials=abc: give a whole number, at least 1"),
+        ({"num_trials": 0}, "hydra.sweeper.num_trials=0: give"),
+        ({"num_parallel": -1}, "hydra.sweeper.num_parallel=-1: give"),
+        ({"sampler": "foo"}, "hydra.sweeper.sampler=foo: give its options"),
+    ],
+)
+def test_wrong_options_of_a_search_are_one_error(options: dict[str, Any], words: str) -> None:
+    usual = {"num_trials": 1, "num_parallel": 1, "sampler": DictConfig({}), "params": DictConfig({})}
+    with pytest.raises(SystemExit, match=f"error: {words}"):
+        OptunaSweeper("x", None, **{**usual, **options}).sweep([])
 
 
 def test_storage_that_cannot_be_opened_is_one_error(tmp_path: Path) -> None:

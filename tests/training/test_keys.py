@@ -29,6 +29,7 @@ Compose = Callable[..., DictConfig]
     ("arguments", "words"),
     [
         ("fold=1", "fold is no setting: did you mean data.fold?"),
+        ("trainer.limit_train_batches=5", "so add it with +trainer.limit_train_batches=..."),
         ("+fold=1", "fold is no setting: did you mean data.fold?"),
         ("++epochs=3", "did you mean trainer.max_epochs?"),
         ("data.foldd=1", "did you mean data.fold or data.folds?"),

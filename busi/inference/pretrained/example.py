@@ -1,4 +1,7 @@
-"""Lesion mask of an image, and class probabilities if any: python example.py IMAGE. For research only."""
+"""Lesion mask of an image, and class probabilities if any: python example.py IMAGE. For research only.
+
+The mask goes into the current folder, as IMAGE_mask.png.
+"""
 
 import json
 import os
@@ -72,15 +75,17 @@ def main() -> None:
     """Predict the image that the command names."""
     if len(sys.argv) != 2:
         sys.exit(__doc__)
+    if (target := Path(f"{Path(sys.argv[1]).stem}_mask.png")).exists():
+        sys.exit(f"{target} is here already: move it, or go to another folder")
     graph, options = FOLDER / MODEL["graph"]["file"], onnxruntime.SessionOptions()
     options.add_session_config_entry("session.x64quantprecision", "1")  # int8 as exact on older processors
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     mask, probs = predict(read_gray(sys.argv[1]), MODEL, session)
-    Image.fromarray(mask).save("mask.png")
+    Image.fromarray(mask).save(target)
     quantiles = MODEL["quantiles"] or [-1] * len(probs)
     for name, p, most in zip(MODEL["classes"], probs, quantiles, strict=True):
         print(f"{name:10}{p:6.3f}{'  cannot be excluded' if 1 - p <= most else ''}")
-    print(f"lesion of {mask.sum()} pixels: mask.png")
+    print(f"lesion of {mask.sum()} pixels: {target}")
 
 
 if __name__ == "__main__":
