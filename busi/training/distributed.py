@@ -49,10 +49,12 @@ def find_device(trainer: DictConfig) -> torch.device:
     """Where a run computes; ``auto`` is a GPU if there is one.
 
     Lightning would take the GPU of a Mac, too. It has no double precision, and busi never ran on one.
+    Of several processes none tries its GPU here, as all of them would take the first one.
     """
-    if trainer.accelerator == "auto":
+    if trainer.accelerator == "auto" and environment().world_size() == 1:
         return default_device()
-    return torch.device("cpu" if trainer.accelerator == "cpu" else "cuda")
+    cpu = trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not torch.cuda.is_available())
+    return torch.device("cpu" if cpu else "cuda")
 
 
 def count_processes(trainer: DictConfig) -> int:
@@ -63,7 +65,8 @@ def count_processes(trainer: DictConfig) -> int:
     """
     devices = trainer.devices
     if devices in ("auto", -1):
-        devices = max(1, torch.cuda.device_count()) if find_device(trainer).type == "cuda" else 1
+        can_gpu = trainer.accelerator in ("auto", "gpu", "cuda")
+        devices = max(1, torch.cuda.device_count()) if can_gpu else 1
     elif isinstance(devices, ListConfig):
         devices = len(devices)
     if not isinstance(devices, int) or devices < 1:

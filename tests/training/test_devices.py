@@ -54,6 +54,16 @@ def test_a_run_computes_where_it_is_told(
     assert find_device(DictConfig({"accelerator": accelerator})) == device
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_processes_that_share_a_run_try_no_gpu(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    """All of them would take the first one."""
+    monkeypatch.setattr("busi.training.distributed.default_device", lambda: pytest.fail("tried"))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: there)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert find_device(DictConfig({"accelerator": "auto"})) == (GPU if there else CPU)
+
+
 @pytest.mark.filterwarnings("ignore:GPU available but not used")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU would be taken")
 def test_the_gpu_of_a_mac_is_left_alone(
