@@ -204,7 +204,10 @@ def _name(text: str, known: dict[str, DataSet], data: DictConfig) -> str:
         known[data.name] = DataSet(data.name, expand(str(data.root)), to_plain(data.read))
     if text in known or any(text in list_sources(one) for one in known.values()):
         return text
-    found = find_data(text)
+    try:
+        found = find_data(text)
+    except InputError as error:
+        raise InputError(f"{text} is none of the sources {', '.join(known)}, and {error}") from error
     there = known.setdefault(found.name, found)
     if there.root.resolve() != found.root.resolve():
         raise InputError(f"{there.root} and {found.root} are both called {found.name}: rename one of them")

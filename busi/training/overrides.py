@@ -145,6 +145,8 @@ def _explain(error: Exception, overrides: Sequence[str], more: Sequence[str], fo
             return f"{name} is no setting: python -m busi.train --cfg hydra prints those of Hydra"
         return f"{name} is no setting: {suggest(name, _compose_without(name, overrides, more))}"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if "merge DictConfig with ListConfig" in str(cause):
+        return "a mapping cannot replace a list: data.sources={name: path, ...} goes without data=pooled"
     return " ".join(str(cause).partition("\n    full_key")[0].split())
 
 

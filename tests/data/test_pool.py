@@ -455,7 +455,7 @@ def test_sources_are_named_by_the_user_or_by_a_manifest(
         (["data.sources={{a: {{root: {ours}, labels: cancer}}}}"], "labels of a is no mapping"),
         (["data.sources={{a: {{root: {ours}, read: busi}}}}"], "read of a needs a _target_"),
         (["data.root={ours}", "data.hold_out={theirs}/../again/busi"], "are both called busi"),
-        (["data.root={ours}", "data.hold_out=gone"], "nor data of that name"),
+        (["data.root={ours}", "data.hold_out=gone"], "gone is none of the sources busi, and no data at"),
         (["data.download=true", "data.train_only=[busbra]"], "download it in a run of its own first"),
     ],
 )

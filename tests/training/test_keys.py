@@ -32,6 +32,7 @@ Compose = Callable[..., DictConfig]
         ("trainer.limit_train_batches=5", "so add it with +trainer.limit_train_batches=..."),
         ("+fold=1", "fold is no setting: did you mean data.fold?"),
         ("++epochs=3", "did you mean trainer.max_epochs?"),
+        ("data=pooled data.sources={a:b}", "data.sources={name: path, ...} goes without data=pooled"),
         ("data.foldd=1", "did you mean data.fold or data.folds?"),
         ("optimizer.lrr=1", "did you mean optimizer.lr?"),
         ("stage=cls model.network.dropuot=1", "did you mean model.network.dropout?"),
