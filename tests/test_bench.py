@@ -45,7 +45,8 @@ def test_bench_writes_what_it_measured(tmp_path: Path, group: str, names: list[s
 @pytest.mark.slow
 def test_group_gpu_runs_on_a_cpu_where_it_is_asked_to() -> None:
     rows = gpu.measure_here(32, 1)
-    assert [row.name for row in rows][-3:] == ["page faults", train.ON_DEVICE, gpu.PYTORCH]
+    assert [row.name for row in rows][-4:] == ["page faults", train.ON_DEVICE, *[gpu.PYTORCH] * 2]
+    assert [row.peer for row in rows][-2:] == [gpu.ALONE, "ONNX Runtime, CPUExecutionProvider"]
     assert all(row.value > 0 for row in rows)
 
 
