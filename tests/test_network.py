@@ -263,7 +263,7 @@ def test_predicting_with_the_model_that_comes_along_says_nothing(tracer: Tracer,
         time.sleep({WAIT})
     """
     assert tracer.run("-c", textwrap.dedent(lines)) == []
-    assert (tracer.folder / "mask.png").is_file()
+    assert (tracer.folder / f"{image.stem}_mask.png").is_file()
     assert telemetry_files(tracer) == []
 
 
