@@ -40,8 +40,10 @@ def measure(image_size: int, rounds: int) -> list[Row]:
 
 def measure_here(image_size: int, rounds: int) -> list[Row]:
     """Measure the same on what is there: without a GPU in float32, with small batches."""
+    # What needs an extra comes first: without it, nothing is measured in vain.
     on_device = train.measure_on_device(image_size, rounds)
-    return [*train.measure(image_size, rounds), on_device, *measure_prediction(image_size, rounds)]
+    prediction = measure_prediction(image_size, rounds)
+    return [*train.measure(image_size, rounds), on_device, *prediction]
 
 
 def measure_prediction(image_size: int, rounds: int) -> list[Row]:

@@ -77,7 +77,8 @@ def open_graph(
     cores = os.cpu_count() or 1
     careful = b"QuantizeLinear" in content and products.overflow()
     if careful:
-        log.warning("%s: int8 is slower than float32 on this processor: export with --precision f32", path)
+        words = "int8 may be slower than float32 on this processor: export with --precision f32"
+        log.warning("%s: %s", path, words)
 
     @cache
     def open_session(num_threads: int) -> onnxruntime.InferenceSession:

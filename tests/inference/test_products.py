@@ -72,7 +72,7 @@ def test_where_products_overflow_the_answers_are_the_same_and_the_price_is_said(
     monkeypatch.setattr(products, "overflow", lambda: True)
     for found, one in zip(open_graph(graph, 64)(images), expected, strict=True):
         np.testing.assert_allclose(found, one, atol=1e-6)
-    assert f"{graph}: int8 is slower than float32 on this processor" in caplog.text
+    assert f"{graph}: int8 may be slower than float32 on this processor" in caplog.text
 
 
 def test_a_graph_of_floats_asks_nothing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
